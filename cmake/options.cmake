@@ -1,0 +1,79 @@
+# Compiler options that every target shares, and the helpers that declare
+# libraries and tests.
+add_library(intarsia_options INTERFACE)
+target_include_directories(intarsia_options INTERFACE ${PROJECT_SOURCE_DIR})
+# fp-contract off: the same source must round the same in every build.
+target_compile_options(
+  intarsia_options INTERFACE -Wall -Wextra $<$<COMPILE_LANGUAGE:CXX>:-ffp-contract=off>)
+target_link_libraries(intarsia_options INTERFACE Threads::Threads)
+
+if(INTARSIA_SIMD STREQUAL "avx2")
+  # g++ 12 leaves AES and PCLMUL off at x86-64-v3, and Highway would then fall
+  # back to SSSE3; a test asserts the target.
+  set(INTARSIA_SIMD_FLAGS -march=x86-64-v3 -maes -mpclmul -DHWY_COMPILE_ONLY_STATIC)
+elseif(INTARSIA_SIMD STREQUAL "avx512")
+  set(INTARSIA_SIMD_FLAGS -march=icelake-server -mavx512bf16 -DHWY_COMPILE_ONLY_STATIC)
+elseif(INTARSIA_SIMD STREQUAL "dispatch")
+  # SSE4 as the portable floor, AVX2, and AVX-512 as Zen 4 and Ice Lake have it.
+  set(INTARSIA_SIMD_FLAGS
+      "-DHWY_DISABLED_TARGETS=(HWY_SSE2|HWY_SSSE3|HWY_AVX3|HWY_AVX3_SPR)")
+else()
+  message(FATAL_ERROR "INTARSIA_SIMD must be dispatch, avx2 or avx512")
+endif()
+
+if(INTARSIA_SANITIZE STREQUAL "address")
+  set(INTARSIA_SANITIZE_FLAGS -fsanitize=address,undefined
+      -fno-sanitize-recover=undefined -fno-omit-frame-pointer)
+elseif(INTARSIA_SANITIZE STREQUAL "thread")
+  set(INTARSIA_SANITIZE_FLAGS -fsanitize=thread -fno-omit-frame-pointer)
+endif()
+if(INTARSIA_SANITIZE_FLAGS)
+  target_compile_options(
+    intarsia_options INTERFACE "$<$<COMPILE_LANGUAGE:CXX>:${INTARSIA_SANITIZE_FLAGS};-DINTARSIA_SANITIZE>")
+  target_link_options(intarsia_options INTERFACE ${INTARSIA_SANITIZE_FLAGS})
+endif()
+if(INTARSIA_FUZZ)
+  target_compile_options(intarsia_options INTERFACE -fsanitize=fuzzer-no-link)
+endif()
+
+# intarsia_library(name SOURCES ... DEPS ...): one folder or room. Files named
+# *_cpu.cc hold SIMD code and get the SIMD flags; the rest is baseline x86-64.
+function(intarsia_library name)
+  cmake_parse_arguments(ARG "" "" "SOURCES;DEPS" ${ARGN})
+  add_library(${name} STATIC ${ARG_SOURCES})
+  target_link_libraries(${name} PUBLIC intarsia_options ${ARG_DEPS})
+  foreach(source ${ARG_SOURCES})
+    if(source MATCHES "_cpu\\.cc$")
+      set_source_files_properties(
+        ${source} PROPERTIES COMPILE_OPTIONS "${INTARSIA_SIMD_FLAGS}")
+    endif()
+  endforeach()
+endfunction()
+
+# intarsia_test(name SOURCES ... DEPS ... LABELS ... ENV ...): a GoogleTest
+# program. Labels: asan, tsan choose the sanitizer subsets; long keeps a test
+# out of `make test`.
+function(intarsia_test name)
+  if(NOT INTARSIA_TESTS)
+    return()
+  endif()
+  cmake_parse_arguments(ARG "" "" "SOURCES;DEPS;LABELS;ENV" ${ARGN})
+  add_executable(${name} ${ARG_SOURCES})
+  target_link_libraries(${name} PRIVATE ${ARG_DEPS} GTest::gtest GTest::gmock
+                                        GTest::gtest_main)
+  add_test(NAME ${name} COMMAND ${name}
+           WORKING_DIRECTORY ${PROJECT_SOURCE_DIR})
+  set_tests_properties(${name} PROPERTIES LABELS "${ARG_LABELS}"
+                       ENVIRONMENT "${ARG_ENV}" TIMEOUT 900)
+endfunction()
+
+# intarsia_fuzzer(name source DEPS ...): built only with -DINTARSIA_FUZZ=ON.
+function(intarsia_fuzzer name source)
+  if(NOT INTARSIA_FUZZ)
+    return()
+  endif()
+  cmake_parse_arguments(ARG "" "" "DEPS" ${ARGN})
+  add_executable(${name} ${source})
+  target_link_libraries(${name} PRIVATE ${ARG_DEPS})
+  target_link_options(${name} PRIVATE -fsanitize=fuzzer)
+endfunction()

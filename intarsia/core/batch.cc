@@ -1,0 +1,84 @@
+#include "intarsia/core/batch.h"
+
+#include <algorithm>
+
+namespace intarsia {
+
+int64_t Batch::longest() const {
+  int64_t most = 0;
+  for (int64_t n = 0; n < segments(); ++n) most = std::max(most, length(n));
+  return most;
+}
+
+void Batch::Add(std::span<const int32_t> segment, int32_t first_position,
+                int32_t slot) {
+  if (cu_seqlens.empty()) cu_seqlens.push_back(0);
+  tokens.insert(tokens.end(), segment.begin(), segment.end());
+  for (size_t i = 0; i < segment.size(); ++i) {
+    positions.push_back(first_position + static_cast<int32_t>(i));
+  }
+  slots.push_back(slot >= 0 ? slot : static_cast<int32_t>(segments()));
+  cu_seqlens.push_back(static_cast<int32_t>(positions.size()));
+}
+
+Batch Batch::Select(std::span<const int32_t> rows) const {
+  CHECK(std::is_sorted(rows.begin(), rows.end()));
+  Batch out;
+  out.slots = slots;
+  out.cu_seqlens.push_back(0);
+  size_t next = 0;
+  for (int64_t n = 0; n < segments(); ++n) {
+    for (; next < rows.size() && rows[next] < cu_seqlens[n + 1]; ++next) {
+      out.positions.push_back(positions[rows[next]]);
+      if (!tokens.empty()) out.tokens.push_back(tokens[rows[next]]);
+    }
+    out.cu_seqlens.push_back(static_cast<int32_t>(out.positions.size()));
+  }
+  CHECK_EQ(next, rows.size());
+  return out;
+}
+
+std::vector<int32_t> Batch::SegmentIds() const {
+  std::vector<int32_t> ids(positions.size());
+  for (int64_t n = 0; n < segments(); ++n) {
+    std::fill(ids.begin() + cu_seqlens[n], ids.begin() + cu_seqlens[n + 1],
+              static_cast<int32_t>(n));
+  }
+  return ids;
+}
+
+void Batch::Upload(Device target, DeviceStream stream) {
+  auto up = [&](const std::vector<int32_t>& host, Tensor* out) {
+    const Shape shape({static_cast<int64_t>(host.size())});
+    if (!out->defined() || !(out->shape() == shape)) {
+      *out = Tensor::Empty(shape, DType::kI32, target);
+    }
+    if (!host.empty()) {
+      Backend(target).CopyToDevice(out->mutable_raw(), host.data(),
+                                   host.size() * sizeof(int32_t), stream);
+    }
+  };
+  up(tokens, &device.tokens);
+  up(positions, &device.positions);
+  up(cu_seqlens, &device.cu_seqlens);
+  up(slots, &device.slots);
+  up(SegmentIds(), &device.segment_ids);
+}
+
+Batch Batch::Of(const std::vector<std::vector<int32_t>>& sequences) {
+  Batch batch;
+  batch.cu_seqlens.push_back(0);
+  for (const std::vector<int32_t>& sequence : sequences) batch.Add(sequence);
+  return batch;
+}
+
+Batch Batch::OfLengths(std::span<const int32_t> lengths) {
+  Batch batch;
+  batch.cu_seqlens.push_back(0);
+  for (int32_t length : lengths) {
+    batch.Add(std::vector<int32_t>(length, 0));
+  }
+  return batch;
+}
+
+}  // namespace intarsia

@@ -1,0 +1,126 @@
+#include "intarsia/core/device.h"
+
+#include <atomic>
+#include <cstdlib>
+#include <cstring>
+#include <map>
+#include <mutex>
+#include <vector>
+
+#include "intarsia/core/check.h"
+
+namespace intarsia {
+namespace {
+
+// Rounds up so that few distinct sizes exist: to 64 bytes below 4 KiB, then to
+// an eighth of the power of two below.
+size_t RoundSize(size_t bytes) {
+  size_t unit = 64;
+  while (unit * 64 < bytes) unit *= 2;
+  return (bytes + unit - 1) / unit * unit;
+}
+
+std::atomic<bool> poison{false};
+
+void* Poisoned(void* block, size_t bytes) {
+  if (poison.load(std::memory_order_relaxed)) std::memset(block, 0xFF, bytes);
+  return block;
+}
+
+class CpuBackend final : public DeviceBackend {
+ public:
+  ~CpuBackend() override {
+    for (auto& [size, blocks] : free_) {
+      for (void* block : blocks) std::free(block);
+    }
+  }
+
+  void* Allocate(size_t bytes) override {
+    const size_t size = RoundSize(bytes);
+    {
+      std::lock_guard<std::mutex> lock(mutex_);
+      auto it = free_.find(size);
+      if (it != free_.end() && !it->second.empty()) {
+        void* block = it->second.back();
+        it->second.pop_back();
+        cached_ -= size;
+        return Poisoned(block, size);
+      }
+    }
+    void* block = std::aligned_alloc(64, size);
+    if (block == nullptr) {
+      throw EngineError("[memory] cannot allocate " + std::to_string(size) +
+                        " bytes");
+    }
+    return Poisoned(block, size);
+  }
+
+  void Free(void* data, size_t bytes) override {
+    const size_t size = RoundSize(bytes);
+    {
+      std::lock_guard<std::mutex> lock(mutex_);
+      if (cached_ + size <= kMaxCached) {
+        free_[size].push_back(data);
+        cached_ += size;
+        return;
+      }
+    }
+    std::free(data);
+  }
+
+  void CopyToDevice(void* dst, const void* src, size_t bytes,
+                    DeviceStream) override {
+    std::memcpy(dst, src, bytes);
+  }
+  void CopyToHost(void* dst, const void* src, size_t bytes,
+                  DeviceStream) override {
+    std::memcpy(dst, src, bytes);
+  }
+  void CopyOnDevice(void* dst, const void* src, size_t bytes,
+                    DeviceStream) override {
+    std::memmove(dst, src, bytes);
+  }
+  void Zero(void* dst, size_t bytes, DeviceStream) override {
+    std::memset(dst, 0, bytes);
+  }
+  void Synchronize() override {}
+
+ private:
+  // AddressSanitizer sees a use after free only if free() is called.
+#if defined(__SANITIZE_ADDRESS__) || defined(INTARSIA_SANITIZE)
+  static constexpr size_t kMaxCached = 0;
+#else
+  static constexpr size_t kMaxCached = size_t{64} << 20;
+#endif
+
+  std::mutex mutex_;
+  std::map<size_t, std::vector<void*>> free_;
+  size_t cached_ = 0;
+};
+
+// Never destroyed: tensors with static storage may outlive any order.
+CpuBackend& TheCpu() {
+  static CpuBackend* backend = new CpuBackend();
+  return *backend;
+}
+
+}  // namespace
+
+std::string Name(Device device) {
+  return device.is_cpu() ? "cpu" : "cuda:" + std::to_string(device.index);
+}
+
+void PoisonNewMemory(bool on) { poison = on; }
+
+DeviceBackend& Backend(Device device) {
+  if (device.is_cpu()) return TheCpu();
+  DeviceBackend* cuda = CudaBackendOrNull();
+  if (cuda == nullptr) {
+    throw EngineError(
+        "[cuda] no GPU can be used: this build has no CUDA (configure with "
+        "-DINTARSIA_CUDA=ON) or the machine has no driver or no Hopper GPU");
+  }
+  return *cuda;
+}
+
+}  // namespace intarsia
