@@ -1,0 +1,32 @@
+# GPU kernels for Hopper. Included only with -DINTARSIA_CUDA=ON. wgmma and
+# setmaxnreg exist in the "a" variant of the target alone.
+enable_language(CUDA)
+find_package(CUDAToolkit 12.8 REQUIRED)
+set(CMAKE_CUDA_RUNTIME_LIBRARY Static)
+
+# intarsia_cuda_kernels(target sources...): a static library of CUDA sources.
+# A kernel that spills registers, or whose tensor-core instructions the
+# assembler had to serialise, shows up as a warning.
+function(intarsia_cuda_kernels target)
+  add_library(${target} STATIC ${ARGN})
+  intarsia_cuda_options(${target})
+  target_link_libraries(${target} PUBLIC CUDA::cudart_static)
+endfunction()
+
+# The same flags for a program or library that has CUDA sources of its own.
+function(intarsia_cuda_options target)
+  set_target_properties(
+    ${target}
+    PROPERTIES CUDA_ARCHITECTURES OFF
+               CUDA_STANDARD 20
+               CUDA_STANDARD_REQUIRED ON
+               CUDA_RUNTIME_LIBRARY Static
+               POSITION_INDEPENDENT_CODE ON)
+  target_include_directories(${target} PUBLIC ${PROJECT_SOURCE_DIR})
+  target_compile_options(
+    ${target}
+    PRIVATE
+      "$<$<COMPILE_LANGUAGE:CUDA>:SHELL:-gencode=arch=compute_90a,code=sm_90a>"
+      "$<$<COMPILE_LANGUAGE:CUDA>:-Xptxas=--warn-on-spills>"
+      "$<$<COMPILE_LANGUAGE:CUDA>:-lineinfo>")
+endfunction()
