@@ -1,0 +1,65 @@
+// Context: everything a primitive needs beside its input. An argument, never a
+// global; cheap to copy, so a block gets its own with its weights and state.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <span>
+#include <string>
+
+#include "intarsia/core/batch.h"
+#include "intarsia/core/random.h"
+#include "intarsia/core/tensor.h"
+#include "intarsia/core/thread_pool.h"
+
+namespace intarsia {
+
+class Communicator;  // distributed/communicator.h
+class Tape;          // autograd/tape.h
+class Weight;        // formats/weight.h
+struct StateView;    // cache/state_view.h
+
+// The forms of a sequence primitive. kAuto lets its plan choose per segment.
+enum class Form : uint8_t { kAuto, kParallel, kChunked, kRecurrent };
+
+// Named per-token tensors beside the residual: RWKV-7's first-layer value,
+// shared features. A room declares what it reads and writes; pipeline stages
+// ship exactly these.
+using Streams = std::map<std::string, Tensor>;
+
+// Taps for calibration, hidden states and inspection.
+class Observer {
+ public:
+  virtual ~Observer() = default;
+  // `name` is a path such as "blocks.3.residual"; `value` is [T, ...].
+  virtual void Observe(const std::string& name, const Tensor& value) = 0;
+};
+
+struct Context {
+  const Batch* batch = nullptr;
+  ThreadPool* pool = nullptr;
+  Device device;
+  DeviceStream stream = nullptr;
+
+  // Of the sublayer that runs, in the order of its weights().
+  std::span<const Weight* const> weights;
+  // Of the sublayer that runs; null: sequences start from their init values and
+  // nothing is kept (training, whole-sequence evaluation).
+  StateView* state = nullptr;
+  Streams* streams = nullptr;
+
+  Communicator* tensor_parallel = nullptr;  // null: a group of one
+  Random random;
+  Tape* tape = nullptr;  // null: nothing is recorded
+  Observer* observer = nullptr;
+
+  Form form = Form::kAuto;
+  int chunk = 0;  // inner chunk of chunked forms; 0: the room's own
+
+  const Weight& weight(size_t i) const {
+    CHECK_LT(i, weights.size());
+    return *weights[i];
+  }
+};
+
+}  // namespace intarsia

@@ -1,0 +1,74 @@
+// The one interface of token mixers and channel mixers.
+//
+// A room has two levels: the core (no projections; in the room's header, called
+// by composite mixers) and the mixer below (projections + core). All of
+// conformance, training, serving, conversion and search works from these
+// methods.
+#pragma once
+
+#include <memory>
+#include <nlohmann/json_fwd.hpp>
+#include <string>
+#include <vector>
+
+#include "intarsia/cache/state_spec.h"
+#include "intarsia/cache/state_view.h"
+#include "intarsia/core/context.h"
+#include "intarsia/core/status.h"
+#include "intarsia/formats/weight.h"
+
+namespace intarsia {
+
+using Json = nlohmann::json;
+
+// A stream that a mixer reads or writes: [T, shape...].
+struct StreamSpec {
+  std::string name;
+  Shape shape;
+};
+
+class Mixer {
+ public:
+  virtual ~Mixer() = default;
+
+  virtual std::vector<WeightSpec> weights() const = 0;
+  virtual std::vector<StateSpec> state() const { return {}; }
+  virtual std::vector<StreamSpec> reads() const { return {}; }
+  virtual std::vector<StreamSpec> writes() const { return {}; }
+
+  // x: [T, D] fp32 of ctx.batch's tokens; returns [T, D]. Weights come in the
+  // order of weights(), state in that of state(). With ctx.state set, state is
+  // read and updated in place; without it, sequences start from their init.
+  // With ctx.tape set (then ctx.state is null), the call is differentiable in x
+  // and in every trainable weight.
+  virtual Tensor Forward(Context& ctx, const Tensor& x) const = 0;
+
+  // The equation in double precision by plain loops, for whole sequences from
+  // their init state: batch, weights (fp32 values widened, in order), x [T, D]
+  // row-major; returns y. Conformance compares every form and the finite
+  // differences of this with the gradients.
+  virtual std::vector<double> Reference(
+      const Batch& batch, const std::vector<std::vector<double>>& weights,
+      const std::vector<double>& x) const = 0;
+};
+
+// A configuration that the conformance suite runs.
+struct MixerExample {
+  std::string name;
+  std::string config;  // JSON
+  int dim = 0;         // D
+  // Largest |fast − reference| over the deviation of the reference.
+  double tolerance = 2e-5;
+  bool chunked = true;  // has forms other than recurrent
+};
+
+struct MixerEntry {
+  const char* name;
+  // dim: D, the width of the residual. The message of a bad config starts with
+  // "[name]" and says which field is wrong and what is allowed.
+  Result<std::unique_ptr<Mixer>> (*create)(const Json& config, int dim);
+  std::vector<MixerExample> (*examples)();
+  bool cuda;  // has kernels in this build
+};
+
+}  // namespace intarsia

@@ -1,0 +1,41 @@
+// Elementwise operations and differentiable views. All fp32, contiguous
+// results.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "intarsia/core/context.h"
+#include "intarsia/core/status.h"
+
+namespace intarsia {
+
+enum class Activation : uint8_t {
+  kNone,
+  kSilu,
+  kGelu,
+  kGeluTanh,
+  kRelu,
+  kRelu2,
+  kSigmoid,
+  kSoftplus
+};
+// "silu" ("swish"), "gelu", "gelu_tanh" ("gelu_new"), "relu", "relu2", ...
+Result<Activation> ParseActivation(const std::string& name,
+                                   const std::string& room);
+double ReferenceActivation(Activation kind, double x);  // the plain formula
+
+Tensor Add(Context& ctx, const Tensor& a, const Tensor& b);  // same shape
+Tensor Mul(Context& ctx, const Tensor& a, const Tensor& b);
+Tensor Scale(Context& ctx, const Tensor& x, float factor);
+Tensor Activate(Context& ctx, Activation kind, const Tensor& x);
+// act(gate) ⊙ up, same shape; both may be column slices of one projection.
+Tensor GatedActivation(Context& ctx, Activation kind, const Tensor& gate,
+                       const Tensor& up);
+
+// Views that the tape follows. The results share x's storage.
+Tensor SliceView(Context& ctx, const Tensor& x, int axis, int64_t begin,
+                 int64_t end);
+Tensor ReshapeView(Context& ctx, const Tensor& x, const Shape& shape);
+
+}  // namespace intarsia

@@ -1,0 +1,42 @@
+// Normalisations over the last axis.
+#pragma once
+
+#include <nlohmann/json_fwd.hpp>
+
+#include "intarsia/core/context.h"
+#include "intarsia/core/status.h"
+#include "intarsia/formats/weight.h"
+
+namespace intarsia {
+
+struct NormConfig {
+  enum class Kind : uint8_t { kNone, kRms, kLayer };
+  Kind kind = Kind::kRms;
+  float eps = 1e-6f;
+  bool affine = true;        // a learned scale (and, for kLayer, a bias)
+  bool unit_offset = false;  // the stored scale is (scale − 1): Gemma
+};
+
+// {"type": "rms" | "layer" | "none", "eps": x, "affine": b, "unit_offset": b};
+// absent fields take the defaults. Errors start with `room`.
+Result<NormConfig> ParseNorm(const nlohmann::json& json,
+                             const std::string& room);
+
+// y = x / sqrt(mean(x²) + eps) · scale. x: [..., D]; scale [D], [G·D] where x
+// is
+// [..., G, D], or null. Differentiable in x and scale.
+Tensor RmsNorm(Context& ctx, const Tensor& x, const Weight* scale, float eps,
+               bool unit_offset = false);
+
+// y = (x − mean) / sqrt(var + eps) · scale + bias; scale, bias [D] or null.
+Tensor LayerNorm(Context& ctx, const Tensor& x, const Weight* scale,
+                 const Weight* bias, float eps);
+
+// The weights a norm over `dim` channels wants, named `name` (and
+// `name`_bias), and its application to the ctx.weights that begin at `first`.
+std::vector<WeightSpec> NormWeights(const NormConfig& config,
+                                    const std::string& name, int64_t dim);
+Tensor ApplyNorm(Context& ctx, const NormConfig& config, const Tensor& x,
+                 std::span<const Weight* const> weights);
+
+}  // namespace intarsia
