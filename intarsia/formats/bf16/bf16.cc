@@ -1,0 +1,39 @@
+#include <cstring>
+
+#include "intarsia/formats/registry.h"
+
+namespace intarsia::formats {
+namespace {
+
+class BF16 : public Format {
+ public:
+  std::string_view name() const override { return "bf16"; }
+  int64_t block() const override { return 1; }
+  size_t row_bytes(int64_t k) const override { return k * 2; }
+  DType storage() const override { return DType::kBF16; }
+
+  // Rows may lie at any address (mapped files).
+  void QuantizeRow(const float* in, std::byte* out, int64_t k) const override {
+    for (int64_t i = 0; i < k; ++i) {
+      const intarsia::bf16 value = ToBF16(in[i]);
+      std::memcpy(out + i * sizeof(value), &value, sizeof(value));
+    }
+  }
+  void DequantizeRow(const std::byte* in, float* out,
+                     int64_t k) const override {
+    for (int64_t i = 0; i < k; ++i) {
+      intarsia::bf16 value;
+      std::memcpy(&value, in + i * sizeof(value), sizeof(value));
+      out[i] = ToFloat(value);
+    }
+  }
+};
+
+}  // namespace
+
+const Format& bf16() {
+  static const BF16* format = new BF16;
+  return *format;
+}
+
+}  // namespace intarsia::formats

@@ -1,0 +1,39 @@
+#include <cstring>
+
+#include "intarsia/formats/registry.h"
+
+namespace intarsia::formats {
+namespace {
+
+class F16 : public Format {
+ public:
+  std::string_view name() const override { return "f16"; }
+  int64_t block() const override { return 1; }
+  size_t row_bytes(int64_t k) const override { return k * 2; }
+  DType storage() const override { return DType::kF16; }
+
+  // Rows may lie at any address (mapped files).
+  void QuantizeRow(const float* in, std::byte* out, int64_t k) const override {
+    for (int64_t i = 0; i < k; ++i) {
+      const intarsia::f16 value = ToF16(in[i]);
+      std::memcpy(out + i * sizeof(value), &value, sizeof(value));
+    }
+  }
+  void DequantizeRow(const std::byte* in, float* out,
+                     int64_t k) const override {
+    for (int64_t i = 0; i < k; ++i) {
+      intarsia::f16 value;
+      std::memcpy(&value, in + i * sizeof(value), sizeof(value));
+      out[i] = ToFloat(value);
+    }
+  }
+};
+
+}  // namespace
+
+const Format& f16() {
+  static const F16* format = new F16;
+  return *format;
+}
+
+}  // namespace intarsia::formats

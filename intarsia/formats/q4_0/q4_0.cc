@@ -1,0 +1,67 @@
+#include <algorithm>
+
+#include "intarsia/formats/common/blocks.h"
+#include "intarsia/formats/registry.h"
+
+namespace intarsia::formats {
+namespace {
+
+constexpr size_t kBytes = 2 + 16;  // scale, nibbles
+
+// The value of largest magnitude, with its sign, becomes code 0 (that is -8).
+void QuantizeBlock(const float* x, std::byte* out) {
+  if (!AllFinite(x)) {  // a fault stays visible: the whole block reads as NaN
+    StoreF16(NAN, out);
+    std::fill_n(out + 2, kBlock / 2, std::byte{0});
+    return;
+  }
+  float largest = 0;
+  for (int64_t i = 0; i < kBlock; ++i) {
+    if (std::abs(x[i]) > std::abs(largest)) largest = x[i];
+  }
+  const float d = largest / -8.0f, inverse = Inverse(d);
+  StoreF16(d, out);
+  for (int64_t i = 0; i < kBlock / 2; ++i) {
+    const int lo = Truncate(x[i] * inverse + 8.5f, 0, 15);
+    const int hi = Truncate(x[i + kBlock / 2] * inverse + 8.5f, 0, 15);
+    out[2 + i] = static_cast<std::byte>(lo | hi << 4);
+  }
+}
+
+void DequantizeBlock(const std::byte* in, float* x) {
+  const float d = LoadF16(in);
+  for (int64_t i = 0; i < kBlock / 2; ++i) {
+    const int code = std::to_integer<int>(in[2 + i]);
+    x[i] = static_cast<float>((code & 15) - 8) * d;
+    x[i + kBlock / 2] = static_cast<float>((code >> 4) - 8) * d;
+  }
+}
+
+class Q40 : public Format {
+ public:
+  std::string_view name() const override { return "q4_0"; }
+  int64_t block() const override { return kBlock; }
+  size_t row_bytes(int64_t k) const override { return k / kBlock * kBytes; }
+  DType storage() const override { return DType::kU8; }
+
+  void QuantizeRow(const float* in, std::byte* out, int64_t k) const override {
+    for (int64_t b = 0; b < k / kBlock; ++b) {
+      QuantizeBlock(in + b * kBlock, out + b * kBytes);
+    }
+  }
+  void DequantizeRow(const std::byte* in, float* out,
+                     int64_t k) const override {
+    for (int64_t b = 0; b < k / kBlock; ++b) {
+      DequantizeBlock(in + b * kBytes, out + b * kBlock);
+    }
+  }
+};
+
+}  // namespace
+
+const Format& q4_0() {
+  static const Q40* format = new Q40;
+  return *format;
+}
+
+}  // namespace intarsia::formats

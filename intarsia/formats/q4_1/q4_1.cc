@@ -1,0 +1,65 @@
+#include <algorithm>
+
+#include "intarsia/formats/common/blocks.h"
+#include "intarsia/formats/registry.h"
+
+namespace intarsia::formats {
+namespace {
+
+constexpr size_t kBytes = 4 + 16;  // scale, minimum, nibbles
+
+void QuantizeBlock(const float* x, std::byte* out) {
+  if (!AllFinite(x)) {  // a fault stays visible: the whole block reads as NaN
+    StoreF16(NAN, out);
+    StoreF16(NAN, out + 2);
+    std::fill_n(out + 4, kBlock / 2, std::byte{0});
+    return;
+  }
+  const auto [low, high] = std::minmax_element(x, x + kBlock);
+  const float m = *low, d = (*high - m) / 15.0f, inverse = Inverse(d);
+  StoreF16(d, out);
+  StoreF16(m, out + 2);
+  for (int64_t i = 0; i < kBlock / 2; ++i) {
+    const int lo = Truncate((x[i] - m) * inverse + 0.5f, 0, 15);
+    const int hi = Truncate((x[i + kBlock / 2] - m) * inverse + 0.5f, 0, 15);
+    out[4 + i] = static_cast<std::byte>(lo | hi << 4);
+  }
+}
+
+void DequantizeBlock(const std::byte* in, float* x) {
+  const float d = LoadF16(in), m = LoadF16(in + 2);
+  for (int64_t i = 0; i < kBlock / 2; ++i) {
+    const int code = std::to_integer<int>(in[4 + i]);
+    x[i] = static_cast<float>(code & 15) * d + m;
+    x[i + kBlock / 2] = static_cast<float>(code >> 4) * d + m;
+  }
+}
+
+class Q41 : public Format {
+ public:
+  std::string_view name() const override { return "q4_1"; }
+  int64_t block() const override { return kBlock; }
+  size_t row_bytes(int64_t k) const override { return k / kBlock * kBytes; }
+  DType storage() const override { return DType::kU8; }
+
+  void QuantizeRow(const float* in, std::byte* out, int64_t k) const override {
+    for (int64_t b = 0; b < k / kBlock; ++b) {
+      QuantizeBlock(in + b * kBlock, out + b * kBytes);
+    }
+  }
+  void DequantizeRow(const std::byte* in, float* out,
+                     int64_t k) const override {
+    for (int64_t b = 0; b < k / kBlock; ++b) {
+      DequantizeBlock(in + b * kBytes, out + b * kBlock);
+    }
+  }
+};
+
+}  // namespace
+
+const Format& q4_1() {
+  static const Q41* format = new Q41;
+  return *format;
+}
+
+}  // namespace intarsia::formats
