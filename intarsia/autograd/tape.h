@@ -9,6 +9,8 @@
 #pragma once
 
 #include <functional>
+#include <memory>
+#include <span>
 #include <string>
 #include <unordered_map>
 #include <vector>
@@ -20,9 +22,12 @@ namespace intarsia {
 
 class Tape {
  public:
-  // Gets the gradients of the node's outputs, in order (undefined: zero), and
-  // returns those of its inputs, in order (undefined: none). ctx is the context
-  // of the forward call, with tape null and pool and device of Backward's.
+  // Gets the gradients of the node's outputs, in order (undefined: zero; else
+  // contiguous, of the output's shape), and returns those of its inputs, in
+  // order (undefined: none). It must not write into the gradients it gets: they
+  // may be shared. ctx is the forward call's, with pool, device and stream of
+  // Backward's, the batch and weights as they were, and no tape, state,
+  // streams or observer.
   using BackwardFn = std::function<std::vector<Tensor>(
       Context& ctx, const std::vector<Tensor>& output_gradients)>;
   using WeightGradientFn = std::function<Tensor(Context& ctx)>;
@@ -36,8 +41,9 @@ class Tape {
               const std::vector<Tensor>& inputs,
               const std::vector<Tensor*>& outputs, BackwardFn backward);
 
-  // Called inside a BackwardFn. `fn` returns the fp32 gradient, of the weight's
-  // shape; gradients of one weight add up. Does nothing for frozen weights.
+  // Called inside a BackwardFn (which captures the tape: its address must not
+  // change). `fn` returns the fp32 gradient, of the weight's shape; gradients
+  // of one weight add up. Does nothing for frozen weights.
   void QueueWeightGradient(const Weight& weight, const Context& ctx,
                            WeightGradientFn fn);
 
@@ -57,27 +63,47 @@ class Tape {
   size_t nodes() const { return nodes_.size(); }
 
  private:
+  // The forward's context, with its own copies of what may be gone by then.
+  struct Saved {
+    Context ctx;
+    std::shared_ptr<const Batch> batch;
+    std::vector<const Weight*> weights;
+  };
   struct Node {
     std::string name;
-    Context ctx;
-    Batch batch;  // the forward's batch may be gone
-    std::vector<const Weight*> weights;
+    std::shared_ptr<Saved> saved;
     std::vector<int32_t> inputs, outputs;
     BackwardFn backward;
   };
   struct Queued {
     const Weight* weight;
+    std::shared_ptr<Saved> saved;  // what fn's context points into
     Context ctx;
     WeightGradientFn fn;
   };
-  void Accumulate(int32_t var, const Tensor& gradient, ThreadPool* pool);
-  void RunQueued(const Queued& queued);
+  // A sum of gradients. The first is only a handle, which others may share;
+  // from the second on the sum is the tape's own and grows in place.
+  struct Sum {
+    Tensor value;
+    bool owned = false;
+    void Add(const Context& ctx, const Tensor& gradient);
+  };
+  struct Variable {
+    Shape shape;
+    Sum gradient;
+    bool watched = false;
+  };
+  int32_t NewVariable(const Shape& shape);
+  std::shared_ptr<const Batch> Remember(const Batch* batch);
+  void RunNode(const Context& ctx, Node& node);
+  void RunQueued(Queued& queued);
 
   std::vector<Node> nodes_;
-  std::vector<Tensor> gradients_;  // by variable
-  std::vector<bool> watched_;      // by variable
-  std::unordered_map<const Weight*, Tensor> weight_gradients_;
+  std::vector<Variable> variables_;
+  std::unordered_map<const Weight*, Sum> weight_gradients_;
   std::vector<Queued> queue_;
+  std::shared_ptr<const Batch> last_batch_;
+  std::shared_ptr<Saved> running_;  // of the node whose backward runs
   bool defer_ = false;
 };
 
