@@ -4,8 +4,9 @@
 #   x.cc x_reference.cc x_cpu.cc x_vjp.cc     the library (those that exist)
 #   x_test.cc                                 the test program
 #   x_cuda.cu                                 with INTARSIA_CUDA
-#   sources.cmake                             optional: set(ROOM_SOURCES ...)
-#                                             and set(ROOM_CUDA_SOURCES ...)
+#   sources.cmake                             optional: set(ROOM_SOURCES ...),
+#                                             set(ROOM_CUDA_SOURCES ...) and
+#                                             set(ROOM_DEPS ...), other rooms
 
 # Names of a registry: lines MACRO(name) or MACRO(name, ...).
 function(intarsia_registry file macro out)
@@ -20,7 +21,8 @@ function(intarsia_registry file macro out)
 endfunction()
 
 # intarsia_rooms(kind macro DEPS ... TEST_DEPS ...): one library a room, named
-# intarsia_<kind>_<room>, and intarsia_<kind> that links them all. In a build
+# intarsia_<kind>_<room>, with its test <kind>_<room>_test, and intarsia_<kind>
+# that links them all. In a build
 # without CUDA, or for a room without x_cuda.cu, the room's kernel table is a
 # null pointer in a generated file: no room carries an #ifdef.
 function(intarsia_rooms kind macro)
@@ -37,6 +39,7 @@ function(intarsia_rooms kind macro)
       endif()
     endforeach()
     set(ROOM_SOURCES)
+    set(ROOM_DEPS)
     set(ROOM_CUDA_SOURCES)
     if(EXISTS ${dir}/${room}/sources.cmake)
       include(${dir}/${room}/sources.cmake)
@@ -44,8 +47,14 @@ function(intarsia_rooms kind macro)
     foreach(source ${ROOM_SOURCES})
       list(APPEND sources ${room}/${source})
     endforeach()
+    if(NOT sources)
+      message(STATUS "${kind}/registry.def names ${room}, but "
+                          "${dir}/${room} has no sources")
+      continue()
+    endif()
     set(library intarsia_${kind}_${room})
-    intarsia_library(${library} SOURCES ${sources} DEPS ${ARG_DEPS})
+    intarsia_library(${library} SOURCES ${sources}
+                     DEPS ${ARG_DEPS} ${ROOM_DEPS})
     list(APPEND libraries ${library})
     if(EXISTS ${dir}/${room}/${room}_cuda.cu AND INTARSIA_CUDA)
       intarsia_cuda_room(${library} ${dir}/${room} ${room}_cuda.cu
@@ -55,7 +64,7 @@ function(intarsia_rooms kind macro)
              "namespace intarsia { const ${room}_cuda::Kernels* ${room}_cuda::kernels = nullptr; }\n")
     endif()
     if(EXISTS ${dir}/${room}/${room}_test.cc)
-      intarsia_test(${room}_test SOURCES ${room}/${room}_test.cc
+      intarsia_test(${kind}_${room}_test SOURCES ${room}/${room}_test.cc
                     DEPS ${library} ${ARG_TEST_DEPS} LABELS asan)
     endif()
   endforeach()

@@ -1,0 +1,246 @@
+#include "intarsia/ops/matmul/matmul.h"
+
+#include <utility>
+#include <vector>
+
+#include "intarsia/autograd/tape.h"
+#include "intarsia/ops/common/rows.h"
+#include "intarsia/ops/matmul/matmul_cpu.h"
+
+namespace intarsia {
+namespace {
+
+ThreadPool& PoolOr(ThreadPool& serial, const Context& ctx) {
+  return ctx.pool != nullptr ? *ctx.pool : serial;
+}
+
+// Rows of x with a dense last axis.
+Tensor DenseRows(const Tensor& x) {
+  return x.dim(1) <= 1 || x.stride(1) == 1 ? x : x.Contiguous();
+}
+
+// The arguments that all products with a weight share.
+MatmulArgs Args(const Tensor& x, const std::byte* w, Tensor* y, int64_t n,
+                int64_t k) {
+  MatmulArgs args;
+  args.x = x.data<float>();
+  args.x_stride = x.stride(0);
+  args.w = w;
+  args.y = y->mutable_data<float>();
+  args.y_stride = y->dim(1);
+  args.m = x.dim(0);
+  args.n = n;
+  args.k = k;
+  return args;
+}
+
+// out [M, N] = aᵀ b, both [T, ...] with dense rows.
+void TransposedProduct(ThreadPool* pool, const Tensor& a, const Tensor& b,
+                       float* out) {
+  GemmArgs args;
+  args.m = a.dim(1);
+  args.n = b.dim(1);
+  args.k = a.dim(0);
+  args.a = a.data<float>();
+  args.a_row = 1;
+  args.a_col = a.stride(0);
+  args.b = b.data<float>();
+  args.b_row = b.stride(0);
+  args.c = out;
+  args.c_row = args.n;
+  Gemm(pool, args);
+}
+
+void CheckLinear(const Tensor& x, const Weight& w, const Weight* bias) {
+  CHECK_EQ(x.rank(), 2);
+  CHECK_EQ(w.shape().rank(), 2) << w.spec().name;
+  CHECK_EQ(x.dim(1), w.shape()[1]) << w.spec().name;
+  CHECK(w.defined()) << w.spec().name << " has no values";
+  if (bias != nullptr) {
+    CHECK(bias->shape() == Shape({w.shape()[0]}))
+        << bias->spec().name << " is " << bias->shape();
+  }
+}
+
+Tensor LinearInputGradient(Context& ctx, const Weight& w, const Tensor& g) {
+  const int64_t n = w.shape()[0], k = w.shape()[1];
+  Tensor out = Tensor::Empty({g.dim(0), k});
+  ThreadPool serial(1);
+  w.format().MatmulT(PoolOr(serial, ctx),
+                     Args(g, w.values().raw(), &out, n, k));
+  return out;
+}
+
+Tensor LinearWeightGradient(Context& ctx, const Weight& w, const Tensor& g,
+                            const Tensor& x) {
+  Tensor out = Tensor::Empty(w.shape());
+  TransposedProduct(ctx.pool, g, x, out.mutable_data<float>());
+  return out;
+}
+
+Tensor BiasGradient(Context& ctx, const Tensor& g) {
+  Tensor out = Tensor::Empty({g.dim(1)});
+  const RowView rows(g);
+  SumColumns(ctx.pool, rows.rows(), rows.cols(), out.mutable_data<float>(),
+             [&](int64_t r, int64_t c0, int64_t c1, double* acc) {
+               const float* from = rows.row(r) + c0;
+               for (int64_t c = 0; c < c1 - c0; ++c) acc[c] += from[c];
+             });
+  return out;
+}
+
+}  // namespace
+
+Tensor Linear(Context& ctx, const Tensor& x, const Weight& w,
+              const Weight* bias) {
+  CheckLinear(x, w, bias);
+  const int64_t n = w.shape()[0], k = w.shape()[1];
+  const Tensor rows = DenseRows(x);
+  Tensor y = Tensor::Empty({x.dim(0), n});
+  MatmulArgs args = Args(rows, w.values().raw(), &y, n, k);
+  args.bias = bias != nullptr ? bias->f32() : nullptr;
+  ThreadPool serial(1);
+  w.format().Matmul(PoolOr(serial, ctx), args);
+
+  if (ctx.tape != nullptr) {
+    Tape* tape = ctx.tape;
+    const bool wants_x = x.var() >= 0;
+    tape->Record(
+        "linear", ctx, {x}, {&y},
+        [tape, rows, &w, bias, wants_x](
+            Context& ctx, const std::vector<Tensor>& g) -> std::vector<Tensor> {
+          tape->QueueWeightGradient(w, ctx, [rows, &w, g = g[0]](Context& ctx) {
+            return LinearWeightGradient(ctx, w, g, rows);
+          });
+          if (bias != nullptr) {
+            tape->QueueWeightGradient(*bias, ctx, [g = g[0]](Context& ctx) {
+              return BiasGradient(ctx, g);
+            });
+          }
+          if (!wants_x) return {Tensor()};
+          return {LinearInputGradient(ctx, w, g[0])};
+        });
+  }
+  return y;
+}
+
+namespace {
+
+// One MatmulT per expert that has rows.
+Tensor GroupedInputGradient(Context& ctx, const Weight& w, const Tensor& g,
+                            const std::vector<int32_t>& offsets) {
+  const int64_t n = w.shape()[1], k = w.shape()[2];
+  Tensor out = Tensor::Empty({g.dim(0), k});
+  ThreadPool serial(1);
+  const size_t bytes = w.format().row_bytes(k) * n;
+  for (size_t e = 0; e + 1 < offsets.size(); ++e) {
+    if (offsets[e] == offsets[e + 1]) continue;
+    Tensor to = out.Slice(0, offsets[e], offsets[e + 1]);
+    w.format().MatmulT(PoolOr(serial, ctx),
+                       Args(g.Slice(0, offsets[e], offsets[e + 1]),
+                            w.values().raw() + e * bytes, &to, n, k));
+  }
+  return out;
+}
+
+Tensor GroupedWeightGradient(Context& ctx, const Weight& w, const Tensor& g,
+                             const Tensor& x,
+                             const std::vector<int32_t>& offsets) {
+  Tensor out = Tensor::Empty(w.shape());
+  const int64_t matrix = w.shape()[1] * w.shape()[2];
+  for (size_t e = 0; e + 1 < offsets.size(); ++e) {
+    TransposedProduct(ctx.pool, g.Slice(0, offsets[e], offsets[e + 1]),
+                      x.Slice(0, offsets[e], offsets[e + 1]),
+                      out.mutable_data<float>() + e * matrix);
+  }
+  return out;
+}
+
+}  // namespace
+
+Tensor GroupedLinear(Context& ctx, const Tensor& x, const Weight& w,
+                     std::span<const int32_t> offsets) {
+  CHECK_EQ(x.rank(), 2);
+  CHECK_EQ(w.shape().rank(), 3) << w.spec().name;
+  CHECK_EQ(x.dim(1), w.shape()[2]) << w.spec().name;
+  CHECK_EQ(static_cast<int64_t>(offsets.size()), w.shape()[0] + 1);
+  CHECK(offsets.front() == 0 && offsets.back() == x.dim(0));
+  CHECK(std::is_sorted(offsets.begin(), offsets.end()));
+  CHECK(w.defined()) << w.spec().name << " has no values";
+  const Tensor rows = DenseRows(x);
+  Tensor y = Tensor::Empty({x.dim(0), w.shape()[1]});
+  ThreadPool serial(1);
+  w.format().GroupedMatmul(
+      PoolOr(serial, ctx),
+      Args(rows, w.values().raw(), &y, w.shape()[1], w.shape()[2]), offsets);
+
+  if (ctx.tape != nullptr) {
+    Tape* tape = ctx.tape;
+    const bool wants_x = x.var() >= 0;
+    const std::vector<int32_t> ends(offsets.begin(), offsets.end());
+    tape->Record(
+        "grouped_linear", ctx, {x}, {&y},
+        [tape, rows, &w, ends, wants_x](
+            Context& ctx, const std::vector<Tensor>& g) -> std::vector<Tensor> {
+          tape->QueueWeightGradient(
+              w, ctx, [rows, &w, ends, g = g[0]](Context& ctx) {
+                return GroupedWeightGradient(ctx, w, g, rows, ends);
+              });
+          if (!wants_x) return {Tensor()};
+          return {GroupedInputGradient(ctx, w, g[0], ends)};
+        });
+  }
+  return y;
+}
+
+namespace {
+
+Tensor Product(Context& ctx, const Tensor& a, bool trans_a, const Tensor& b,
+               bool trans_b) {
+  GemmArgs args;
+  args.m = a.dim(trans_a ? 1 : 0);
+  args.k = a.dim(trans_a ? 0 : 1);
+  args.n = b.dim(trans_b ? 0 : 1);
+  args.a = a.data<float>();
+  args.a_row = trans_a ? a.stride(1) : a.stride(0);
+  args.a_col = trans_a ? a.stride(0) : a.stride(1);
+  args.b = b.data<float>();
+  args.b_row = trans_b ? b.stride(1) : b.stride(0);
+  args.b_col = trans_b ? b.stride(0) : b.stride(1);
+  Tensor c = Tensor::Empty({args.m, args.n});
+  args.c = c.mutable_data<float>();
+  args.c_row = args.n;
+  Gemm(ctx.pool, args);
+  return c;
+}
+
+}  // namespace
+
+Tensor DenseMatmul(Context& ctx, const Tensor& a, bool trans_a, const Tensor& b,
+                   bool trans_b) {
+  CHECK(a.rank() == 2 && b.rank() == 2) << a.shape() << b.shape();
+  CHECK_EQ(a.dim(trans_a ? 0 : 1), b.dim(trans_b ? 1 : 0))
+      << a.shape() << b.shape();
+  Tensor c = Product(ctx, a, trans_a, b, trans_b);
+
+  if (ctx.tape != nullptr) {
+    ctx.tape->Record(
+        "dense_matmul", ctx, {a, b}, {&c},
+        [a, trans_a, b, trans_b](
+            Context& ctx, const std::vector<Tensor>& g) -> std::vector<Tensor> {
+          Tensor da, db;
+          if (a.var() >= 0) {
+            da = trans_a ? Product(ctx, b, trans_b, g[0], true)
+                         : Product(ctx, g[0], false, b, !trans_b);
+          }
+          if (b.var() >= 0) {
+            db = trans_b ? Product(ctx, g[0], true, a, trans_a)
+                         : Product(ctx, a, !trans_a, g[0], false);
+          }
+          return {da, db};
+        });
+  }
+  return c;
+}
+
+}  // namespace intarsia
