@@ -1,0 +1,25 @@
+#include "intarsia/tokenizer/characters.h"
+
+#include <string>
+
+#include "intarsia/tokenizer/regex.h"
+#include "intarsia/tokenizer/utf8.h"
+
+namespace intarsia {
+
+bool IsWhiteSpace(char32_t code) {
+  return (code >= 0x09 && code <= 0x0D) || code == 0x20 || code == 0x85 ||
+         code == 0xA0 || code == 0x1680 || (code >= 0x2000 && code <= 0x200A) ||
+         code == 0x2028 || code == 0x2029 || code == 0x202F || code == 0x205F ||
+         code == 0x3000;
+}
+
+bool IsWordCharacter(char32_t code) {
+  static const Regex word = Regex::Compile("\\w").value();
+  std::string text;
+  AppendUtf8(code, &text);
+  size_t begin = 0, end = 0;
+  return Regex::Matcher(word).Find(text, 0, &begin, &end);
+}
+
+}  // namespace intarsia

@@ -1,0 +1,145 @@
+// Text to tokens and back: byte-level BPE as in the tokenizer.json of Hugging
+// Face and in GGUF metadata. The steps, each in a file of its own:
+//
+//   text → added_tokens → normalizer → pre_tokenizer → bpe → special tokens
+//   tokens → bytes (byte_level) → text (utf8), at once or as a stream
+//
+// The tokens are those of the `tokenizers` library for a tokenizer.json, and
+// those of llama.cpp for GGUF metadata. Every file is untrusted: what is
+// malformed, contradictory or not supported gives a Status that names the file
+// and the field.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <unordered_map>
+#include <vector>
+
+#include "intarsia/core/status.h"
+#include "intarsia/tokenizer/added_tokens.h"
+#include "intarsia/tokenizer/bpe.h"
+#include "intarsia/tokenizer/pre_tokenizer.h"
+
+namespace intarsia {
+
+// A vocabulary as GGUF metadata carries it. Ids are indices of `tokens`; -1
+// means that the file names none.
+struct TokenizerVocab {
+  std::string source;  // the file's name, for errors
+  std::string model;   // tokenizer.ggml.model: "gpt2"
+  std::string pre;     // tokenizer.ggml.pre; empty: "default"
+  std::vector<std::string> tokens;
+  std::vector<int32_t> token_types;  // GGUF's numbers; empty: all normal
+  std::vector<std::string> merges;   // "left right"
+  int64_t bos_id = -1;
+  int64_t eos_id = -1;
+  int64_t unk_id = -1;  // kept for information: BPE does not use it
+  std::vector<int64_t> more_eog_ids;  // eot, eom: end a generation as eos does
+  std::optional<bool> add_bos;        // unset: as is usual for `pre`
+  std::optional<bool> add_eos;
+  std::string chat_template;
+};
+
+struct EncodeOptions {
+  bool add_special = true;     // begin and end as the model was trained
+  bool parse_special = false;  // "<|im_start|>" in the text is that token
+};
+
+// Immutable: threads may share one.
+class Tokenizer {
+ public:
+  // Reads a tokenizer.json and, if its path is not empty, the
+  // tokenizer_config.json that goes with it (bos, eos, chat template).
+  static Result<std::unique_ptr<Tokenizer>> FromJsonFile(
+      const std::string& tokenizer_path, const std::string& config_path = "");
+
+  // The same from text; `source` is the name that errors give.
+  static Result<std::unique_ptr<Tokenizer>> FromJson(
+      std::string_view tokenizer_json, std::string_view config_json = "",
+      const std::string& source = "tokenizer.json");
+
+  static Result<std::unique_ptr<Tokenizer>> FromVocab(TokenizerVocab vocab);
+
+  // Malformed UTF-8 is read as U+FFFD. `text` must be shorter than 2 GiB.
+  std::vector<int32_t> Encode(std::string_view text,
+                              EncodeOptions options = {}) const;
+
+  // Always valid UTF-8: bytes that form no character become U+FFFD. Unknown
+  // ids (models pad their vocabularies) give nothing.
+  std::string Decode(std::span<const int32_t> ids,
+                     bool skip_special = true) const;
+
+  // The bytes of one token; empty for an unknown id.
+  std::string_view TokenBytes(int32_t id) const;
+
+  // As the vocabulary writes it ("Ġthe"); empty for an unknown id.
+  std::string_view Token(int32_t id) const;
+
+  // The id of a token as the vocabulary writes it, or -1.
+  int32_t Find(std::string_view token) const;
+
+  bool is_special(int32_t id) const;
+
+  // True for eos and for the special tokens that end a turn in the formats in
+  // use, such as <|im_end|>.
+  bool is_end_of_generation(int32_t id) const;
+
+  int32_t vocab_size() const { return static_cast<int32_t>(tokens_.size()); }
+  int32_t bos_id() const { return bos_id_; }  // -1: none
+  int32_t eos_id() const { return eos_id_; }
+
+  // The Jinja text; empty if the files have none. A model may have more than
+  // one ("tool_use", "rag"); an unknown name gives the default.
+  const std::string& chat_template(std::string_view name = "default") const;
+
+  // Decoding one token at a time. What Push and Finish return, end to end, is
+  // what Decode returns for all of it, and each piece is whole characters.
+  class Stream {
+   public:
+    // The tokenizer must outlive the stream.
+    explicit Stream(const Tokenizer& tokenizer, bool skip_special = true);
+    std::string Push(int32_t id);
+    // What is left of an unfinished character, as U+FFFD; then starts afresh.
+    std::string Finish();
+
+   private:
+    const Tokenizer* tokenizer_;
+    bool skip_special_;
+    std::string pending_;  // at most 3 bytes of a character
+  };
+
+ private:
+  friend class TokenizerBuilder;  // fills the members from a file
+
+  struct Entry {
+    std::string text;   // as the vocabulary writes it
+    std::string bytes;  // what it decodes to
+    bool present = false;
+    bool added = false;
+    bool special = false;
+    bool end_of_generation = false;
+  };
+
+  Tokenizer() = default;
+  void EncodeSegment(std::string_view text, std::vector<int32_t>* ids) const;
+
+  std::vector<Entry> tokens_;
+  std::unordered_map<std::string, int32_t> ids_;
+  AddedTokenMatcher raw_added_;         // looked for in the text as it is
+  AddedTokenMatcher normalized_added_;  // and in the normalised text
+  bool nfc_ = false;
+  PreTokenizer pre_tokenizer_;
+  std::unique_ptr<Bpe> bpe_;
+  std::vector<int32_t> prefix_, suffix_;  // what add_special adds
+  int32_t bos_id_ = -1;
+  int32_t eos_id_ = -1;
+  std::map<std::string, std::string, std::less<>> chat_templates_;
+};
+
+}  // namespace intarsia
