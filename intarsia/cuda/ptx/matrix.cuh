@@ -20,8 +20,8 @@ __device__ __forceinline__ void LoadMatrix4(uint32_t (&r)[4],
 }
 
 // As LoadMatrix4, each matrix transposed on the way.
-__device__ __forceinline__ void LoadMatrix4Transposed(
-    uint32_t (&r)[4], uint32_t shared_address) {
+__device__ __forceinline__ void LoadMatrix4Transposed(uint32_t (&r)[4],
+                                                      uint32_t shared_address) {
   asm volatile(
       "ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0, %1, %2, %3}, [%4];"
       : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
@@ -39,12 +39,13 @@ __device__ __forceinline__ void StoreMatrix4(uint32_t shared_address,
       : "memory");
 }
 
-__device__ __forceinline__ void StoreMatrix4Transposed(
-    uint32_t shared_address, uint32_t r0, uint32_t r1, uint32_t r2,
-    uint32_t r3) {
+__device__ __forceinline__ void StoreMatrix4Transposed(uint32_t shared_address,
+                                                       uint32_t r0, uint32_t r1,
+                                                       uint32_t r2,
+                                                       uint32_t r3) {
   asm volatile(
-      "stmatrix.sync.aligned.m8n8.x4.trans.shared.b16 [%0], {%1, %2, %3, %4};"
-      ::"r"(shared_address),
+      "stmatrix.sync.aligned.m8n8.x4.trans.shared.b16 [%0], {%1, %2, %3, "
+      "%4};" ::"r"(shared_address),
       "r"(r0), "r"(r1), "r"(r2), "r"(r3)
       : "memory");
 }

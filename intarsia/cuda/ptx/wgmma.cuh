@@ -85,40 +85,43 @@ struct Wgmma;
 #define INTARSIA_WGMMA_R104 "%104, %105, %106, %107, %108, %109, %110, %111"
 #define INTARSIA_WGMMA_R112 "%112, %113, %114, %115, %116, %117, %118, %119"
 #define INTARSIA_WGMMA_R120 "%120, %121, %122, %123, %124, %125, %126, %127"
-#define INTARSIA_WGMMA_D8(i)                                             \
-  "+f"(d[i]), "+f"(d[i + 1]), "+f"(d[i + 2]), "+f"(d[i + 3]),            \
-      "+f"(d[i + 4]), "+f"(d[i + 5]), "+f"(d[i + 6]), "+f"(d[i + 7])
+#define INTARSIA_WGMMA_D8(i)                                                  \
+  "+f"(d[i]), "+f"(d[i + 1]), "+f"(d[i + 2]), "+f"(d[i + 3]), "+f"(d[i + 4]), \
+      "+f"(d[i + 5]), "+f"(d[i + 6]), "+f"(d[i + 7])
 
 // kN = 2 x registers. REGISTERS lists the placeholders %0 ..; S0 .. S4 and
 // A0 .. A6 name the operands that follow them.
-#define INTARSIA_WGMMA(N, REGISTERS, OUTPUTS, P0, P1, P2, P3, P4, P5, P6)    \
-  template <>                                                                \
-  struct Wgmma<N> {                                                          \
-    template <int kTransposeA, int kTransposeB>                              \
-    __device__ __forceinline__ static void Shared(float (&d)[N / 2],         \
-                                                  uint64_t a, uint64_t b,    \
-                                                  int accumulate) {          \
-      asm volatile(                                                          \
-          "{\n.reg .pred p;\nsetp.ne.b32 p, " P2 ", 0;\n"                    \
-          "wgmma.mma_async.sync.aligned.m64n" #N "k16.f32.bf16.bf16 {"       \
-          REGISTERS "}, " P0 ", " P1 ", p, 1, 1, " P3 ", " P4 ";\n}"         \
-          : OUTPUTS                                                          \
-          : "l"(a), "l"(b), "r"(accumulate), "n"(kTransposeA),               \
-            "n"(kTransposeB));                                               \
-    }                                                                        \
-    template <int kTransposeB>                                               \
-    __device__ __forceinline__ static void Register(                         \
-        float (&d)[N / 2], uint32_t a0, uint32_t a1, uint32_t a2,            \
-        uint32_t a3, uint64_t b, int accumulate) {                           \
-      asm volatile(                                                          \
-          "{\n.reg .pred p;\nsetp.ne.b32 p, " P5 ", 0;\n"                    \
-          "wgmma.mma_async.sync.aligned.m64n" #N "k16.f32.bf16.bf16 {"       \
-          REGISTERS "}, {" P0 ", " P1 ", " P2 ", " P3 "}, " P4               \
-          ", p, 1, 1, " P6 ";\n}"                                            \
-          : OUTPUTS                                                          \
-          : "r"(a0), "r"(a1), "r"(a2), "r"(a3), "l"(b), "r"(accumulate),     \
-            "n"(kTransposeB));                                               \
-    }                                                                        \
+#define INTARSIA_WGMMA(N, REGISTERS, OUTPUTS, P0, P1, P2, P3, P4, P5, P6)     \
+  template <>                                                                 \
+  struct Wgmma<N> {                                                           \
+    template <int kTransposeA, int kTransposeB>                               \
+    __device__ __forceinline__ static void Shared(float (&d)[N / 2],          \
+                                                  uint64_t a, uint64_t b,     \
+                                                  int accumulate) {           \
+      asm volatile("{\n.reg .pred p;\nsetp.ne.b32 p, " P2                     \
+                   ", 0;\n"                                                   \
+                   "wgmma.mma_async.sync.aligned.m64n" #N                     \
+                   "k16.f32.bf16.bf16 {" REGISTERS "}, " P0 ", " P1           \
+                   ", p, 1, 1, " P3 ", " P4 ";\n}"                            \
+                   : OUTPUTS                                                  \
+                   : "l"(a), "l"(b), "r"(accumulate), "n"(kTransposeA),       \
+                     "n"(kTransposeB));                                       \
+    }                                                                         \
+    template <int kTransposeB>                                                \
+    __device__ __forceinline__ static void Register(float (&d)[N / 2],        \
+                                                    uint32_t a0, uint32_t a1, \
+                                                    uint32_t a2, uint32_t a3, \
+                                                    uint64_t b,               \
+                                                    int accumulate) {         \
+      asm volatile("{\n.reg .pred p;\nsetp.ne.b32 p, " P5                     \
+                   ", 0;\n"                                                   \
+                   "wgmma.mma_async.sync.aligned.m64n" #N                     \
+                   "k16.f32.bf16.bf16 {" REGISTERS "}, {" P0 ", " P1 ", " P2  \
+                   ", " P3 "}, " P4 ", p, 1, 1, " P6 ";\n}"                   \
+                   : OUTPUTS                                                  \
+                   : "r"(a0), "r"(a1), "r"(a2), "r"(a3), "l"(b),              \
+                     "r"(accumulate), "n"(kTransposeB));                      \
+    }                                                                         \
   };
 
 // clang-format off

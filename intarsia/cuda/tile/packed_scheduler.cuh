@@ -44,18 +44,16 @@ class PackedScheduler {
         const int other = __shfl_up_sync(~0u, count, step);
         if (lane >= step) count += other;
       }
-      const unsigned found =
-          __ballot_sync(~0u, base_number_ + count > number);
+      const unsigned found = __ballot_sync(~0u, base_number_ + count > number);
       if (found != 0) {
         const int source = __ffs(found) - 1;
-        const int before =
-            __shfl_sync(~0u, count - blocks * heads_, source);
+        const int before = __shfl_sync(~0u, count - blocks * heads_, source);
         PackedTile tile;
         tile.row_start = __shfl_sync(~0u, start, source);
         tile.rows = __shfl_sync(~0u, rows, source);
         tile.sequence = base_sequence_ + source;
-        Place(number - base_number_ - before,
-              __shfl_sync(~0u, blocks, source), &tile);
+        Place(number - base_number_ - before, __shfl_sync(~0u, blocks, source),
+              &tile);
         return tile;
       }
       base_number_ += __shfl_sync(~0u, count, 31);
@@ -63,6 +61,9 @@ class PackedScheduler {
     }
     return {0, 0, 0, 0, 0};
   }
+
+  // How much work there is; known once Find has returned a tile without rows.
+  __device__ __forceinline__ int total() const { return base_number_; }
 
  private:
   __device__ __forceinline__ void Place(int rest, int blocks,

@@ -33,11 +33,11 @@ struct Sm90AttentionForwardArgs {
   int32_t* tile_counter = nullptr;
 
   int sequences = 0;
-  int total_q = 0, total_k = 0;        // rows of q and of k, v
-  int max_seqlen_q = 0;                // longest sequence, or more
+  int total_q = 0, total_k = 0;  // rows of q and of k, v
+  int max_seqlen_q = 0;          // longest sequence, or more
   int max_seqlen_k = 0;
-  int heads = 0, kv_heads = 0;         // heads is a multiple of kv_heads
-  int head_dim = 0;                    // 64, 128 or 256
+  int heads = 0, kv_heads = 0;  // heads is a multiple of kv_heads
+  int head_dim = 0;             // 64, 128 or 256
   int64_t q_row_stride = 0, q_head_stride = 0;
   int64_t k_row_stride = 0, k_head_stride = 0;
   int64_t v_row_stride = 0, v_head_stride = 0;
