@@ -1,0 +1,40 @@
+// Gated linear unit: y = W_down (act(W_gate x) ⊙ W_up x). README.md beside this
+// file has the sources.
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "intarsia/mixers/mixer.h"
+#include "intarsia/ops/elementwise/elementwise.h"
+
+namespace intarsia {
+
+struct GluConfig {
+  int dim = 0;     // D
+  int hidden = 0;  // F
+  Activation activation = Activation::kSilu;
+  bool bias = false;  // on all three projections
+};
+
+class Glu final : public Mixer {
+ public:
+  explicit Glu(const GluConfig& config) : config_(config) {}
+
+  // gate [F, D], up [F, D], down [D, F]; with bias: gate_bias, up_bias [F],
+  // down_bias [D] after them. A rank may hold any slice of F.
+  std::vector<WeightSpec> weights() const override;
+  Tensor Forward(Context& ctx, const Tensor& x) const override;
+  std::vector<double> Reference(const Batch& batch,
+                                const std::vector<std::vector<double>>& weights,
+                                const std::vector<double>& x) const override;
+
+ private:
+  GluConfig config_;
+};
+
+// {"hidden": F, "activation": "silu", "bias": false}
+Result<std::unique_ptr<Mixer>> CreateGlu(const Json& config, int dim);
+std::vector<MixerExample> GluExamples();
+
+}  // namespace intarsia

@@ -1,0 +1,40 @@
+// Two-layer perceptron: y = W_down act(W_up x + b_up) + b_down. README.md
+// beside this file has the sources.
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "intarsia/mixers/mixer.h"
+#include "intarsia/ops/elementwise/elementwise.h"
+
+namespace intarsia {
+
+struct MlpConfig {
+  int dim = 0;     // D
+  int hidden = 0;  // F
+  Activation activation = Activation::kGeluTanh;
+  bool bias = true;
+};
+
+class Mlp final : public Mixer {
+ public:
+  explicit Mlp(const MlpConfig& config) : config_(config) {}
+
+  // With bias: up [F, D], up_bias [F], down [D, F], down_bias [D]; without: up,
+  // down. A rank may hold any slice of F.
+  std::vector<WeightSpec> weights() const override;
+  Tensor Forward(Context& ctx, const Tensor& x) const override;
+  std::vector<double> Reference(const Batch& batch,
+                                const std::vector<std::vector<double>>& weights,
+                                const std::vector<double>& x) const override;
+
+ private:
+  MlpConfig config_;
+};
+
+// {"hidden": F, "activation": "gelu_tanh", "bias": true}
+Result<std::unique_ptr<Mixer>> CreateMlp(const Json& config, int dim);
+std::vector<MixerExample> MlpExamples();
+
+}  // namespace intarsia

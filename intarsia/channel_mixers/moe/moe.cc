@@ -1,0 +1,199 @@
+#include "intarsia/channel_mixers/moe/moe.h"
+
+#include <cmath>
+
+#include "intarsia/mixers/config_reader.h"
+#include "intarsia/ops/common/rows.h"
+#include "intarsia/ops/matmul/matmul.h"
+#include "intarsia/ops/rows/rows.h"
+
+namespace intarsia {
+namespace {
+
+enum : size_t {
+  kRouter = 0,
+  kGate,
+  kUp,
+  kDown,
+  kSharedGate,
+  kSharedUp,
+  kSharedDown
+};
+
+// The k largest of n logits, best first; of equals the lower index. A NaN is
+// neither larger nor smaller, so it can only take the place it stands at.
+void TopK(const float* logits, int64_t n, int64_t k, int32_t* chosen) {
+  for (int64_t rank = 0; rank < k; ++rank) {
+    int32_t best = -1;
+    for (int32_t e = 0; e < n; ++e) {
+      if (std::find(chosen, chosen + rank, e) != chosen + rank) continue;
+      if (best < 0 || logits[e] > logits[best]) best = e;
+    }
+    chosen[rank] = best;
+  }
+}
+
+// Softmax over the chosen logits, or their part of the softmax over all.
+void RoutingWeights(const float* logits, int64_t n, const int32_t* chosen,
+                    int64_t k, bool normalize, float* weights) {
+  const double most = logits[chosen[0]];
+  double sum = 0;
+  if (normalize) {
+    for (int64_t r = 0; r < k; ++r) sum += std::exp(logits[chosen[r]] - most);
+  } else {
+    for (int64_t e = 0; e < n; ++e) sum += std::exp(logits[e] - most);
+  }
+  for (int64_t r = 0; r < k; ++r) {
+    weights[r] = static_cast<float>(std::exp(logits[chosen[r]] - most) / sum);
+  }
+}
+
+}  // namespace
+
+MoeRouting RouteTokens(Context& ctx, const MoeConfig& config,
+                       const Tensor& logits) {
+  const Tensor in = logits.Contiguous();
+  const int64_t tokens = in.dim(0), experts = in.dim(1), k = config.top_k;
+  CHECK(k > 0 && k <= experts);
+  MoeRouting routing;
+  routing.experts.resize(tokens * k);
+  routing.weights = Tensor::Empty({tokens, k});
+  const float* from = in.data<float>();
+  float* weights = routing.weights.mutable_data<float>();
+  ForRange(ctx.pool, tokens, GrainFor(experts * (k + 10)),
+           [&](int64_t begin, int64_t end) {
+             for (int64_t t = begin; t < end; ++t) {
+               int32_t* chosen = routing.experts.data() + t * k;
+               TopK(from + t * experts, experts, k, chosen);
+               RoutingWeights(from + t * experts, experts, chosen, k,
+                              config.normalize, weights + t * k);
+             }
+           });
+  if (ctx.tape != nullptr) {
+    moe_internal::RecordRouting(ctx, config, logits, &routing);
+  }
+  return routing;
+}
+
+MoeDispatch DispatchTokens(const MoeConfig& config, const MoeRouting& routing) {
+  const size_t rows = routing.experts.size();
+  MoeDispatch dispatch;
+  dispatch.tokens.resize(rows);
+  dispatch.places.resize(rows);
+  dispatch.offsets.assign(config.experts + 1, 0);
+  for (int32_t e : routing.experts) ++dispatch.offsets[e + 1];
+  for (int e = 0; e < config.experts; ++e) {
+    dispatch.offsets[e + 1] += dispatch.offsets[e];
+  }
+  std::vector<int32_t> next(dispatch.offsets.begin(),
+                            dispatch.offsets.end() - 1);
+  for (size_t i = 0; i < rows; ++i) {
+    const int32_t row = next[routing.experts[i]]++;
+    dispatch.tokens[row] = static_cast<int32_t>(i) / config.top_k;
+    dispatch.places[row] = static_cast<int32_t>(i);
+  }
+  return dispatch;
+}
+
+Tensor ComputeExperts(Context& ctx, const MoeConfig& config, const Tensor& rows,
+                      std::span<const int32_t> offsets, const Weight& gate,
+                      const Weight& up, const Weight& down) {
+  const Tensor g = GroupedLinear(ctx, rows, gate, offsets);
+  const Tensor u = GroupedLinear(ctx, rows, up, offsets);
+  const Tensor h = GatedActivation(ctx, config.activation, g, u);
+  return GroupedLinear(ctx, h, down, offsets);
+}
+
+Tensor CombineExperts(Context& ctx, const Tensor& rows,
+                      const MoeDispatch& dispatch, const MoeRouting& routing) {
+  const int64_t count = static_cast<int64_t>(dispatch.places.size());
+  const Tensor flat = ReshapeView(ctx, routing.weights, {count, 1});
+  const Tensor sorted = GatherRows(ctx, flat, dispatch.places);
+  return CombineRows(ctx, rows, dispatch.tokens,
+                     ReshapeView(ctx, sorted, {count}), routing.weights.dim(0));
+}
+
+std::vector<WeightSpec> Moe::weights() const {
+  const int64_t d = config_.dim, f = config_.hidden, e = config_.experts;
+  const int64_t s = config_.shared_hidden;
+  std::vector<WeightSpec> specs;
+  const auto matrix = [&](const char* name, Shape shape, int axis) {
+    WeightSpec& spec = specs.emplace_back();
+    spec.name = name;
+    spec.shape = shape;
+    spec.shard.axis = axis;
+  };
+  matrix("router", {e, d}, -1);
+  matrix("gate", {e, f, d}, 1);
+  matrix("up", {e, f, d}, 1);
+  matrix("down", {e, d, f}, 2);
+  if (s > 0) {
+    matrix("shared_gate", {s, d}, 0);
+    matrix("shared_up", {s, d}, 0);
+    matrix("shared_down", {d, s}, 1);
+  }
+  return specs;
+}
+
+Tensor Moe::Forward(Context& ctx, const Tensor& x) const {
+  const Tensor logits = Linear(ctx, x, ctx.weight(kRouter));
+  const MoeRouting routing = RouteTokens(ctx, config_, logits);
+  const MoeDispatch dispatch = DispatchTokens(config_, routing);
+  const Tensor rows = GatherRows(ctx, x, dispatch.tokens);
+  const Tensor results =
+      ComputeExperts(ctx, config_, rows, dispatch.offsets, ctx.weight(kGate),
+                     ctx.weight(kUp), ctx.weight(kDown));
+  const Tensor y = CombineExperts(ctx, results, dispatch, routing);
+  if (config_.shared_hidden == 0) return y;
+  const Tensor gate = Linear(ctx, x, ctx.weight(kSharedGate));
+  const Tensor up = Linear(ctx, x, ctx.weight(kSharedUp));
+  const Tensor h = GatedActivation(ctx, config_.activation, gate, up);
+  return Add(ctx, y, Linear(ctx, h, ctx.weight(kSharedDown)));
+}
+
+Result<std::unique_ptr<Mixer>> CreateMoe(const Json& json, int dim) {
+  ConfigReader reader(json, "moe");
+  MoeConfig config;
+  config.dim = dim;
+  config.experts = static_cast<int>(reader.Int("experts", 1, 1 << 16));
+  config.top_k = static_cast<int>(reader.Int("top_k", 1, 1 << 16));
+  reader.Require(config.top_k <= config.experts,
+                 "\"top_k\" (" + std::to_string(config.top_k) +
+                     ") is more than there are \"experts\" (" +
+                     std::to_string(config.experts) + ")");
+  config.hidden = static_cast<int>(reader.Int("hidden", 1, 1 << 24));
+  config.activation =
+      reader.Take(ParseActivation(reader.StringOr("activation", "silu"), "moe"),
+                  Activation::kSilu);
+  config.normalize = reader.BoolOr("normalize", true);
+  const std::string softmax = reader.StringOr("router_softmax", "before");
+  reader.Require(softmax == "before" || softmax == "after",
+                 "\"router_softmax\" must be \"before\" or \"after\" the "
+                 "choice, got \"" +
+                     softmax + "\"");
+  // Over the chosen alone it sums to 1 by itself.
+  if (softmax == "after") config.normalize = true;
+  config.shared_hidden =
+      static_cast<int>(reader.IntOr("shared_hidden", 0, 0, 1 << 24));
+  RETURN_IF_ERROR(reader.Finish());
+  return std::unique_ptr<Mixer>(new Moe(config));
+}
+
+std::vector<MixerExample> MoeExamples() {
+  return {
+      {.name = "mixtral",
+       .config = R"({"experts": 8, "top_k": 2, "hidden": 24})",
+       .dim = 16},
+      {.name = "softmax_over_all",
+       .config = R"({"experts": 5, "top_k": 3, "hidden": 10,
+                     "normalize": false, "activation": "gelu_tanh"})",
+       .dim = 12},
+      {.name = "shared",
+       .config = R"({"experts": 6, "top_k": 1, "hidden": 12,
+                     "router_softmax": "before", "normalize": false,
+                     "shared_hidden": 20})",
+       .dim = 8},
+  };
+}
+
+}  // namespace intarsia

@@ -1,0 +1,244 @@
+#include "intarsia/mixers/attention/attention.h"
+
+#include "intarsia/distributed/communicator.h"
+#include "intarsia/mixers/config_reader.h"
+#include "intarsia/ops/elementwise/elementwise.h"
+#include "intarsia/ops/matmul/matmul.h"
+
+namespace intarsia {
+namespace {
+
+enum : size_t { kQ = 0, kK, kV, kO };
+
+Status ReadBias(ConfigReader* reader, AttentionConfig* config) {
+  const Json* bias = reader->Find("bias");
+  if (bias == nullptr) return Status::Ok();
+  if (bias->is_boolean()) {
+    const bool on = bias->get<bool>();
+    config->bias_q = config->bias_k = config->bias_v = config->bias_o = on;
+    return Status::Ok();
+  }
+  if (!bias->is_object()) {
+    return InvalidArgument(
+        "[attention] \"bias\" must be true, false or an object with booleans "
+        "q, k, v, o");
+  }
+  ConfigReader parts(*bias, "attention");
+  config->bias_q = parts.BoolOr("q", false);
+  config->bias_k = parts.BoolOr("k", false);
+  config->bias_v = parts.BoolOr("v", false);
+  config->bias_o = parts.BoolOr("o", false);
+  return parts.Finish();
+}
+
+Status ReadMask(ConfigReader* reader, AttentionMask* mask) {
+  mask->window = reader->IntOr("window", 0, 1, 1 << 30);
+  const Json* json = reader->Find("mask");
+  if (json == nullptr || *json == "causal") return Status::Ok();
+  if (*json == "bidirectional") {
+    mask->kind = AttentionMask::Kind::kBidirectional;
+    return Status::Ok();
+  }
+  if (!json->is_object()) {
+    return InvalidArgument(
+        "[attention] \"mask\" must be \"causal\", \"bidirectional\" or "
+        "{\"prefix\": n}");
+  }
+  ConfigReader prefix(*json, "attention");
+  mask->kind = AttentionMask::Kind::kPrefix;
+  mask->prefix = prefix.Int("prefix", 0, 1 << 30);
+  return prefix.Finish();
+}
+
+}  // namespace
+
+Result<std::unique_ptr<Mixer>> CreateAttention(const Json& json, int dim) {
+  ConfigReader reader(json, "attention");
+  AttentionConfig config;
+  config.dim = dim;
+  config.heads = static_cast<int>(reader.Int("heads", 1, 1 << 16));
+  config.kv_heads =
+      static_cast<int>(reader.IntOr("kv_heads", config.heads, 1, 1 << 16));
+  reader.Require(config.heads % config.kv_heads == 0,
+                 "\"heads\" (" + std::to_string(config.heads) +
+                     ") must be a multiple of \"kv_heads\" (" +
+                     std::to_string(config.kv_heads) + ")");
+  const int64_t head_dim = reader.IntOr("head_dim", 0, 1, 1 << 16);
+  reader.Require(head_dim > 0 || dim % config.heads == 0,
+                 "\"head_dim\" is missing, and \"heads\" does not divide the "
+                 "width " +
+                     std::to_string(dim));
+  config.head_dim =
+      static_cast<int>(head_dim > 0 ? head_dim : dim / config.heads);
+  RETURN_IF_ERROR(reader.status());
+  RETURN_IF_ERROR(ReadBias(&reader, &config));
+  RETURN_IF_ERROR(ReadMask(&reader, &config.core.mask));
+  config.rope.enabled = false;
+  if (const Json* rope = reader.Find("rope"); rope != nullptr) {
+    config.rope = reader.Take(ParseRope(*rope, "attention"), config.rope);
+    reader.Require(!config.rope.enabled || config.rope.dim <= config.head_dim,
+                   "\"rope\" turns more channels than a head has");
+    reader.Require(
+        !config.rope.enabled || config.rope.dim > 0 || config.head_dim % 2 == 0,
+        "\"rope\" turns pairs: \"head_dim\" must be even");
+  }
+  config.qk_norm.kind = NormConfig::Kind::kNone;
+  if (const Json* norm = reader.Find("qk_norm"); norm != nullptr) {
+    config.qk_norm = reader.Take(ParseNorm(*norm, "attention"), config.qk_norm);
+  }
+  config.core.scale = reader.NumberOr("scale", 0.0);
+  reader.Require(config.core.scale >= 0, "\"scale\" must be positive");
+  config.core.softcap = reader.NumberOr("softcap", 0.0);
+  reader.Require(config.core.softcap >= 0, "\"softcap\" must be positive");
+  config.sinks = reader.BoolOr("sinks", false);
+  RETURN_IF_ERROR(reader.Finish());
+  return std::unique_ptr<Mixer>(new Attention(config));
+}
+
+Attention::Layout Attention::layout() const {
+  Layout layout;
+  const auto next = [&](bool has, int* index, int weights = 1) {
+    if (!has) return;
+    *index = layout.count;
+    layout.count += weights;
+  };
+  next(config_.bias_q, &layout.q_bias);
+  next(config_.bias_k, &layout.k_bias);
+  next(config_.bias_v, &layout.v_bias);
+  next(config_.bias_o, &layout.o_bias);
+  layout.norm_weights = static_cast<int>(
+      NormWeights(config_.qk_norm, "q_norm", config_.head_dim).size());
+  next(layout.norm_weights > 0, &layout.q_norm, layout.norm_weights);
+  next(layout.norm_weights > 0, &layout.k_norm, layout.norm_weights);
+  next(config_.sinks, &layout.sinks);
+  return layout;
+}
+
+std::vector<WeightSpec> Attention::weights() const {
+  const int64_t d = config_.dim, k = config_.head_dim;
+  const int64_t q_width = config_.heads * k, kv_width = config_.kv_heads * k;
+  // A cut leaves each rank whole groups: the heads of a key/value head.
+  const int64_t group = config_.heads / config_.kv_heads;
+  std::vector<WeightSpec> specs = {
+      {.name = "q_proj",
+       .shape = {q_width, d},
+       .shard = {0, group * k},
+       .init = {}},
+      {.name = "k_proj", .shape = {kv_width, d}, .shard = {0, k}, .init = {}},
+      {.name = "v_proj", .shape = {kv_width, d}, .shard = {0, k}, .init = {}},
+      {.name = "o_proj",
+       .shape = {d, q_width},
+       .shard = {1, group * k},
+       .init = {}},
+  };
+  const auto vector = [&](bool has, const char* name, int64_t n,
+                          ShardRule shard) {
+    if (!has) return;
+    specs.push_back({.name = name,
+                     .shape = {n},
+                     .role = WeightSpec::Role::kVector,
+                     .shard = shard,
+                     .init = {WeightInit::Kind::kConstant, 0.0f, 0.0f},
+                     .decay = false});
+  };
+  vector(config_.bias_q, "q_bias", q_width, {0, group * k});
+  vector(config_.bias_k, "k_bias", kv_width, {0, k});
+  vector(config_.bias_v, "v_bias", kv_width, {0, k});
+  vector(config_.bias_o, "o_bias", d, {-1, 1});
+  for (const char* name : {"q_norm", "k_norm"}) {
+    for (WeightSpec& spec : NormWeights(config_.qk_norm, name, k)) {
+      specs.push_back(std::move(spec));
+    }
+  }
+  vector(config_.sinks, "sinks", config_.heads, {0, group});
+  return specs;
+}
+
+std::vector<StateSpec> Attention::state() const {
+  const AttentionMask& mask = config_.core.mask;
+  if (mask.kind == AttentionMask::Kind::kBidirectional) return {};
+  StateSpec spec;
+  spec.shape = {config_.kv_heads, config_.head_dim};
+  spec.growth = StateSpec::Growth::kToken;
+  spec.rollback = StateSpec::Rollback::kTruncate;
+  spec.shard_axis = 0;
+  if (mask.window > 0) {
+    spec.keep_first = mask.prefix;
+    spec.keep_last = mask.window;
+  }
+  std::vector<StateSpec> specs(2, spec);
+  specs[0].name = "k";
+  specs[0].role = StateSpec::Role::kKey;
+  specs[1].name = "v";
+  specs[1].role = StateSpec::Role::kValue;
+  return specs;
+}
+
+Tensor Attention::Forward(Context& ctx, const Tensor& x) const {
+  const Layout at = layout();
+  const auto weight = [&](int i) {
+    return i < 0 ? nullptr : &ctx.weight(static_cast<size_t>(i));
+  };
+  // [T, heads of this rank, K], normed and rotated where the caller says so.
+  const auto project = [&](size_t matrix, int bias, int norm, bool rotate) {
+    const Tensor flat = Linear(ctx, x, ctx.weight(matrix), weight(bias));
+    Tensor h = ReshapeView(
+        ctx, flat,
+        {flat.dim(0), flat.dim(1) / config_.head_dim, config_.head_dim});
+    if (norm >= 0 ||
+        (rotate && config_.qk_norm.kind != NormConfig::Kind::kNone)) {
+      h = ApplyNorm(ctx, config_.qk_norm, h,
+                    norm < 0 ? ctx.weights.subspan(0, 0)
+                             : ctx.weights.subspan(norm, at.norm_weights));
+    }
+    if (rotate && config_.rope.enabled) h = Rope(ctx, h, config_.rope);
+    return h;
+  };
+  const Tensor q = project(kQ, at.q_bias, at.q_norm, true);
+  AttentionKeys keys;
+  keys.k = project(kK, at.k_bias, at.k_norm, true);
+  keys.v = project(kV, at.v_bias, -1, false);
+  if (ctx.state != nullptr && !ctx.state->entries.empty()) {
+    AppendRows(*ctx.batch, keys.k, &ctx.state->tokens(0));
+    AppendRows(*ctx.batch, keys.v, &ctx.state->tokens(1));
+    keys.k_pages = &ctx.state->tokens(0);
+    keys.v_pages = &ctx.state->tokens(1);
+  }
+  const AttentionResult result =
+      AttentionCore(ctx, q, keys, config_.core, weight(at.sinks));
+  const Tensor flat = ReshapeView(
+      ctx, result.out, {q.dim(0), q.dim(1) * int64_t{config_.head_dim}});
+  // The ranks' results are summed: only one of them may add the bias.
+  const bool first =
+      ctx.tensor_parallel == nullptr || ctx.tensor_parallel->rank() == 0;
+  return Linear(ctx, flat, ctx.weight(kO), first ? weight(at.o_bias) : nullptr);
+}
+
+std::vector<MixerExample> AttentionExamples() {
+  return {
+      {.name = "grouped_rope",
+       .config = R"({"heads": 4, "kv_heads": 2, "head_dim": 16,
+                     "rope": {"theta": 10000}})",
+       .dim = 32},
+      {.name = "bias_norm",
+       .config = R"({"heads": 3, "kv_heads": 1, "head_dim": 8, "bias": true,
+                     "rope": {"theta": 500000, "interleaved": true},
+                     "qk_norm": {"type": "rms", "eps": 1e-6}})",
+       .dim = 24},
+      {.name = "window",
+       .config = R"({"heads": 2, "kv_heads": 2, "head_dim": 12, "window": 9,
+                     "rope": {"theta": 10000, "dim": 8}})",
+       .dim = 20},
+      {.name = "learned_positions",
+       .config = R"({"heads": 2, "bias": {"q": true, "k": true, "v": true,
+                     "o": true}, "rope": false})",
+       .dim = 16},
+      {.name = "sinks_softcap",
+       .config = R"({"heads": 4, "kv_heads": 2, "head_dim": 10, "sinks": true,
+                     "softcap": 5, "scale": 0.5, "window": 70,
+                     "rope": {"theta": 10000}})",
+       .dim = 16},
+  };
+}
+
+}  // namespace intarsia

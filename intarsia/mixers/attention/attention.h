@@ -1,0 +1,121 @@
+// Softmax attention with grouped heads, rotary positions, windows and prefixes.
+// README.md beside this file has the equation, the mask and the traps.
+//
+// Shapes: T tokens of all segments end to end, H query heads, G key/value heads
+// (H a multiple of G; query head h reads head h / (H/G)), K channels of a query
+// and key head, V of a value head (the mixer has K = V = head_dim).
+#pragma once
+
+#include <cstdint>
+#include <limits>
+#include <memory>
+#include <vector>
+
+#include "intarsia/mixers/mixer.h"
+#include "intarsia/ops/norm/norm.h"
+#include "intarsia/ops/rope/rope.h"
+
+namespace intarsia {
+
+// Which keys a query sees, by the positions of both in one sequence.
+struct AttentionMask {
+  // kCausal: keys at or before the query. kPrefix: these, and every key before
+  // position `prefix`. kBidirectional: all.
+  enum class Kind : uint8_t { kCausal, kBidirectional, kPrefix };
+  Kind kind = Kind::kCausal;
+  int64_t prefix = 0;
+  // > 0: only keys less than this many positions away. Keys of the prefix stay
+  // in sight.
+  int64_t window = 0;
+};
+
+// The core: no projections, norms or rotation.
+struct AttentionCoreConfig {
+  AttentionMask mask;
+  double scale = 0.0;    // of the scores; 0: 1/√K
+  double softcap = 0.0;  // > 0: scores become cap · tanh(score / cap)
+};
+
+// Where keys and values come from. Entry e of a segment is its e-th row (k, v)
+// or its sequence's e-th stored token (pages).
+struct AttentionKeys {
+  Tensor k, v;  // [T, G, K], [T, G, V] fp32 of the batch's tokens
+  // Instead of k and v: stored entries, this batch's own already appended.
+  const TokenPages* k_pages = nullptr;
+  const TokenPages* v_pages = nullptr;
+  // Rows and positions of k, v where they are not ctx.batch's: as many
+  // segments, other tokens of the same sequences (ring attention).
+  const Batch* batch = nullptr;
+  // Only these entries of each segment: one part of a split over keys.
+  int64_t begin = 0;
+  int64_t end = std::numeric_limits<int32_t>::max();
+};
+
+struct AttentionResult {
+  Tensor out;  // [T, H, V]; 0 where a query saw no key
+  Tensor lse;  // [T, H], log Σ exp(score) of the keys seen; −inf for none
+};
+
+// q: [T, H, K] fp32. sinks: [H] or null, a further score a head whose value is
+// zero (Xiao et al. 2023); a split counts it in one of its parts only.
+// Positions ascend within a segment. A query's result is the same bits whatever
+// other rows stand in the batch, and whether keys come from the batch or from
+// fp32 pages. Differentiable in q, k, v and sinks, not through pages.
+AttentionResult AttentionCore(Context& ctx, const Tensor& q,
+                              const AttentionKeys& keys,
+                              const AttentionCoreConfig& config,
+                              const Weight* sinks = nullptr);
+
+// The attention over the union of the keys that a and b saw, which must be
+// disjoint. Differentiable in all four tensors.
+AttentionResult MergeAttention(Context& ctx, const AttentionResult& a,
+                               const AttentionResult& b);
+
+struct AttentionConfig {
+  int dim = 0;  // D
+  int heads = 0, kv_heads = 0, head_dim = 0;
+  bool bias_q = false, bias_k = false, bias_v = false, bias_o = false;
+  RopeConfig rope;
+  NormConfig qk_norm;  // of each head's channels, before rotation
+  AttentionCoreConfig core;
+  bool sinks = false;
+};
+
+class Attention final : public Mixer {
+ public:
+  explicit Attention(const AttentionConfig& config) : config_(config) {}
+
+  // q_proj [H·K, D], k_proj, v_proj [G·K, D], o_proj [D, H·K]; then those that
+  // the configuration has: q_bias, k_bias, v_bias, o_bias, q_norm, k_norm [K],
+  // sinks [H]. A rank may hold any slice of whole key/value heads.
+  std::vector<WeightSpec> weights() const override;
+  // "k" (rotated) and "v", an entry [G, K] a token. None when bidirectional:
+  // such a mixer needs whole sequences.
+  std::vector<StateSpec> state() const override;
+  Tensor Forward(Context& ctx, const Tensor& x) const override;
+  std::vector<double> Reference(const Batch& batch,
+                                const std::vector<std::vector<double>>& weights,
+                                const std::vector<double>& x) const override;
+
+  const AttentionConfig& config() const { return config_; }
+
+ private:
+  // Indices into weights(); -1: the configuration has none.
+  struct Layout {
+    int q_bias = -1, k_bias = -1, v_bias = -1, o_bias = -1;
+    int q_norm = -1, k_norm = -1, norm_weights = 0, sinks = -1, count = 4;
+  };
+  Layout layout() const;
+
+  AttentionConfig config_;
+};
+
+// {"heads", "kv_heads" (default heads), "head_dim" (default dim / heads),
+//  "bias": b or {"q", "k", "v", "o": b}, "rope": {...} or false,
+//  "qk_norm": {...} or null, "window": n or null,
+//  "mask": "causal" | "bidirectional" | {"prefix": n},
+//  "scale": x or null, "softcap": x or null, "sinks": b}
+Result<std::unique_ptr<Mixer>> CreateAttention(const Json& config, int dim);
+std::vector<MixerExample> AttentionExamples();
+
+}  // namespace intarsia

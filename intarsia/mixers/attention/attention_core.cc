@@ -1,0 +1,264 @@
+// The plan of the core: what each query sees, and who computes it.
+#include <cmath>
+
+#include "intarsia/mixers/attention/attention_kernels.h"
+
+namespace intarsia {
+namespace attention_internal {
+
+void FindVisible(const AttentionMask& mask, const int32_t* query_positions,
+                 int64_t tokens, const int32_t* key_positions, int64_t begin,
+                 int64_t end, Visible* out) {
+  // The first entry in [begin, end] whose position is at least p.
+  const auto entry_at = [&](int64_t p) {
+    if (key_positions == nullptr) return std::clamp(p, begin, end);
+    return std::lower_bound(key_positions + begin, key_positions + end, p) -
+           key_positions;
+  };
+  using Kind = AttentionMask::Kind;
+  const int64_t prefix_end =
+      mask.kind == Kind::kPrefix ? entry_at(mask.prefix) : begin;
+  for (int64_t t = 0; t < tokens; ++t) {
+    const int64_t p = query_positions[t];
+    int64_t low = begin, high = end;
+    if (mask.window > 0) low = entry_at(p - mask.window + 1);
+    if (mask.kind != Kind::kBidirectional) {
+      high = entry_at(p + 1);
+    } else if (mask.window > 0) {
+      high = entry_at(p + mask.window);
+    }
+    low = std::max(low, prefix_end);
+    high = std::max(high, low);
+    out[t] = {static_cast<int32_t>(begin), static_cast<int32_t>(prefix_end),
+              static_cast<int32_t>(low), static_cast<int32_t>(high)};
+  }
+}
+
+namespace {
+
+// The keys of one segment, before a head is chosen.
+struct SegmentKeys {
+  EntryRows k, v;
+  int64_t entries = 0;
+  const int32_t* positions = nullptr;  // of the entries; null: e at e
+  std::vector<int32_t> gathered;       // owns them for selected pages
+};
+
+EntryRows PagedRows(const TokenPages& pages, int32_t slot) {
+  EntryRows rows;
+  rows.data = pages.pool.raw();
+  rows.dtype = pages.pool.dtype();
+  rows.stride = pages.pool.dim(2) * pages.pool.dim(3);
+  rows.pages = pages.table[slot].data();
+  rows.page = pages.page;
+  return rows;
+}
+
+SegmentKeys KeysOfSegment(const Batch& queries, const AttentionKeys& keys,
+                          int64_t n) {
+  SegmentKeys out;
+  if (keys.k_pages == nullptr) {
+    const Batch& batch = keys.batch ? *keys.batch : queries;
+    const int64_t begin = batch.begin(n);
+    const auto rows = [&](const Tensor& x) {
+      const int64_t stride = x.dim(1) * x.dim(2);
+      EntryRows rows;
+      rows.data = x.raw() + begin * stride * sizeof(float);
+      rows.stride = stride;
+      return rows;
+    };
+    out.k = rows(keys.k);
+    out.v = rows(keys.v);
+    out.entries = batch.length(n);
+    out.positions = batch.positions.data() + begin;
+    return out;
+  }
+  const int32_t slot = queries.slots[n];
+  out.k = PagedRows(*keys.k_pages, slot);
+  out.v = PagedRows(*keys.v_pages, slot);
+  out.entries = keys.k_pages->entries_before[n] + queries.length(n);
+  CHECK_LE((out.entries + out.k.page - 1) / out.k.page,
+           static_cast<int64_t>(keys.k_pages->table[slot].size()));
+  if (keys.k_pages->positions.defined()) {
+    const int32_t* stored = keys.k_pages->positions.data<int32_t>();
+    for (int64_t e = 0; e < out.entries; ++e) {
+      const int64_t page = out.k.pages[e / out.k.page];
+      out.gathered.push_back(stored[page * out.k.page + e % out.k.page]);
+    }
+  }
+  return out;
+}
+
+void CheckInputs(const Batch& batch, const Tensor& q,
+                 const AttentionKeys& keys) {
+  CHECK(q.device().is_cpu());
+  CHECK_EQ(q.rank(), 3);
+  CHECK_EQ(q.dim(0), batch.size());
+  CHECK_EQ(keys.k_pages == nullptr, keys.v_pages == nullptr);
+  CHECK_LE(0, keys.begin);
+  if (keys.k_pages != nullptr) {
+    CHECK_EQ(keys.k_pages->pool.rank(), 4);
+    CHECK_EQ(keys.v_pages->pool.rank(), 4);
+    CHECK_EQ(keys.k_pages->pool.dim(3), q.dim(2));
+    CHECK_EQ(keys.k_pages->pool.dim(2), keys.v_pages->pool.dim(2));
+    CHECK_GT(keys.k_pages->page, 0);
+    return;
+  }
+  const Batch& rows = keys.batch ? *keys.batch : batch;
+  CHECK_EQ(rows.segments(), batch.segments());
+  CHECK_EQ(keys.k.rank(), 3);
+  CHECK_EQ(keys.v.rank(), 3);
+  CHECK_EQ(keys.k.dim(0), rows.size());
+  CHECK_EQ(keys.v.dim(0), rows.size());
+  CHECK_EQ(keys.k.dim(1), keys.v.dim(1));
+  CHECK_EQ(keys.k.dim(2), q.dim(2));
+  for (int64_t n = 0; n < rows.segments(); ++n) {
+    for (int64_t t = rows.begin(n) + 1; t < rows.begin(n + 1); ++t) {
+      CHECK_LT(rows.positions[t - 1], rows.positions[t]);
+    }
+  }
+}
+
+// Tokens [token, token + tokens) of a segment, heads [head, head + heads).
+struct Task {
+  int64_t segment, token, tokens, head, heads;
+};
+
+// A block of tokens and a whole group of heads a task, so that keys are read
+// once; single heads where that leaves threads without work. Later tokens,
+// which see more keys, come first. The cut changes no bit of the result.
+std::vector<Task> PlanTasks(const Batch& batch, int64_t kv_heads, int64_t group,
+                            int threads) {
+  const auto plan = [&](int64_t heads) {
+    const int64_t step = std::max<int64_t>(1, kRows / heads);
+    std::vector<Task> tasks;
+    for (int64_t n = 0; n < batch.segments(); ++n) {
+      const int64_t begin = batch.begin(n), end = batch.begin(n + 1);
+      for (int64_t t = begin; t < end; t += step) {
+        for (int64_t h = 0; h < kv_heads * group; h += heads) {
+          tasks.push_back({n, t, std::min(step, end - t), h, heads});
+        }
+      }
+    }
+    std::reverse(tasks.begin(), tasks.end());
+    return tasks;
+  };
+  std::vector<Task> tasks = plan(group);
+  if (group > 1 && static_cast<int>(tasks.size()) < threads) tasks = plan(1);
+  return tasks;
+}
+
+}  // namespace
+}  // namespace attention_internal
+
+AttentionResult AttentionCore(Context& ctx, const Tensor& q,
+                              const AttentionKeys& keys,
+                              const AttentionCoreConfig& config,
+                              const Weight* sinks) {
+  using namespace attention_internal;
+  CHECK(ctx.batch != nullptr);
+  const Batch& batch = *ctx.batch;
+  CheckInputs(batch, q, keys);
+  const bool paged = keys.k_pages != nullptr;
+  const Tensor queries = q.Contiguous();
+  AttentionKeys source = keys;
+  if (!paged) {
+    source.k = keys.k.Contiguous();
+    source.v = keys.v.Contiguous();
+  }
+  const int64_t heads = q.dim(1), key_dim = q.dim(2);
+  const int64_t kv_heads = paged ? keys.k_pages->pool.dim(2) : keys.k.dim(1);
+  const int64_t value_dim = paged ? keys.v_pages->pool.dim(3) : keys.v.dim(2);
+  CHECK_GT(kv_heads, 0);
+  CHECK_EQ(heads % kv_heads, 0);
+  const int64_t group = heads / kv_heads;
+  if (sinks != nullptr) CHECK_EQ(sinks->values().numel(), heads);
+
+  std::vector<SegmentKeys> segments(batch.segments());
+  std::vector<Visible> visible(batch.size());
+  for (int64_t n = 0; n < batch.segments(); ++n) {
+    SegmentKeys& segment = segments[n];
+    if (batch.length(n) == 0) continue;
+    segment = KeysOfSegment(batch, source, n);
+    const int64_t end = std::min<int64_t>(keys.end, segment.entries);
+    FindVisible(
+        config.mask, batch.positions.data() + batch.begin(n), batch.length(n),
+        segment.gathered.empty() ? segment.positions : segment.gathered.data(),
+        std::min(keys.begin, end), end, visible.data() + batch.begin(n));
+  }
+
+  AttentionResult result{Tensor::Empty({batch.size(), heads, value_dim}),
+                         Tensor::Empty({batch.size(), heads})};
+  float* out = result.out.mutable_data<float>();
+  float* lse = result.lse.mutable_data<float>();
+  const int threads = ctx.pool ? ctx.pool->size() : 1;
+  const std::vector<Task> tasks = PlanTasks(batch, kv_heads, group, threads);
+  const auto run = [&](int64_t i) {
+    const Task& task = tasks[i];
+    ForwardArgs args;
+    args.k = segments[task.segment].k;
+    args.v = segments[task.segment].v;
+    const int64_t kv_head = task.head / group;
+    args.k.data += kv_head * key_dim * SizeOf(args.k.dtype);
+    args.v.data += kv_head * value_dim * SizeOf(args.v.dtype);
+    args.visible = visible.data() + task.token;
+    args.q_stride = heads * key_dim;
+    args.q = queries.data<float>() + task.token * args.q_stride +
+             task.head * key_dim;
+    args.out_stride = heads * value_dim;
+    args.out = out + task.token * args.out_stride + task.head * value_dim;
+    args.lse_stride = heads;
+    args.lse = lse + task.token * heads + task.head;
+    args.sinks = sinks ? sinks->f32() + task.head : nullptr;
+    args.tokens = task.tokens;
+    args.group = task.heads;
+    args.key_dim = key_dim;
+    args.value_dim = value_dim;
+    args.scale = static_cast<float>(
+        config.scale > 0 ? config.scale : 1.0 / std::sqrt(key_dim));
+    args.softcap = static_cast<float>(config.softcap);
+    Tensor scratch = Tensor::Empty({ForwardScratch(args)});
+    ForwardBlock(args, scratch.mutable_data<float>());
+  };
+  if (ctx.pool != nullptr) {
+    ctx.pool->Run(static_cast<int64_t>(tasks.size()), run);
+  } else {
+    for (size_t i = 0; i < tasks.size(); ++i) run(static_cast<int64_t>(i));
+  }
+  if (ctx.tape != nullptr) {
+    CHECK(!paged) << "stored keys have no gradients";
+    AttentionKeys recorded = source;
+    // Contiguous() may have copied: the tape knows the caller's tensors.
+    recorded.k.set_var(keys.k.var());
+    recorded.v.set_var(keys.v.var());
+    Tensor recorded_q = queries;
+    recorded_q.set_var(q.var());
+    RecordAttention(ctx, recorded_q, recorded, config, sinks, &result);
+  }
+  return result;
+}
+
+AttentionResult MergeAttention(Context& ctx, const AttentionResult& a,
+                               const AttentionResult& b) {
+  using namespace attention_internal;
+  CHECK_EQ(a.out.shape(), b.out.shape());
+  CHECK_EQ(a.lse.shape(), b.lse.shape());
+  AttentionResult result{Tensor::Empty(a.out.shape()),
+                         Tensor::Empty(a.lse.shape())};
+  const AttentionResult ca{a.out.Contiguous(), a.lse.Contiguous()};
+  const AttentionResult cb{b.out.Contiguous(), b.lse.Contiguous()};
+  const auto merge = [&](int64_t begin, int64_t end) {
+    MergeRows(ca.out.data<float>(), ca.lse.data<float>(), cb.out.data<float>(),
+              cb.lse.data<float>(), result.out.mutable_data<float>(),
+              result.lse.mutable_data<float>(), begin, end, a.out.dim(2));
+  };
+  if (ctx.pool != nullptr) {
+    ctx.pool->For(a.lse.numel(), 64, merge);
+  } else {
+    merge(0, a.lse.numel());
+  }
+  if (ctx.tape != nullptr) RecordMerge(ctx, a, b, &result);
+  return result;
+}
+
+}  // namespace intarsia

@@ -1,0 +1,106 @@
+// Between the core's plan (attention_core.cc, attention_vjp.cc) and its CPU
+// kernels (attention_cpu.cc).
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+#include <vector>
+
+#include "intarsia/core/batch.h"
+#include "intarsia/core/dtype.h"
+#include "intarsia/mixers/attention/attention.h"
+
+namespace intarsia::attention_internal {
+
+// Keys of a tile. Tiles start at multiples of this among a segment's entries,
+// wherever a query stands: part of what makes results independent of batching.
+inline constexpr int64_t kTile = 64;
+// Query rows (tokens × heads of a group) that share a pass over the keys.
+inline constexpr int64_t kRows = 64;
+
+// Channels are padded to whole vectors of any target in scratch memory.
+inline int64_t Padded(int64_t dim) { return (dim + 15) / 16 * 16; }
+
+// The entries that one token sees: [a0, a1) and [b0, b1), a1 ≤ b0, either may
+// be empty.
+struct Visible {
+  int32_t a0 = 0, a1 = 0, b0 = 0, b1 = 0;
+};
+
+// Of every token of `batch`, by the mask and the positions of keys: `positions`
+// ([entries], ascending) or, when null, position e for entry e.
+void FindVisible(const AttentionMask& mask, const int32_t* query_positions,
+                 int64_t tokens, const int32_t* key_positions, int64_t begin,
+                 int64_t end, Visible* out);
+
+// Keys or values of one segment and head: rows in one array or in pages.
+struct EntryRows {
+  const std::byte* data = nullptr;  // entry 0, or entry 0 of page 0
+  DType dtype = DType::kF32;
+  int64_t stride = 0;              // elements from one entry to the next
+  const int32_t* pages = nullptr;  // null: one array
+  int64_t page = 0;                // entries a page
+
+  // Null for an entry of a page that was given back.
+  const std::byte* Row(int64_t e) const {
+    if (pages != nullptr) {
+      const int64_t p = pages[e / page];
+      if (p < 0) return nullptr;
+      e = p * page + e % page;
+    }
+    return data + e * stride * static_cast<int64_t>(SizeOf(dtype));
+  }
+  // Whether entries [begin, end) lie in one array.
+  bool OneArray(int64_t begin, int64_t end) const {
+    return pages == nullptr ||
+           (pages[begin / page] >= 0 && begin / page == (end - 1) / page);
+  }
+};
+
+// A block of query rows: `tokens` × `group` heads that read one key head.
+struct ForwardArgs {
+  EntryRows k, v;
+  const Visible* visible = nullptr;  // [tokens]
+  const float* q = nullptr;          // the heads of a token are contiguous
+  int64_t q_stride = 0;              // from one token to the next
+  float* out = nullptr;
+  int64_t out_stride = 0;
+  float* lse = nullptr;
+  int64_t lse_stride = 0;
+  const float* sinks = nullptr;  // [group] or null
+  int64_t tokens = 0, group = 0, key_dim = 0, value_dim = 0;
+  float scale = 1.0f, softcap = 0.0f;
+};
+// Floats of scratch for one call.
+int64_t ForwardScratch(const ForwardArgs& args);
+void ForwardBlock(const ForwardArgs& args, float* scratch);
+
+// All of one segment and key head. Strides as above.
+struct BackwardArgs {
+  const Visible* visible = nullptr;
+  const float *q = nullptr, *out = nullptr, *d_out = nullptr;
+  const float *lse = nullptr, *d_lse = nullptr;  // d_lse may be null
+  const float *k = nullptr, *v = nullptr;
+  float *d_q = nullptr, *d_k = nullptr, *d_v = nullptr;  // written whole
+  int64_t q_stride = 0, out_stride = 0, lse_stride = 0;
+  int64_t k_stride = 0, v_stride = 0;
+  int64_t tokens = 0, keys = 0, group = 0, key_dim = 0, value_dim = 0;
+  float scale = 1.0f, softcap = 0.0f;
+};
+int64_t BackwardScratch(const BackwardArgs& args);
+void BackwardSegment(const BackwardArgs& args, float* scratch);
+
+// out[r] ← wa out_a[r] + wb out_b[r] and their log-sum-exps, for rows [begin,
+// end) of `dim` channels.
+void MergeRows(const float* out_a, const float* lse_a, const float* out_b,
+               const float* lse_b, float* out, float* lse, int64_t begin,
+               int64_t end, int64_t dim);
+
+// Records the vector-Jacobian product of the core (attention_vjp.cc).
+void RecordAttention(Context& ctx, const Tensor& q, const AttentionKeys& keys,
+                     const AttentionCoreConfig& config, const Weight* sinks,
+                     AttentionResult* result);
+void RecordMerge(Context& ctx, const AttentionResult& a,
+                 const AttentionResult& b, AttentionResult* result);
+
+}  // namespace intarsia::attention_internal
