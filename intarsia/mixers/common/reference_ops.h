@@ -1,0 +1,81 @@
+// Projections, norms and rotations in double by plain loops, for the Reference
+// of mixers. All arrays are row-major.
+#pragma once
+
+#include <cmath>
+#include <vector>
+
+#include "intarsia/ops/norm/norm.h"
+#include "intarsia/ops/rope/rope.h"
+
+namespace intarsia::reference {
+
+using Doubles = std::vector<double>;
+
+// x [T, K] · w [N, K]ᵀ + bias [N] (null for none) → [T, N].
+inline Doubles Linear(const Doubles& x, const Doubles& w, const Doubles* bias,
+                      int64_t n, int64_t k) {
+  const int64_t rows = static_cast<int64_t>(x.size()) / k;
+  Doubles y(rows * n, 0.0);
+  for (int64_t t = 0; t < rows; ++t) {
+    for (int64_t i = 0; i < n; ++i) {
+      double sum = bias != nullptr ? (*bias)[i] : 0.0;
+      for (int64_t j = 0; j < k; ++j) sum += x[t * k + j] * w[i * k + j];
+      y[t * n + i] = sum;
+    }
+  }
+  return y;
+}
+
+// Normalises each run of `dim` values. Value i of x takes entry i mod
+// scale.size() of scale and bias; null for none.
+inline Doubles Normalize(const NormConfig& config, const Doubles& x,
+                         int64_t dim, const Doubles* scale,
+                         const Doubles* bias) {
+  if (config.kind == NormConfig::Kind::kNone) return x;
+  Doubles y(x.size());
+  for (size_t row = 0; row < x.size(); row += dim) {
+    double mean = 0.0, square = 0.0;
+    if (config.kind == NormConfig::Kind::kLayer) {
+      for (int64_t i = 0; i < dim; ++i) mean += x[row + i] / dim;
+    }
+    for (int64_t i = 0; i < dim; ++i) {
+      square += (x[row + i] - mean) * (x[row + i] - mean) / dim;
+    }
+    for (int64_t i = 0; i < dim; ++i) {
+      double value = (x[row + i] - mean) / std::sqrt(square + config.eps);
+      if (scale != nullptr) {
+        value *= (*scale)[(row + i) % scale->size()] +
+                 (config.unit_offset ? 1.0 : 0.0);
+      }
+      if (bias != nullptr) value += (*bias)[(row + i) % bias->size()];
+      y[row + i] = value;
+    }
+  }
+  return y;
+}
+
+// Rotates x [T, H, head_dim] in place by the angles of the positions.
+inline void Rotate(const RopeConfig& config, const std::vector<int>& positions,
+                   int64_t heads, int64_t head_dim, Doubles* x) {
+  if (!config.enabled) return;
+  const std::vector<float> frequencies =
+      RopeFrequencies(config, static_cast<int>(head_dim));
+  const int64_t pairs = static_cast<int64_t>(frequencies.size());
+  const double scale = RopeScale(config);
+  for (size_t row = 0; row < positions.size() * heads; ++row) {
+    const double position = positions[row / heads];
+    for (int64_t i = 0; i < pairs; ++i) {
+      const double angle = position * frequencies[i];
+      const int64_t first = config.interleaved ? 2 * i : i;
+      const int64_t second = config.interleaved ? 2 * i + 1 : i + pairs;
+      double& a = (*x)[row * head_dim + first];
+      double& b = (*x)[row * head_dim + second];
+      const double a0 = a, b0 = b;
+      a = scale * (a0 * std::cos(angle) - b0 * std::sin(angle));
+      b = scale * (b0 * std::cos(angle) + a0 * std::sin(angle));
+    }
+  }
+}
+
+}  // namespace intarsia::reference

@@ -1,0 +1,98 @@
+// Mamba-2: a state space layer with a scalar decay per head that each token
+// chooses. Dao and Gu 2024, "Transformers are SSMs". README.md beside this file
+// has the equations, the shapes and the traps.
+#pragma once
+
+#include <limits>
+#include <memory>
+
+#include "intarsia/mixers/common/gated_linear.h"
+#include "intarsia/mixers/mixer.h"
+
+namespace intarsia {
+
+struct Mamba2Config {
+  int dim = 0;        // D
+  int heads = 0;      // H
+  int head_dim = 0;   // P; the inner width is I = H·P
+  int state_dim = 0;  // N
+  int groups = 1;     // G, of heads that share B and C
+  int conv_width = 4;
+  bool conv_bias = true;
+  bool bias = false;  // of all projections
+  float norm_eps = 1e-5f;
+  int norm_groups = 1;  // the gated norm runs over I / norm_groups channels
+  bool norm_before_gate = false;
+  float dt_min = 0.0f, dt_max = std::numeric_limits<float>::infinity();
+  int chunk = 64;
+};
+
+// Fields as above, "dt_max" null for no limit; "heads", "head_dim" and
+// "state_dim" must be given.
+Result<Mamba2Config> ParseMamba2(const Json& json, int dim);
+
+// From raw steps [T, H] and inputs x [T, H, P]:
+//   Δ = clamp(softplus(raw + dt_bias), dt_min, dt_max)   [T, H]
+//   log_decay = −Δ exp(A_log)    value = Δ x
+// Differentiable in raw, x and both weights [H].
+struct Mamba2Steps {
+  Tensor log_decay;  // [T, H]
+  Tensor value;      // [T, H, P]
+};
+Mamba2Steps Discretize(Context& ctx, const Tensor& raw, const Tensor& x,
+                       const Weight& dt_bias, const Weight& a_log, float dt_min,
+                       float dt_max);
+
+// y + D ⊙ x by head: y, x [T, H, P], d [H]. Differentiable in all three.
+Tensor AddSkip(Context& ctx, const Tensor& y, const Tensor& x, const Weight& d);
+
+// The recurrence alone: b, c [T, G, N] and the steps above → y [T, H, P]
+// (without D x), state [segments, H, P, N] and decay [segments, H]; state_in
+// may be undefined.
+GatedLinearResult Mamba2Core(Context& ctx, const Tensor& b, const Tensor& c,
+                             const Mamba2Steps& steps, const Tensor& state_in,
+                             int chunk);
+
+class Mamba2 final : public Mixer {
+ public:
+  explicit Mamba2(const Mamba2Config& config);
+
+  // in_z, in_x [I, D], in_B, in_C [G·N, D], in_dt [H, D], their biases "in_z_
+  // bias" ... if any, conv_x [I, W], conv_B, conv_C [G·N, W], their biases,
+  // dt_bias, A_log, D [H], norm [I], out_proj [D, I], out_bias.
+  std::vector<WeightSpec> weights() const override { return specs_; }
+  // conv_x [I, W−1], conv_B, conv_C [G·N, W−1], ssm [H, P, N], per sequence.
+  std::vector<StateSpec> state() const override;
+  Tensor Forward(Context& ctx, const Tensor& x) const override;
+  std::vector<double> Reference(const Batch& batch,
+                                const std::vector<std::vector<double>>& weights,
+                                const std::vector<double>& x) const override;
+
+ private:
+  // Places in weights(); −1 where the configuration has none.
+  struct Places {
+    int z, x, b, c, dt;
+    int z_bias = -1, x_bias = -1, b_bias = -1, c_bias = -1, in_dt_bias = -1;
+    int conv_x, conv_b, conv_c;
+    int conv_x_bias = -1, conv_b_bias = -1, conv_c_bias = -1;
+    int dt_bias, a_log, d, norm, out, out_bias = -1;
+  };
+  void AddProjections();
+  void AddConvolutions();
+  void AddRest();
+  int Add(WeightSpec spec);
+
+  Tensor Project(Context& ctx, const Tensor& x, int weight, int bias) const;
+  Tensor Convolve(Context& ctx, const Tensor& x, int weight, int bias,
+                  size_t state) const;
+  Tensor GateAndNorm(Context& ctx, const Tensor& y, const Tensor& z) const;
+
+  Mamba2Config config_;
+  std::vector<WeightSpec> specs_;
+  Places at_;
+};
+
+Result<std::unique_ptr<Mixer>> CreateMamba2(const Json& config, int dim);
+std::vector<MixerExample> Mamba2Examples();
+
+}  // namespace intarsia

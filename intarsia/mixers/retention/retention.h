@@ -1,0 +1,70 @@
+// Retention: linear attention whose scores fade by a fixed factor per head.
+// Sun et al. 2023, "Retentive Network". README.md beside this file has the
+// equations, the forms and their traps.
+#pragma once
+
+#include <memory>
+#include <optional>
+
+#include "intarsia/mixers/common/gated_linear.h"
+#include "intarsia/mixers/mixer.h"
+#include "intarsia/ops/elementwise/elementwise.h"
+#include "intarsia/ops/norm/norm.h"
+#include "intarsia/ops/rope/rope.h"
+
+namespace intarsia {
+
+struct RetentionConfig {
+  int dim = 0;        // D
+  int heads = 0;      // H
+  int key_dim = 0;    // K of a head
+  int value_dim = 0;  // V of a head
+  RopeConfig rope;
+  NormConfig norm;                 // of each head's output
+  std::optional<Activation> gate;  // none: the output is not gated
+  float scale = 0.0f;              // of the scores
+  int chunk = 64;
+};
+
+// {"heads", "key_dim", "value_dim", "rope": {} | false, "norm": {},
+// "gate": "silu" | false, "chunk": 64, "scale": null for key_dim^-1/2}.
+Result<RetentionConfig> ParseRetention(const Json& json, int dim);
+
+// log γ_h = log(1 − 2^(−5−h)) of heads [first, first + heads), fp32 [heads].
+Tensor RetentionLogDecay(int first, int heads);
+
+// The recurrence alone, for mixers that build on it: GatedLinear with that
+// decay. q, k [T, H, K], rotated by the caller; v [T, H, V]; state_in
+// [N, H, K, V] or undefined. Differentiable in all four.
+GatedLinearResult RetentionCore(Context& ctx, const Tensor& q, const Tensor& k,
+                                const Tensor& v, const Tensor& state_in,
+                                const GatedLinearOptions& options,
+                                int first_head = 0);
+
+class Retention final : public Mixer {
+ public:
+  explicit Retention(const RetentionConfig& config);
+
+  // q_proj, k_proj [H·K, D], v_proj [H·V, D], g_proj [H·V, D] with a gate,
+  // those of the norm over V, o_proj [D, H·V].
+  std::vector<WeightSpec> weights() const override { return specs_; }
+  // "S": [H, K, V], per sequence.
+  std::vector<StateSpec> state() const override;
+  Tensor Forward(Context& ctx, const Tensor& x) const override;
+  std::vector<double> Reference(const Batch& batch,
+                                const std::vector<std::vector<double>>& weights,
+                                const std::vector<double>& x) const override;
+
+ private:
+  Tensor Core(Context& ctx, const Tensor& q, const Tensor& k,
+              const Tensor& v) const;
+
+  RetentionConfig config_;
+  std::vector<WeightSpec> specs_;
+  size_t norm_ = 0, norms_ = 0;  // first of the norm's weights and their number
+};
+
+Result<std::unique_ptr<Mixer>> CreateRetention(const Json& config, int dim);
+std::vector<MixerExample> RetentionExamples();
+
+}  // namespace intarsia
