@@ -2,6 +2,7 @@
 
 #include <cstring>
 
+#include "intarsia/formats/common/matmul.h"
 #include "intarsia/formats/registry.h"
 
 namespace intarsia {
@@ -18,63 +19,20 @@ constexpr Entry kEntries[] = {
 #undef FORMAT
 };
 
-void CheckArgs(const Format& format, const MatmulArgs& args) {
-  CHECK(args.m >= 0 && args.n >= 0 && args.k >= 0)
-      << "m " << args.m << ", n " << args.n << ", k " << args.k;
-  CHECK(args.k % format.block() == 0)
-      << format.name() << ": " << args.k << " columns, blocks of "
-      << format.block();
-}
-
 }  // namespace
 
 void Format::Matmul(ThreadPool& pool, const MatmulArgs& args) const {
   const int32_t offsets[] = {0, static_cast<int32_t>(args.m)};
-  Format::GroupedMatmul(pool, args, offsets);
+  formats::RunMatmul(pool, *this, nullptr, args, offsets);
+}
+
+void Format::MatmulT(ThreadPool& pool, const MatmulArgs& args) const {
+  formats::RunMatmulT(pool, *this, args);
 }
 
 void Format::GroupedMatmul(ThreadPool& pool, const MatmulArgs& args,
                            std::span<const int32_t> offsets) const {
-  CheckArgs(*this, args);
-  CHECK(!offsets.empty() && offsets.front() == 0 && offsets.back() == args.m)
-      << "offsets must run from 0 to " << args.m;
-  const int64_t groups = static_cast<int64_t>(offsets.size()) - 1;
-  const size_t bytes = row_bytes(args.k);
-  pool.For(groups * args.n, 8, [&](int64_t begin, int64_t end) {
-    std::vector<float> row(args.k);
-    for (int64_t i = begin; i < end; ++i) {
-      const int64_t g = i / args.n, n = i % args.n;
-      if (offsets[g] == offsets[g + 1]) continue;
-      DequantizeRow(args.w + i * bytes, row.data(), args.k);
-      for (int64_t m = offsets[g]; m < offsets[g + 1]; ++m) {
-        const float* x = args.x + m * args.x_stride;
-        float sum = 0;
-        for (int64_t k = 0; k < args.k; ++k) sum += x[k] * row[k];
-        args.y[m * args.y_stride + n] =
-            args.bias != nullptr ? sum + args.bias[n] : sum;
-      }
-    }
-  });
-}
-
-void Format::MatmulT(ThreadPool& pool, const MatmulArgs& args) const {
-  CheckArgs(*this, args);
-  const size_t bytes = row_bytes(args.k);
-  pool.For(args.k / block(), 1, [&](int64_t begin, int64_t end) {
-    const int64_t k0 = begin * block(), k1 = end * block();
-    std::vector<float> row(k1 - k0);
-    for (int64_t m = 0; m < args.m; ++m) {
-      std::fill_n(args.y + m * args.y_stride + k0, k1 - k0, 0.0f);
-    }
-    for (int64_t n = 0; n < args.n; ++n) {
-      DequantizeRow(args.w + n * bytes + row_bytes(k0), row.data(), k1 - k0);
-      for (int64_t m = 0; m < args.m; ++m) {
-        const float x = args.x[m * args.x_stride + n];
-        float* y = args.y + m * args.y_stride + k0;
-        for (int64_t k = 0; k < k1 - k0; ++k) y[k] += x * row[k];
-      }
-    }
-  });
+  formats::RunMatmul(pool, *this, nullptr, args, offsets);
 }
 
 void Format::GatherRows(ThreadPool& pool, const std::byte* w, int64_t k,

@@ -1,12 +1,14 @@
 #include <cstring>
 
+#include "intarsia/formats/bf16/bf16_cpu.h"
 #include "intarsia/formats/registry.h"
 
 namespace intarsia::formats {
 namespace {
 
-class BF16 : public Format {
+class BF16 : public DotFormat {
  public:
+  BF16() : DotFormat(&DotBF16) {}
   std::string_view name() const override { return "bf16"; }
   int64_t block() const override { return 1; }
   size_t row_bytes(int64_t k) const override { return k * 2; }
@@ -21,11 +23,7 @@ class BF16 : public Format {
   }
   void DequantizeRow(const std::byte* in, float* out,
                      int64_t k) const override {
-    for (int64_t i = 0; i < k; ++i) {
-      intarsia::bf16 value;
-      std::memcpy(&value, in + i * sizeof(value), sizeof(value));
-      out[i] = ToFloat(value);
-    }
+    DequantizeBF16(in, out, k);
   }
 };
 

@@ -12,11 +12,6 @@ namespace intarsia::formats {
 
 inline constexpr int64_t kBlock = 32;
 
-inline float LoadF16(const std::byte* p) {
-  f16 h;
-  std::memcpy(&h, p, sizeof(h));
-  return ToFloat(h);
-}
 inline void StoreF16(float x, std::byte* p) {
   const f16 h = ToF16(x);
   std::memcpy(p, &h, sizeof(h));

@@ -1,12 +1,14 @@
 #include <cstring>
 
+#include "intarsia/formats/f16/f16_cpu.h"
 #include "intarsia/formats/registry.h"
 
 namespace intarsia::formats {
 namespace {
 
-class F16 : public Format {
+class F16 : public DotFormat {
  public:
+  F16() : DotFormat(&DotF16) {}
   std::string_view name() const override { return "f16"; }
   int64_t block() const override { return 1; }
   size_t row_bytes(int64_t k) const override { return k * 2; }
@@ -21,11 +23,7 @@ class F16 : public Format {
   }
   void DequantizeRow(const std::byte* in, float* out,
                      int64_t k) const override {
-    for (int64_t i = 0; i < k; ++i) {
-      intarsia::f16 value;
-      std::memcpy(&value, in + i * sizeof(value), sizeof(value));
-      out[i] = ToFloat(value);
-    }
+    DequantizeF16(in, out, k);
   }
 };
 

@@ -1,12 +1,14 @@
 #include <cstring>
 
+#include "intarsia/formats/common/matmul.h"
 #include "intarsia/formats/registry.h"
 
 namespace intarsia::formats {
 namespace {
 
-class F32 : public Format {
+class F32 : public DotFormat {
  public:
+  F32() : DotFormat(&DotF32) {}
   std::string_view name() const override { return "f32"; }
   int64_t block() const override { return 1; }
   size_t row_bytes(int64_t k) const override { return k * sizeof(float); }

@@ -1,6 +1,7 @@
 #include <algorithm>
 
 #include "intarsia/formats/common/blocks.h"
+#include "intarsia/formats/q4_0/q4_0_cpu.h"
 #include "intarsia/formats/registry.h"
 
 namespace intarsia::formats {
@@ -28,17 +29,9 @@ void QuantizeBlock(const float* x, std::byte* out) {
   }
 }
 
-void DequantizeBlock(const std::byte* in, float* x) {
-  const float d = LoadF16(in);
-  for (int64_t i = 0; i < kBlock / 2; ++i) {
-    const int code = std::to_integer<int>(in[2 + i]);
-    x[i] = static_cast<float>((code & 15) - 8) * d;
-    x[i + kBlock / 2] = static_cast<float>((code >> 4) - 8) * d;
-  }
-}
-
-class Q40 : public Format {
+class Q40 : public DotFormat {
  public:
+  Q40() : DotFormat(&DotQ40) {}
   std::string_view name() const override { return "q4_0"; }
   int64_t block() const override { return kBlock; }
   size_t row_bytes(int64_t k) const override { return k / kBlock * kBytes; }
@@ -51,9 +44,7 @@ class Q40 : public Format {
   }
   void DequantizeRow(const std::byte* in, float* out,
                      int64_t k) const override {
-    for (int64_t b = 0; b < k / kBlock; ++b) {
-      DequantizeBlock(in + b * kBytes, out + b * kBlock);
-    }
+    DequantizeQ40(in, out, k);
   }
 };
 

@@ -1,6 +1,7 @@
 #include <algorithm>
 
 #include "intarsia/formats/common/blocks.h"
+#include "intarsia/formats/q4_1/q4_1_cpu.h"
 #include "intarsia/formats/registry.h"
 
 namespace intarsia::formats {
@@ -26,17 +27,9 @@ void QuantizeBlock(const float* x, std::byte* out) {
   }
 }
 
-void DequantizeBlock(const std::byte* in, float* x) {
-  const float d = LoadF16(in), m = LoadF16(in + 2);
-  for (int64_t i = 0; i < kBlock / 2; ++i) {
-    const int code = std::to_integer<int>(in[4 + i]);
-    x[i] = static_cast<float>(code & 15) * d + m;
-    x[i + kBlock / 2] = static_cast<float>(code >> 4) * d + m;
-  }
-}
-
-class Q41 : public Format {
+class Q41 : public DotFormat {
  public:
+  Q41() : DotFormat(&DotQ41) {}
   std::string_view name() const override { return "q4_1"; }
   int64_t block() const override { return kBlock; }
   size_t row_bytes(int64_t k) const override { return k / kBlock * kBytes; }
@@ -49,9 +42,7 @@ class Q41 : public Format {
   }
   void DequantizeRow(const std::byte* in, float* out,
                      int64_t k) const override {
-    for (int64_t b = 0; b < k / kBlock; ++b) {
-      DequantizeBlock(in + b * kBytes, out + b * kBlock);
-    }
+    DequantizeQ41(in, out, k);
   }
 };
 

@@ -1,6 +1,7 @@
 #include <algorithm>
 
 #include "intarsia/formats/common/blocks.h"
+#include "intarsia/formats/q8_0/q8_0_cpu.h"
 #include "intarsia/formats/registry.h"
 
 namespace intarsia::formats {
@@ -27,15 +28,9 @@ void QuantizeBlock(const float* x, std::byte* out) {
   }
 }
 
-void DequantizeBlock(const std::byte* in, float* x) {
-  const float d = LoadF16(in);
-  for (int64_t i = 0; i < kBlock; ++i) {
-    x[i] = static_cast<float>(static_cast<int8_t>(in[2 + i])) * d;
-  }
-}
-
-class Q80 : public Format {
+class Q80 : public DotFormat {
  public:
+  Q80() : DotFormat(&DotQ80) {}
   std::string_view name() const override { return "q8_0"; }
   int64_t block() const override { return kBlock; }
   size_t row_bytes(int64_t k) const override { return k / kBlock * kBytes; }
@@ -48,9 +43,7 @@ class Q80 : public Format {
   }
   void DequantizeRow(const std::byte* in, float* out,
                      int64_t k) const override {
-    for (int64_t b = 0; b < k / kBlock; ++b) {
-      DequantizeBlock(in + b * kBytes, out + b * kBlock);
-    }
+    DequantizeQ80(in, out, k);
   }
 };
 

@@ -1,0 +1,49 @@
+#include "intarsia/formats/bf16/bf16_cpu.h"
+
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "intarsia/formats/bf16/bf16_cpu.cc"
+#include "hwy/foreach_target.h"
+// Highway's order: foreach_target.h comes first.
+#include "hwy/highway.h"
+#include "intarsia/formats/common/matmul-inl.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace intarsia::formats::HWY_NAMESPACE {
+namespace {
+
+struct Block {
+  static constexpr size_t kBytes = kBlockNumbers * 2;
+  struct State {};
+  static HWY_INLINE State Begin(D, const uint8_t*) { return {}; }
+  static HWY_INLINE V Get(D d, const uint8_t* block, State, int v) {
+    const hn::Rebind<uint16_t, D> du16;
+    const hn::RebindToUnsigned<D> du32;
+    const auto half =
+        hn::BitCast(du16, hn::LoadU(hn::Repartition<uint8_t, decltype(du16)>(),
+                                    block + v * kLanes * 2));
+    return hn::BitCast(d, hn::ShiftLeft<16>(hn::PromoteTo(du32, half)));
+  }
+};
+
+void DotOfBF16(const DotArgs& args) { Dot<Block>(args); }
+void DequantizeRowOfBF16(const std::byte* in, float* out, int64_t k) {
+  Dequantize<Block>(in, out, k);
+}
+
+}  // namespace
+}  // namespace intarsia::formats::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace intarsia::formats {
+
+HWY_EXPORT(DotOfBF16);
+HWY_EXPORT(DequantizeRowOfBF16);
+
+void DotBF16(const DotArgs& args) { HWY_DYNAMIC_DISPATCH(DotOfBF16)(args); }
+void DequantizeBF16(const std::byte* in, float* out, int64_t k) {
+  HWY_DYNAMIC_DISPATCH(DequantizeRowOfBF16)(in, out, k);
+}
+
+}  // namespace intarsia::formats
+#endif

@@ -1,0 +1,147 @@
+#include "intarsia/formats/common/matmul.h"
+
+#include <algorithm>
+#include <vector>
+
+namespace intarsia::formats {
+namespace {
+
+// Up to this many rows of X the stored blocks are read directly: W is read
+// once, and unpacking costs less than writing and reading a panel.
+constexpr int64_t kDirectRows = 4;
+// A panel stays in the second-level cache beside a few rows of X.
+constexpr int64_t kPanelFloats = 64 * 1024;
+constexpr int64_t kPanelRows = 64;
+constexpr int64_t kBlockRows = 512;  // rows of X that share a panel
+// Products in a task: a few microseconds, so that waking a thread pays.
+constexpr int64_t kTaskProducts = 32 * 1024;
+
+// MatmulT: columns of W in a slab, rows of W in a panel of it.
+constexpr int64_t kSlabColumns = 64;
+constexpr int64_t kSlabRows = 256;
+
+int64_t CeilDiv(int64_t a, int64_t b) { return (a + b - 1) / b; }
+
+struct Task {
+  int64_t group, m0, m1, n0, n1;
+};
+
+void CheckArgs(const Format& format, const MatmulArgs& args) {
+  CHECK(args.m >= 0 && args.n >= 0 && args.k >= 0)
+      << "m " << args.m << ", n " << args.n << ", k " << args.k;
+  CHECK(args.k % format.block() == 0)
+      << format.name() << ": " << args.k << " columns, blocks of "
+      << format.block();
+}
+
+// Rows of W in a task: a panel, or fewer so that every thread has some tasks;
+// a multiple of 4, the width of a tile.
+int64_t TaskRows(const MatmulArgs& args, int64_t rows, int64_t groups,
+                 bool direct, int threads) {
+  const int64_t share = CeilDiv(args.n * groups * CeilDiv(rows, kBlockRows),
+                                int64_t{threads} * 4);
+  const int64_t least =
+      kTaskProducts / std::max<int64_t>(1, args.k * std::min(rows, kBlockRows));
+  int64_t n = std::max({int64_t{4}, share, least});
+  if (!direct) {
+    n = std::min({n, kPanelRows, kPanelFloats / std::max<int64_t>(1, args.k)});
+  }
+  return std::max<int64_t>(4, CeilDiv(n, 4) * 4);
+}
+
+}  // namespace
+
+void RunMatmul(ThreadPool& pool, const Format& format, DotFunction dot,
+               const MatmulArgs& args, std::span<const int32_t> offsets) {
+  CheckArgs(format, args);
+  CHECK(!offsets.empty() && offsets.front() == 0 && offsets.back() == args.m)
+      << "offsets must run from 0 to " << args.m;
+  const int64_t groups = static_cast<int64_t>(offsets.size()) - 1;
+  const bool fp32 = dot == &DotF32;
+  const auto direct = [&](int64_t rows) {
+    return dot != nullptr && (fp32 || rows <= kDirectRows);
+  };
+
+  int64_t used = 0;
+  for (int64_t g = 0; g < groups; ++g) {
+    CHECK_LE(offsets[g], offsets[g + 1]);
+    used += offsets[g] < offsets[g + 1];
+  }
+  std::vector<Task> tasks;
+  for (int64_t g = 0; g < groups; ++g) {
+    const int64_t rows = offsets[g + 1] - offsets[g];
+    if (rows == 0) continue;
+    const int64_t step = TaskRows(args, rows, used, direct(rows), pool.size());
+    for (int64_t m0 = offsets[g]; m0 < offsets[g + 1]; m0 += kBlockRows) {
+      const int64_t m1 = std::min<int64_t>(m0 + kBlockRows, offsets[g + 1]);
+      for (int64_t n0 = 0; n0 < args.n; n0 += step) {
+        tasks.push_back({g, m0, m1, n0, std::min(n0 + step, args.n)});
+      }
+    }
+  }
+
+  const size_t bytes = format.row_bytes(args.k);
+  pool.Run(static_cast<int64_t>(tasks.size()), [&](int64_t i) {
+    const Task& task = tasks[i];
+    DotArgs part;
+    part.x = args.x + task.m0 * args.x_stride;
+    part.x_stride = args.x_stride;
+    part.w = args.w + (task.group * args.n + task.n0) * bytes;
+    part.w_stride = bytes;
+    part.y = args.y + task.m0 * args.y_stride + task.n0;
+    part.y_stride = args.y_stride;
+    part.m = task.m1 - task.m0;
+    part.n = task.n1 - task.n0;
+    part.k = args.k;
+    part.bias = args.bias == nullptr ? nullptr : args.bias + task.n0;
+    if (direct(offsets[task.group + 1] - offsets[task.group])) {
+      dot(part);
+      return;
+    }
+    Tensor panel = Tensor::Empty({part.n, args.k});
+    float* to = panel.mutable_data<float>();
+    for (int64_t n = 0; n < part.n; ++n) {
+      format.DequantizeRow(part.w + n * bytes, to + n * args.k, args.k);
+    }
+    part.w = panel.raw();
+    part.w_stride = args.k * sizeof(float);
+    DotF32(part);
+  });
+}
+
+void RunMatmulT(ThreadPool& pool, const Format& format,
+                const MatmulArgs& args) {
+  CheckArgs(format, args);
+  CHECK(args.bias == nullptr) << "MatmulT has no bias";
+  const size_t bytes = format.row_bytes(args.k);
+  const int64_t slabs = CeilDiv(args.k, kSlabColumns);
+  const int64_t blocks = CeilDiv(args.m, kBlockRows);
+  pool.Run(slabs * blocks, [&](int64_t i) {
+    const int64_t k0 = i % slabs * kSlabColumns;
+    const int64_t m0 = i / slabs * kBlockRows;
+    SumArgs part;
+    part.k = std::min(kSlabColumns, args.k - k0);
+    part.m = std::min(kBlockRows, args.m - m0);
+    part.y = args.y + m0 * args.y_stride + k0;
+    part.y_stride = args.y_stride;
+    part.x_stride = args.x_stride;
+    Tensor panel = Tensor::Empty({std::min(kSlabRows, args.n), kSlabColumns});
+    float* to = panel.mutable_data<float>();
+    part.w = panel.raw();
+    part.w_stride = kSlabColumns * sizeof(float);
+    int64_t n0 = 0;
+    do {  // once even when N is 0: Y is then zero
+      part.n = std::min(kSlabRows, args.n - n0);
+      for (int64_t n = 0; n < part.n; ++n) {
+        format.DequantizeRow(args.w + (n0 + n) * bytes + format.row_bytes(k0),
+                             to + n * kSlabColumns, part.k);
+      }
+      part.x = args.x + m0 * args.x_stride + n0;
+      SumF32(part);
+      part.add = true;
+      n0 += part.n;
+    } while (n0 < args.n);
+  });
+}
+
+}  // namespace intarsia::formats

@@ -1,0 +1,65 @@
+// The multiplication that formats share. Every product of a row of X with a row
+// of W is one dot product with one pattern: blocks of 32 numbers in order, one
+// vector accumulator (lane i sums the products at k ≡ i mod lanes), the lanes
+// added at the end as a fixed tree. Nothing else enters a sum, so its bits
+// depend on the two rows, K and the instruction set alone.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+
+#include "intarsia/formats/format.h"
+
+namespace intarsia::formats {
+
+// y[m, n] = x row m · w row n (+ bias[n]), on this thread.
+struct DotArgs {
+  const float* x = nullptr;
+  int64_t x_stride = 0;  // in floats
+  const std::byte* w = nullptr;
+  size_t w_stride = 0;  // in bytes
+  float* y = nullptr;
+  int64_t y_stride = 0;  // in floats
+  int64_t m = 0, n = 0, k = 0;
+  const float* bias = nullptr;
+};
+using DotFunction = void (*)(const DotArgs& args);
+
+// y[m, 0..k) (+)= Σ_n x[m, n] w[n, 0..k), n ascending, w fp32 rows of w_stride
+// bytes; `add` goes on from what y holds.
+struct SumArgs : DotArgs {
+  bool add = false;
+};
+
+// W holds fp32.
+void DotF32(const DotArgs& args);
+void SumF32(const SumArgs& args);
+const char*
+SimdTargetName();  // "AVX2", "AVX3", ...: what the CPU dispatches to
+
+// Groups of rows of X against their matrices, as Format::GroupedMatmul. Few
+// rows multiply with `dot`, straight from the stored blocks; many rows share
+// a panel of W dequantised once. Null `dot`: always panels.
+void RunMatmul(ThreadPool& pool, const Format& format, DotFunction dot,
+               const MatmulArgs& args, std::span<const int32_t> offsets);
+void RunMatmulT(ThreadPool& pool, const Format& format, const MatmulArgs& args);
+
+// A format with a kernel that reads its blocks.
+class DotFormat : public Format {
+ public:
+  explicit DotFormat(DotFunction dot) : dot_(dot) {}
+  void Matmul(ThreadPool& pool, const MatmulArgs& args) const override {
+    const int32_t offsets[] = {0, static_cast<int32_t>(args.m)};
+    RunMatmul(pool, *this, dot_, args, offsets);
+  }
+  void GroupedMatmul(ThreadPool& pool, const MatmulArgs& args,
+                     std::span<const int32_t> offsets) const override {
+    RunMatmul(pool, *this, dot_, args, offsets);
+  }
+
+ private:
+  DotFunction dot_;
+};
+
+}  // namespace intarsia::formats

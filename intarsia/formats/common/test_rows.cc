@@ -1,0 +1,20 @@
+#include "intarsia/formats/common/test_rows.h"
+
+#include <cmath>
+
+#include "intarsia/core/random.h"
+
+namespace intarsia::formats {
+
+std::vector<float> TestValues(int64_t k, uint64_t seed) {
+  Random random(seed);
+  std::vector<float> values(k);
+  float size = 1;
+  for (int64_t i = 0; i < k; ++i) {
+    if (i % 32 == 0) size = std::exp2(random.NextUniform() * 16 - 8);
+    values[i] = random.NextNormal() * size;
+  }
+  return values;
+}
+
+}  // namespace intarsia::formats
