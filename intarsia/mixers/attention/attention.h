@@ -71,6 +71,17 @@ AttentionResult AttentionCore(Context& ctx, const Tensor& q,
 AttentionResult MergeAttention(Context& ctx, const AttentionResult& a,
                                const AttentionResult& b);
 
+// The core's equation in double precision by plain loops. `keys` holds rows and
+// positions of k and v; sinks may be null.
+struct AttentionReference {
+  std::vector<double> out, lse;
+};
+AttentionReference ReferenceAttentionCore(
+    const Batch& queries, const Batch& keys, int64_t heads, int64_t kv_heads,
+    const std::vector<double>& q, const std::vector<double>& k,
+    const std::vector<double>& v, const AttentionCoreConfig& config,
+    const std::vector<double>* sinks);
+
 struct AttentionConfig {
   int dim = 0;  // D
   int heads = 0, kv_heads = 0, head_dim = 0;

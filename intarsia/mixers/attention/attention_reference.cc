@@ -63,6 +63,58 @@ bool Sees(const AttentionMask& mask, int64_t query, int64_t key) {
 
 }  // namespace
 
+AttentionReference ReferenceAttentionCore(
+    const Batch& queries, const Batch& keys, int64_t heads, int64_t kv_heads,
+    const std::vector<double>& q, const std::vector<double>& k,
+    const std::vector<double>& v, const AttentionCoreConfig& config,
+    const std::vector<double>* sinks) {
+  const int64_t key_dim = k.size() / (keys.size() * kv_heads);
+  const int64_t value_dim = v.size() / (keys.size() * kv_heads);
+  const double scale =
+      config.scale > 0 ? config.scale : 1.0 / std::sqrt(key_dim);
+  const double none = -std::numeric_limits<double>::infinity();
+  const std::vector<int32_t> query_segment = queries.SegmentIds();
+  const std::vector<int32_t> key_segment = keys.SegmentIds();
+  AttentionReference result;
+  result.out.resize(queries.size() * heads * value_dim);
+  result.lse.resize(queries.size() * heads);
+  for (int64_t t = 0; t < queries.size(); ++t) {
+    for (int64_t h = 0; h < heads; ++h) {
+      const int64_t row = t * heads + h, g = h / (heads / kv_heads);
+      Vector scores(keys.size(), none);
+      for (int64_t s = 0; s < keys.size(); ++s) {
+        if (key_segment[s] != query_segment[t] ||
+            !Sees(config.mask, queries.positions[t], keys.positions[s])) {
+          continue;
+        }
+        double dot = 0;
+        for (int64_t i = 0; i < key_dim; ++i) {
+          dot += q[row * key_dim + i] * k[(s * kv_heads + g) * key_dim + i];
+        }
+        scores[s] = scale * dot;
+        if (config.softcap > 0) {
+          scores[s] = config.softcap * std::tanh(scores[s] / config.softcap);
+        }
+      }
+      double most = sinks ? (*sinks)[h] : none;
+      for (double score : scores) most = std::max(most, score);
+      result.lse[row] = none;
+      if (most == none) continue;
+      double sum = sinks ? std::exp((*sinks)[h] - most) : 0.0;
+      for (double score : scores) sum += std::exp(score - most);
+      result.lse[row] = most + std::log(sum);
+      for (int64_t s = 0; s < keys.size(); ++s) {
+        const double p = std::exp(scores[s] - most) / sum;
+        for (int64_t i = 0; i < value_dim; ++i) {
+          result.out[row * value_dim + i] +=
+              p * v[(s * kv_heads + g) * value_dim + i];
+        }
+      }
+    }
+  }
+  return result;
+}
+
 std::vector<double> Attention::Reference(
     const Batch& batch, const std::vector<std::vector<double>>& weights,
     const std::vector<double>& x) const {
@@ -91,40 +143,10 @@ std::vector<double> Attention::Reference(
   prepare(&q, heads, at.q_norm);
   prepare(&keys, kv_heads, at.k_norm);
 
-  const double scale = core.scale > 0 ? core.scale : 1.0 / std::sqrt(k);
-  const std::vector<int32_t> segment = batch.SegmentIds();
-  Vector mixed(tokens * heads * k);
-  for (int64_t t = 0; t < tokens; ++t) {
-    for (int64_t h = 0; h < heads; ++h) {
-      const int64_t g = h / (heads / kv_heads);
-      Vector scores(tokens, -std::numeric_limits<double>::infinity());
-      for (int64_t s = 0; s < tokens; ++s) {
-        if (segment[s] != segment[t] ||
-            !Sees(core.mask, batch.positions[t], batch.positions[s])) {
-          continue;
-        }
-        double dot = 0;
-        for (int64_t i = 0; i < k; ++i) {
-          dot += q[(t * heads + h) * k + i] * keys[(s * kv_heads + g) * k + i];
-        }
-        scores[s] = scale * dot;
-        if (core.softcap > 0) {
-          scores[s] = core.softcap * std::tanh(scores[s] / core.softcap);
-        }
-      }
-      double most = config_.sinks ? weights[at.sinks][h] : scores[t];
-      for (double score : scores) most = std::max(most, score);
-      double sum = config_.sinks ? std::exp(weights[at.sinks][h] - most) : 0.0;
-      for (double score : scores) sum += std::exp(score - most);
-      for (int64_t s = 0; s < tokens; ++s) {
-        const double p = std::exp(scores[s] - most) / sum;
-        for (int64_t i = 0; i < k; ++i) {
-          mixed[(t * heads + h) * k + i] += p * v[(s * kv_heads + g) * k + i];
-        }
-      }
-    }
-  }
-  return Project(mixed, weights[3], weight(at.o_bias), tokens, heads * k, dim);
+  const AttentionReference mixed = ReferenceAttentionCore(
+      batch, batch, heads, kv_heads, q, keys, v, core, weight(at.sinks));
+  return Project(mixed.out, weights[3], weight(at.o_bias), tokens, heads * k,
+                 dim);
 }
 
 }  // namespace intarsia
