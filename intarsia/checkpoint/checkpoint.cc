@@ -1,0 +1,318 @@
+#include "intarsia/checkpoint/checkpoint.h"
+
+#include <algorithm>
+#include <array>
+#include <filesystem>
+#include <set>
+
+#include "intarsia/checkpoint/checked.h"
+#include "intarsia/checkpoint/encoding.h"
+#include "intarsia/checkpoint/json_input.h"
+#include "intarsia/checkpoint/mapped_file.h"
+
+namespace intarsia {
+namespace {
+
+namespace fs = std::filesystem;
+using Json = nlohmann::json;
+
+constexpr size_t kMaxConfigBytes = 16 << 20;
+constexpr size_t kMaxIndexBytes = 64 << 20;
+constexpr char kIndexName[] = "model.safetensors.index.json";
+
+bool IsFile(const fs::path& path) {
+  std::error_code error;
+  return fs::is_regular_file(path, error);
+}
+
+// The path if a file is there, else "".
+std::string FileOrNone(const fs::path& path) {
+  return IsFile(path) ? path.string() : std::string();
+}
+
+// "model-00002-of-00007.gguf" → {"model", 2, 7}. Part 0: no such name.
+struct SplitName {
+  std::string prefix;
+  int part = 0;
+  int count = 0;
+};
+
+SplitName ParseSplitName(const std::string& path) {
+  static constexpr std::string_view kTail = "-00000-of-00000.gguf";
+  if (path.size() <= kTail.size()) return {};
+  const size_t start = path.size() - kTail.size();
+  SplitName name{.prefix = path.substr(0, start)};
+  for (size_t i = 0; i < kTail.size(); ++i) {
+    const char c = path[start + i];
+    if (kTail[i] != '0') {
+      if (c != kTail[i]) return {};
+      continue;
+    }
+    if (c < '0' || c > '9') return {};
+    int& number = i < 6 ? name.part : name.count;
+    number = number * 10 + (c - '0');
+  }
+  return name;
+}
+
+std::string SplitPath(const SplitName& name, int part) {
+  auto five = [](int n) {
+    std::string digits = std::to_string(n);
+    return std::string(5 - std::min<size_t>(5, digits.size()), '0') + digits;
+  };
+  return name.prefix + "-" + five(part) + "-of-" + five(name.count) + ".gguf";
+}
+
+// A key of a split file, or `fallback` where it is not there.
+Result<int64_t> SplitKey(const GgufMetadata& metadata, const char* key,
+                         int64_t fallback) {
+  if (!metadata.Has(key)) return fallback;
+  return metadata.Int(key);
+}
+
+}  // namespace
+
+Result<Tensor> StoredTensor::AsTensor() const {
+  const Encoding* found = FindEncoding(encoding);
+  if (found == nullptr || !found->dtype) {
+    return Unsupported("[checkpoint] " + path + ": tensor \"" +
+                       Printable(name) + "\" is stored as " + encoding +
+                       ", which is not a plain tensor");
+  }
+  const DType dtype = *found->dtype;
+  // A view needs the address that the type does.
+  const auto address = reinterpret_cast<uintptr_t>(bytes.raw());
+  const Tensor aligned = address % SizeOf(dtype) == 0 ? bytes : bytes.Clone();
+  const size_t offset = aligned.raw() - aligned.storage()->data();
+  return Tensor::Wrap(aligned.storage(), offset, shape, dtype);
+}
+
+Status StoredTensor::ValidateBlocks(int64_t limit) const {
+  const Encoding* found = FindEncoding(encoding);
+  CHECK(found != nullptr) << encoding;
+  const int64_t block =
+      FindBadScale(*found, {bytes.raw(), bytes.nbytes()}, limit);
+  if (block < 0) return Status::Ok();
+  return DataLoss("[checkpoint] " + path + ": tensor \"" + Printable(name) +
+                  "\" has a scale that is NaN or infinite in " + encoding +
+                  " block " + std::to_string(block));
+}
+
+Status TensorTable::Add(StoredTensor tensor) {
+  const auto [at, fresh] = index_.emplace(tensor.name, tensors_.size());
+  if (!fresh) {
+    return InvalidArgument("[checkpoint] " + tensor.path + ": tensor \"" +
+                           Printable(tensor.name) + "\" is there twice");
+  }
+  tensors_.push_back(std::move(tensor));
+  return Status::Ok();
+}
+
+const StoredTensor* TensorTable::Find(std::string_view name) const {
+  const auto found = index_.find(std::string(name));
+  return found == index_.end() ? nullptr : &tensors_[found->second];
+}
+
+Result<std::map<std::string, std::string>> ReadShardIndex(
+    std::string_view text, const std::string& path) {
+  const std::string where = "[safetensors] " + path + ": ";
+  ASSIGN_OR_RETURN(const Json index, ParseJson(text, where + "the file"));
+  if (!index.is_object() || !index.contains("weight_map") ||
+      !index["weight_map"].is_object()) {
+    return InvalidArgument(where + "has no object \"weight_map\"");
+  }
+  std::map<std::string, std::string> shards;
+  for (const auto& item : index["weight_map"].items()) {
+    if (!item.value().is_string()) {
+      return InvalidArgument(where + "tensor \"" + Printable(item.key()) +
+                             "\" is not mapped to a file name");
+    }
+    const auto& file = item.value().get_ref<const std::string&>();
+    // A name beside the index, never a path out of its folder.
+    if (file.find_first_of(std::string_view("/\\\0", 3)) != std::string::npos ||
+        !file.ends_with(".safetensors")) {
+      return InvalidArgument(where + "tensor \"" + Printable(item.key()) +
+                             "\" is mapped to \"" + Printable(file) +
+                             "\", which is not the name of a safetensors "
+                             "file in that folder");
+    }
+    shards[item.key()] = file;
+  }
+  return shards;
+}
+
+Result<std::unique_ptr<Checkpoint>> Checkpoint::Open(const std::string& path) {
+  std::unique_ptr<Checkpoint> checkpoint(new Checkpoint());
+  checkpoint->path_ = path;
+  std::error_code error;
+  const fs::file_status status = fs::status(path, error);
+  if (!fs::exists(status)) {
+    return NotFound("[checkpoint] " + path + ": no such file or folder");
+  }
+  if (fs::is_directory(status)) {
+    RETURN_IF_ERROR(checkpoint->OpenFolder());
+  } else if (path.ends_with(".index.json")) {
+    RETURN_IF_ERROR(checkpoint->OpenIndex(path));
+  } else {
+    ASSIGN_OR_RETURN(std::shared_ptr<const MappedFile> file,
+                     MappedFile::Open(path));
+    if (path.ends_with(".gguf") || file->text().starts_with("GGUF")) {
+      RETURN_IF_ERROR(checkpoint->OpenGguf(path));
+    } else {
+      RETURN_IF_ERROR(checkpoint->OpenSafetensors(path));
+    }
+  }
+  checkpoint->ListNames();
+  return checkpoint;
+}
+
+void Checkpoint::ListNames() {
+  names_.reserve(tensors().size());
+  for (const StoredTensor& tensor : tensors()) names_.push_back(tensor.name);
+}
+
+Status Checkpoint::OpenFolder() {
+  const fs::path folder(path_);
+  const bool native = IsFile(folder / "intarsia.json");
+  if (!native && !IsFile(folder / "config.json")) {
+    // A folder that holds a GGUF model and nothing else to choose from.
+    std::vector<std::string> found;
+    std::error_code error;
+    for (const auto& entry : fs::directory_iterator(folder, error)) {
+      const std::string file = entry.path().string();
+      if (!file.ends_with(".gguf") || ParseSplitName(file).part > 1) continue;
+      found.push_back(file);
+    }
+    if (found.size() == 1) return OpenGguf(found[0]);
+    return NotFound(
+        "[checkpoint] " + path_ +
+        ": neither intarsia.json nor config.json, and " +
+        (found.empty() ? "no GGUF file" : "more than one GGUF file: name one"));
+  }
+  kind_ = native ? CheckpointKind::kNativeFolder : CheckpointKind::kHfFolder;
+  const fs::path config = folder / (native ? "intarsia.json" : "config.json");
+  ASSIGN_OR_RETURN(config_,
+                   ReadJsonFile(config.string(), "checkpoint", kMaxConfigBytes,
+                                {.non_finite = true}));
+  if (!config_.is_object()) {
+    return InvalidArgument("[checkpoint] " + config.string() +
+                           ": not an object");
+  }
+  tokenizer_path_ = FileOrNone(folder / "tokenizer.json");
+  tokenizer_config_path_ = FileOrNone(folder / "tokenizer_config.json");
+  generation_config_path_ = FileOrNone(folder / "generation_config.json");
+  const CheckpointKind kind = kind_;
+  if (IsFile(folder / "model.safetensors")) {
+    RETURN_IF_ERROR(OpenSafetensors((folder / "model.safetensors").string()));
+  } else if (IsFile(folder / kIndexName)) {
+    RETURN_IF_ERROR(OpenIndex((folder / kIndexName).string()));
+  } else {
+    const bool pickled = IsFile(folder / "pytorch_model.bin") ||
+                         IsFile(folder / "pytorch_model.bin.index.json");
+    return NotFound("[checkpoint] " + path_ + ": neither model.safetensors " +
+                    "nor " + kIndexName +
+                    (pickled ? "; pytorch_model.bin runs code when it is "
+                               "read: convert it to safetensors"
+                             : ""));
+  }
+  kind_ = kind;
+  return Status::Ok();
+}
+
+Status Checkpoint::OpenSafetensors(const std::string& path) {
+  kind_ = CheckpointKind::kSafetensors;
+  ASSIGN_OR_RETURN(std::shared_ptr<const MappedFile> file,
+                   MappedFile::Open(path));
+  return ReadSafetensors(std::move(file), &table_, &metadata_);
+}
+
+Status Checkpoint::OpenIndex(const std::string& path) {
+  kind_ = CheckpointKind::kSafetensors;
+  ASSIGN_OR_RETURN(std::shared_ptr<const MappedFile> index,
+                   MappedFile::Open(path));
+  if (index->size() > kMaxIndexBytes) {
+    return InvalidArgument("[safetensors] " + path + ": " +
+                           std::to_string(index->size()) + " bytes, at most " +
+                           std::to_string(kMaxIndexBytes) + " are read");
+  }
+  ASSIGN_OR_RETURN(const auto shards, ReadShardIndex(index->text(), path));
+  std::set<std::string> files;
+  for (const auto& [name, file] : shards) files.insert(file);
+  const fs::path folder = fs::path(path).parent_path();
+  bool first = true;
+  for (const std::string& file : files) {
+    ASSIGN_OR_RETURN(std::shared_ptr<const MappedFile> mapped,
+                     MappedFile::Open((folder / file).string()));
+    TensorTable shard;
+    std::map<std::string, std::string> metadata;
+    RETURN_IF_ERROR(ReadSafetensors(std::move(mapped), &shard, &metadata));
+    if (first) metadata_ = std::move(metadata);
+    first = false;
+    // The index says which shard counts where two hold the same name.
+    for (const StoredTensor& tensor : shard.tensors()) {
+      const auto mapped_to = shards.find(tensor.name);
+      if (mapped_to == shards.end() || mapped_to->second != file) continue;
+      RETURN_IF_ERROR(table_.Add(tensor));
+    }
+  }
+  for (const auto& [name, file] : shards) {
+    if (table_.Find(name) == nullptr) {
+      return DataLoss("[safetensors] " + path + ": tensor \"" +
+                      Printable(name) + "\" is not in " + Printable(file));
+    }
+  }
+  return Status::Ok();
+}
+
+Status Checkpoint::OpenGguf(const std::string& path) {
+  kind_ = CheckpointKind::kGguf;
+  ASSIGN_OR_RETURN(std::shared_ptr<const MappedFile> file,
+                   MappedFile::Open(path));
+  RETURN_IF_ERROR(ReadGguf(std::move(file), &table_, &gguf_));
+  config_ = gguf_->ToJson();
+  ASSIGN_OR_RETURN(const int64_t count, SplitKey(*gguf_, "split.count", 1));
+  ASSIGN_OR_RETURN(const int64_t number, SplitKey(*gguf_, "split.no", 0));
+  if (count <= 1) return Status::Ok();
+  const std::string where = "[gguf] " + path + ": ";
+  const SplitName name = ParseSplitName(path);
+  if (name.part == 0 || name.count != count) {
+    return InvalidArgument(where + "is one of " + std::to_string(count) +
+                           " parts, but its name does not end in "
+                           "-0000N-of-0000M.gguf with that number");
+  }
+  if (name.part != 1 || number != 0) {
+    return InvalidArgument(where + "is part " + std::to_string(number + 1) +
+                           " of a split model: open " + SplitPath(name, 1));
+  }
+  for (int part = 2; part <= name.count; ++part) {
+    const std::string part_path = SplitPath(name, part);
+    ASSIGN_OR_RETURN(std::shared_ptr<const MappedFile> mapped,
+                     MappedFile::Open(part_path));
+    std::unique_ptr<GgufMetadata> metadata;
+    RETURN_IF_ERROR(ReadGguf(std::move(mapped), &table_, &metadata));
+    ASSIGN_OR_RETURN(const int64_t own, SplitKey(*metadata, "split.no", -1));
+    ASSIGN_OR_RETURN(const int64_t all, SplitKey(*metadata, "split.count", -1));
+    if (own != part - 1 || all != count) {
+      return InvalidArgument("[gguf] " + part_path + ": is part " +
+                             std::to_string(own + 1) + " of " +
+                             std::to_string(all) + " by its metadata");
+    }
+  }
+  const auto have = static_cast<int64_t>(tensors().size());
+  ASSIGN_OR_RETURN(const int64_t want,
+                   SplitKey(*gguf_, "split.tensors.count", have));
+  if (want != have) {
+    return DataLoss(where + "its parts have " + std::to_string(have) +
+                    " tensors, the model has " + std::to_string(want));
+  }
+  return Status::Ok();
+}
+
+Status Checkpoint::ValidateBlocks(int64_t limit_per_tensor) const {
+  for (const StoredTensor& tensor : tensors()) {
+    RETURN_IF_ERROR(tensor.ValidateBlocks(limit_per_tensor));
+  }
+  return Status::Ok();
+}
+
+}  // namespace intarsia

@@ -1,0 +1,102 @@
+#include "intarsia/checkpoint/mapped_file.h"
+
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+
+namespace intarsia {
+namespace {
+
+class Descriptor {
+ public:
+  explicit Descriptor(int fd) : fd_(fd) {}
+  ~Descriptor() {
+    if (fd_ >= 0) ::close(fd_);
+  }
+  Descriptor(const Descriptor&) = delete;
+  Descriptor& operator=(const Descriptor&) = delete;
+  int get() const { return fd_; }
+
+ private:
+  int fd_;
+};
+
+}  // namespace
+
+Result<std::shared_ptr<const MappedFile>> MappedFile::Open(
+    const std::string& path) {
+  // Not blocking, so that a pipe does not wait for a writer.
+  const Descriptor fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
+  if (fd.get() < 0) {
+    const int error = errno;
+    const std::string message =
+        "[checkpoint] " + path + ": " + std::strerror(error);
+    return error == ENOENT ? NotFound(message) : InvalidArgument(message);
+  }
+  struct stat info {};
+  if (::fstat(fd.get(), &info) != 0 || !S_ISREG(info.st_mode)) {
+    return InvalidArgument("[checkpoint] " + path + ": not a regular file");
+  }
+  std::shared_ptr<MappedFile> file(new MappedFile());
+  file->path_ = path;
+  file->size_ = static_cast<size_t>(info.st_size);
+  if (file->size_ == 0) return std::shared_ptr<const MappedFile>(file);
+  void* data =
+      ::mmap(nullptr, file->size_, PROT_READ, MAP_PRIVATE, fd.get(), 0);
+  if (data == MAP_FAILED) {
+    file->size_ = 0;
+    return Unavailable("[checkpoint] " + path +
+                       ": cannot be mapped: " + std::strerror(errno));
+  }
+  file->data_ = static_cast<const std::byte*>(data);
+  file->mapped_ = true;
+  return std::shared_ptr<const MappedFile>(file);
+}
+
+std::shared_ptr<const MappedFile> MappedFile::OfBytes(
+    std::string name, std::span<const std::byte> bytes) {
+  std::shared_ptr<MappedFile> file(new MappedFile());
+  file->path_ = std::move(name);
+  file->size_ = bytes.size();
+  file->owned_ = std::make_unique<std::byte[]>(bytes.size());
+  if (!bytes.empty()) {
+    std::memcpy(file->owned_.get(), bytes.data(), bytes.size());
+  }
+  file->data_ = file->owned_.get();
+  return file;
+}
+
+MappedFile::~MappedFile() {
+  if (mapped_) ::munmap(const_cast<std::byte*>(data_), size_);
+}
+
+void MappedFile::Advise(Access access) const {
+  if (!mapped_) return;
+  int advice = MADV_NORMAL;
+  switch (access) {
+    case Access::kNormal:
+      break;
+    case Access::kSequential:
+      advice = MADV_SEQUENTIAL;
+      break;
+    case Access::kRandom:
+      advice = MADV_RANDOM;
+      break;
+    case Access::kWillNeed:
+      advice = MADV_WILLNEED;
+      break;
+  }
+  (void)::madvise(const_cast<std::byte*>(data_), size_, advice);
+}
+
+std::shared_ptr<Storage> StorageOf(std::shared_ptr<const MappedFile> file) {
+  const void* data = file->bytes().data();
+  const size_t size = file->size();
+  return Storage::Borrow(data, size, std::move(file));
+}
+
+}  // namespace intarsia

@@ -1,0 +1,56 @@
+// A file in memory, read-only. Tensors borrow from it and keep it alive.
+#pragma once
+
+#include <cstddef>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "intarsia/core/status.h"
+#include "intarsia/core/tensor.h"
+
+namespace intarsia {
+
+class MappedFile {
+ public:
+  // Maps a regular file (symbolic links are followed). The pages come in as
+  // they are touched. A file that another process cuts short while it is
+  // mapped ends this one with SIGBUS, as with every mapped file; replacing it
+  // by rename is safe.
+  static Result<std::shared_ptr<const MappedFile>> Open(
+      const std::string& path);
+
+  // Bytes that are in memory already, under a name for messages.
+  static std::shared_ptr<const MappedFile> OfBytes(
+      std::string name, std::span<const std::byte> bytes);
+
+  ~MappedFile();
+  MappedFile(const MappedFile&) = delete;
+  MappedFile& operator=(const MappedFile&) = delete;
+
+  const std::string& path() const { return path_; }
+  size_t size() const { return size_; }
+  std::span<const std::byte> bytes() const { return {data_, size_}; }
+  std::string_view text() const {
+    return {reinterpret_cast<const char*>(data_), size_};
+  }
+
+  // Hints to the kernel; a hint that it refuses changes nothing.
+  enum class Access { kNormal, kSequential, kRandom, kWillNeed };
+  void Advise(Access access) const;
+
+ private:
+  MappedFile() = default;
+  std::string path_;
+  const std::byte* data_ = nullptr;
+  size_t size_ = 0;
+  bool mapped_ = false;
+  std::unique_ptr<std::byte[]> owned_;
+};
+
+// Storage over the whole file, which it keeps alive.
+std::shared_ptr<Storage> StorageOf(std::shared_ptr<const MappedFile> file);
+
+}  // namespace intarsia
