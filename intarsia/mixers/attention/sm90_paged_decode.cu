@@ -125,19 +125,18 @@ __device__ __forceinline__ void Scores(
     for (int j = 0; j < kHeadDim / 32; ++j) {
       const Vec16& k0 = keys.row[0][j];
       const Vec16& k1 = keys.row[1][j];
-      Mma(s[n], k0.word[0], k1.word[0], k0.word[1], k1.word[1],
-          q[n][j].word[0], q[n][j].word[1]);
-      Mma(s[n], k0.word[2], k1.word[2], k0.word[3], k1.word[3],
-          q[n][j].word[2], q[n][j].word[3]);
+      Mma(s[n], k0.word[0], k1.word[0], k0.word[1], k1.word[1], q[n][j].word[0],
+          q[n][j].word[1]);
+      Mma(s[n], k0.word[2], k1.word[2], k0.word[3], k1.word[3], q[n][j].word[2],
+          q[n][j].word[3]);
     }
   }
 }
 
 // Raises the running maximum to that of the tile and rescales what was summed.
 template <int kHeadDim, int kQueryTiles>
-__device__ __forceinline__ void Rescale(
-    WarpState<kHeadDim, kQueryTiles>& state,
-    const float (&s)[kQueryTiles][4]) {
+__device__ __forceinline__ void Rescale(WarpState<kHeadDim, kQueryTiles>& state,
+                                        const float (&s)[kQueryTiles][4]) {
 #pragma unroll
   for (int n = 0; n < kQueryTiles; ++n) {
 #pragma unroll
@@ -166,10 +165,11 @@ __device__ __forceinline__ void Rescale(
 // Turns scores into weights p = exp2(s - max), adds them to the sums, and
 // returns them as the operand of the second product.
 template <int kHeadDim, int kQueryTiles>
-__device__ __forceinline__ void Softmax(
-    WarpState<kHeadDim, kQueryTiles>& state, float (&s)[kQueryTiles][4],
-    uint32_t (&p)[kQueryTiles][2], float scale_log2, int first, int last,
-    int lane) {
+__device__ __forceinline__ void Softmax(WarpState<kHeadDim, kQueryTiles>& state,
+                                        float (&s)[kQueryTiles][4],
+                                        uint32_t (&p)[kQueryTiles][2],
+                                        float scale_log2, int first, int last,
+                                        int lane) {
   const bool valid0 = lane / 4 >= first && lane / 4 <= last;
   const bool valid1 = lane / 4 + 8 >= first && lane / 4 + 8 <= last;
   bool raise = false;
@@ -198,8 +198,7 @@ __device__ __forceinline__ void Softmax(
 
 template <int kHeadDim, int kQueryTiles>
 __device__ __forceinline__ void AddValues(
-    WarpState<kHeadDim, kQueryTiles>& state,
-    const ValueTile<kHeadDim>& values,
+    WarpState<kHeadDim, kQueryTiles>& state, const ValueTile<kHeadDim>& values,
     const uint32_t (&p)[kQueryTiles][2]) {
 #pragma unroll
   for (int h = 0; h < kHeadDim / 64; ++h) {
@@ -414,9 +413,9 @@ __global__ void __launch_bounds__(32 * kWarps)
 template <int kHeadDim>
 __global__ void __launch_bounds__(256)
     CombineSplitsKernel(const __grid_constant__ Params p) {
-  constexpr int kLanes = kHeadDim / 4;      // threads of one partial row
-  constexpr int kGroups = 256 / kLanes;     // rows read together
-  extern __shared__ float factor[];         // [splits]
+  constexpr int kLanes = kHeadDim / 4;   // threads of one partial row
+  constexpr int kGroups = 256 / kLanes;  // rows read together
+  extern __shared__ float factor[];      // [splits]
   __shared__ float scratch[2][8];
   __shared__ float4 group_out[kGroups][kLanes];
   const Sm90PagedDecodeArgs& a = p.a;
@@ -481,14 +480,14 @@ bool IsValid(const Sm90PagedDecodeArgs& a) {
   return a.batch >= 0 && a.batch <= 65535 && a.kv_heads > 0 &&
          a.query_heads > 0 && a.query_heads % a.kv_heads == 0 &&
          a.query_heads / a.kv_heads <= 16 &&
-         (a.head_dim == 64 || a.head_dim == 128) &&
-         IsPowerOfTwo(a.page_size) && a.page_size >= kTileKeys &&
-         a.page_stride % 8 == 0 && a.token_stride % 8 == 0 &&
-         a.token_stride <= INT32_MAX && a.head_stride % 8 == 0 &&
-         a.window >= 0 && a.max_length >= 0 && a.keys_per_split >= 0 &&
-         a.keys_per_split % kTileKeys == 0 && cuda::IsAligned16(a.q) &&
-         cuda::IsAligned16(a.key_pages) && cuda::IsAligned16(a.value_pages) &&
-         cuda::IsAligned16(a.out) && cuda::IsAligned16(a.workspace);
+         (a.head_dim == 64 || a.head_dim == 128) && IsPowerOfTwo(a.page_size) &&
+         a.page_size >= kTileKeys && a.page_stride % 8 == 0 &&
+         a.token_stride % 8 == 0 && a.token_stride <= INT32_MAX &&
+         a.head_stride % 8 == 0 && a.window >= 0 && a.max_length >= 0 &&
+         a.keys_per_split >= 0 && a.keys_per_split % kTileKeys == 0 &&
+         cuda::IsAligned16(a.q) && cuda::IsAligned16(a.key_pages) &&
+         cuda::IsAligned16(a.value_pages) && cuda::IsAligned16(a.out) &&
+         cuda::IsAligned16(a.workspace);
 }
 
 int KeysPerSplit(const Sm90PagedDecodeArgs& a) {
