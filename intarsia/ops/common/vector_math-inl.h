@@ -82,7 +82,10 @@ HWY_INLINE V Softplus(D d, V x) {
 template <class D, class V = hn::Vec<D>>
 HWY_INLINE V Erfc(D d, V x) {
   const V one = hn::Set(d, 1.0f), k = hn::Set(d, 3.75f);
-  const V z = hn::Abs(x);
+  // Past 10.5 the exponential is zero; infinity would make t NaN.
+  V z = hn::Abs(x);
+  const V most = hn::Set(d, 10.5f);
+  z = hn::IfThenElse(hn::Gt(z, most), most, z);
   const V t = hn::Div(hn::Sub(z, k), hn::Add(z, k));
   V p = hn::Set(d, 1.0614881531911514e-3f);
   p = hn::MulAdd(p, t, hn::Set(d, 2.206330201629233e-3f));
@@ -95,7 +98,6 @@ HWY_INLINE V Erfc(D d, V x) {
   p = hn::MulAdd(p, t, hn::Set(d, 3.584923255211668e-3f));
   p = hn::MulAdd(p, t, hn::Set(d, -1.4024047821882824e-1f));
   p = hn::MulAdd(p, t, hn::Set(d, 1.2375126349075123f));
-  // Past z = 10.5 the exponential is zero, and t stays below its limit.
   const V e = Exp(d, hn::Neg(hn::Mul(z, z)));
   const V right = hn::Div(hn::Mul(e, p), hn::MulAdd(z, hn::Set(d, 2.0f), one));
   return hn::IfThenElse(hn::Lt(x, hn::Zero(d)),

@@ -18,17 +18,19 @@ struct NormConfig {
 };
 
 // {"type": "rms" | "layer" | "none", "eps": x, "affine": b, "unit_offset": b};
-// absent fields take the defaults. Errors start with `room`.
+// absent fields take the defaults, others are refused. Errors start with
+// "[room] norm".
 Result<NormConfig> ParseNorm(const nlohmann::json& json,
                              const std::string& room);
 
-// y = x / sqrt(mean(x²) + eps) · scale. x: [..., D]; scale [D], [G·D] where x
-// is
-// [..., G, D], or null. Differentiable in x and scale.
+// y = x / sqrt(mean(x²) + eps) · scale. x: [..., D] (rows dense, any row
+// stride); scale [D], [G·D] where x is [..., G, D] (or [G, D]), or null.
+// Differentiable in x and scale.
 Tensor RmsNorm(Context& ctx, const Tensor& x, const Weight* scale, float eps,
                bool unit_offset = false);
 
-// y = (x − mean) / sqrt(var + eps) · scale + bias; scale, bias [D] or null.
+// y = (x − mean) / sqrt(var + eps) · scale + bias; scale and bias as
+// above ([G·D] is a group norm). Differentiable in all three.
 Tensor LayerNorm(Context& ctx, const Tensor& x, const Weight* scale,
                  const Weight* bias, float eps);
 

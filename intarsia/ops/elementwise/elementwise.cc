@@ -1,0 +1,261 @@
+#include "intarsia/ops/elementwise/elementwise.h"
+
+#include <array>
+#include <cmath>
+#include <utility>
+
+#include "intarsia/autograd/tape.h"
+#include "intarsia/ops/common/rows.h"
+#include "intarsia/ops/elementwise/elementwise_cpu.h"
+
+namespace intarsia {
+namespace {
+
+// Calls kernel(n, in, out) on stretches that cover the inputs, all of one
+// shape, and the contiguous outputs.
+template <size_t kIn, size_t kOut, typename Kernel>
+void ForStretches(ThreadPool* pool, const std::array<Tensor, kIn>& in,
+                  std::array<Tensor, kOut> out, const Kernel& kernel) {
+  bool contiguous = true;
+  for (const Tensor& t : in) contiguous &= t.contiguous();
+  const auto run = [&](int64_t n, const std::array<const float*, kIn>& from,
+                       int64_t offset) {
+    std::array<float*, kOut> to;
+    for (size_t i = 0; i < kOut; ++i) {
+      to[i] = const_cast<float*>(out[i].template data<float>()) + offset;
+    }
+    kernel(n, from.data(), to.data());
+  };
+  std::array<const float*, kIn> from;
+  if (contiguous) {
+    for (size_t i = 0; i < kIn; ++i) from[i] = in[i].template data<float>();
+    ForRange(pool, out[0].numel(), 4096, [&](int64_t begin, int64_t end) {
+      std::array<const float*, kIn> part = from;
+      for (const float*& p : part) p += begin;
+      run(end - begin, part, begin);
+    });
+    return;
+  }
+  std::vector<RowView> views(in.begin(), in.end());
+  const int64_t cols = views[0].cols();
+  ForRange(pool, views[0].rows(), GrainFor(4 * cols),
+           [&](int64_t begin, int64_t end) {
+             for (int64_t r = begin; r < end; ++r) {
+               std::array<const float*, kIn> row;
+               for (size_t i = 0; i < kIn; ++i) row[i] = views[i].row(r);
+               run(cols, row, r * cols);
+             }
+           });
+}
+
+void CheckSame(const Tensor& a, const Tensor& b) {
+  CHECK(a.shape() == b.shape()) << a.shape() << " and " << b.shape();
+  CHECK(a.device() == b.device());
+}
+
+Tensor Product(Context& ctx, const Tensor& a, const Tensor& b) {
+  Tensor y = Tensor::Empty(a.shape());
+  ForStretches<2, 1>(ctx.pool, {a, b}, {y},
+                     [](int64_t n, const float* const* in, float* const* out) {
+                       for (int64_t i = 0; i < n; ++i) {
+                         out[0][i] = in[0][i] * in[1][i];
+                       }
+                     });
+  return y;
+}
+
+Tensor Scaled(Context& ctx, const Tensor& x, float factor) {
+  Tensor y = Tensor::Empty(x.shape());
+  ForStretches<1, 1>(
+      ctx.pool, {x}, {y},
+      [factor](int64_t n, const float* const* in, float* const* out) {
+        for (int64_t i = 0; i < n; ++i) out[0][i] = factor * in[0][i];
+      });
+  return y;
+}
+
+struct Named {
+  const char* name;
+  Activation kind;
+};
+constexpr Named kNames[] = {
+    {"none", Activation::kNone},
+    {"identity", Activation::kNone},
+    {"silu", Activation::kSilu},
+    {"swish", Activation::kSilu},
+    {"gelu", Activation::kGelu},
+    {"gelu_tanh", Activation::kGeluTanh},
+    {"gelu_new", Activation::kGeluTanh},
+    {"gelu_pytorch_tanh", Activation::kGeluTanh},
+    {"relu", Activation::kRelu},
+    {"relu2", Activation::kRelu2},
+    {"relu_squared", Activation::kRelu2},
+    {"sigmoid", Activation::kSigmoid},
+    {"softplus", Activation::kSoftplus},
+};
+
+}  // namespace
+
+Result<Activation> ParseActivation(const std::string& name,
+                                   const std::string& room) {
+  std::string all;
+  for (const Named& named : kNames) {
+    if (name == named.name) return named.kind;
+    all += std::string(all.empty() ? "" : ", ") + named.name;
+  }
+  return InvalidArgument("[" + room + "] unknown activation \"" + name +
+                         "\"; it may be " + all);
+}
+
+double ReferenceActivation(Activation kind, double x) {
+  switch (kind) {
+    case Activation::kNone:
+      return x;
+    case Activation::kSilu:
+      return x / (1 + std::exp(-x));
+    case Activation::kGelu:
+      return 0.5 * x * std::erfc(-x / std::sqrt(2.0));
+    case Activation::kGeluTanh:
+      // ½ x (1 + tanh u) = x / (1 + exp(−2u)), without the cancellation.
+      return x / (1 + std::exp(-2 * std::sqrt(2 / std::acos(-1.0)) *
+                               (x + 0.044715 * x * x * x)));
+    case Activation::kRelu:
+      return std::max(x, 0.0);
+    case Activation::kRelu2:
+      return std::max(x, 0.0) * std::max(x, 0.0);
+    case Activation::kSigmoid:
+      return 1 / (1 + std::exp(-x));
+    case Activation::kSoftplus:
+      return std::max(x, 0.0) + std::log1p(std::exp(-std::abs(x)));
+  }
+  return x;
+}
+
+Tensor Add(Context& ctx, const Tensor& a, const Tensor& b) {
+  CheckSame(a, b);
+  Tensor y = Tensor::Empty(a.shape());
+  ForStretches<2, 1>(ctx.pool, {a, b}, {y},
+                     [](int64_t n, const float* const* in, float* const* out) {
+                       for (int64_t i = 0; i < n; ++i) {
+                         out[0][i] = in[0][i] + in[1][i];
+                       }
+                     });
+
+  if (ctx.tape != nullptr) {
+    ctx.tape->Record("add", ctx, {a, b}, {&y},
+                     [](Context&, const std::vector<Tensor>& g) {
+                       return std::vector<Tensor>{g[0], g[0]};
+                     });
+  }
+  return y;
+}
+
+Tensor Mul(Context& ctx, const Tensor& a, const Tensor& b) {
+  CheckSame(a, b);
+  Tensor y = Product(ctx, a, b);
+
+  if (ctx.tape != nullptr) {
+    ctx.tape->Record("mul", ctx, {a, b}, {&y},
+                     [a, b](Context& ctx, const std::vector<Tensor>& g) {
+                       return std::vector<Tensor>{
+                           a.var() >= 0 ? Product(ctx, g[0], b) : Tensor(),
+                           b.var() >= 0 ? Product(ctx, g[0], a) : Tensor()};
+                     });
+  }
+  return y;
+}
+
+Tensor Scale(Context& ctx, const Tensor& x, float factor) {
+  Tensor y = Scaled(ctx, x, factor);
+
+  if (ctx.tape != nullptr) {
+    ctx.tape->Record("scale", ctx, {x}, {&y},
+                     [factor](Context& ctx, const std::vector<Tensor>& g) {
+                       return std::vector<Tensor>{Scaled(ctx, g[0], factor)};
+                     });
+  }
+  return y;
+}
+
+Tensor Activate(Context& ctx, Activation kind, const Tensor& x) {
+  Tensor y = Tensor::Empty(x.shape());
+  ForStretches<1, 1>(
+      ctx.pool, {x}, {y},
+      [kind](int64_t n, const float* const* in, float* const* out) {
+        elementwise::Forward(kind, n, in, out);
+      });
+
+  if (ctx.tape != nullptr) {
+    ctx.tape->Record(
+        "activate", ctx, {x}, {&y},
+        [kind, x](Context& ctx, const std::vector<Tensor>& g) {
+          Tensor dx = Tensor::Empty(x.shape());
+          ForStretches<2, 1>(
+              ctx.pool, {x, g[0]}, {dx},
+              [kind](int64_t n, const float* const* in, float* const* out) {
+                elementwise::Backward(kind, n, in, out);
+              });
+          return std::vector<Tensor>{dx};
+        });
+  }
+  return y;
+}
+
+Tensor GatedActivation(Context& ctx, Activation kind, const Tensor& gate,
+                       const Tensor& up) {
+  CheckSame(gate, up);
+  Tensor y = Tensor::Empty(gate.shape());
+  ForStretches<2, 1>(
+      ctx.pool, {gate, up}, {y},
+      [kind](int64_t n, const float* const* in, float* const* out) {
+        elementwise::Gated(kind, n, in, out);
+      });
+
+  if (ctx.tape != nullptr) {
+    ctx.tape->Record(
+        "gated_activation", ctx, {gate, up}, {&y},
+        [kind, gate, up](Context& ctx, const std::vector<Tensor>& g) {
+          Tensor dgate = Tensor::Empty(gate.shape());
+          Tensor dup = Tensor::Empty(gate.shape());
+          ForStretches<3, 2>(
+              ctx.pool, {gate, up, g[0]}, {dgate, dup},
+              [kind](int64_t n, const float* const* in, float* const* out) {
+                elementwise::GatedBackward(kind, n, in, out);
+              });
+          return std::vector<Tensor>{dgate, dup};
+        });
+  }
+  return y;
+}
+
+Tensor SliceView(Context& ctx, const Tensor& x, int axis, int64_t begin,
+                 int64_t end) {
+  Tensor y = x.Slice(axis, begin, end);
+
+  if (ctx.tape != nullptr) {
+    ctx.tape->Record("slice", ctx, {x}, {&y},
+                     [shape = x.shape(), axis, begin, end](
+                         Context&, const std::vector<Tensor>& g) {
+                       Tensor dx =
+                           Tensor::Zeros(shape, DType::kF32, g[0].device());
+                       dx.Slice(axis, begin, end).CopyFrom(g[0]);
+                       return std::vector<Tensor>{dx};
+                     });
+  }
+  return y;
+}
+
+Tensor ReshapeView(Context& ctx, const Tensor& x, const Shape& shape) {
+  Tensor y = x.Contiguous().Reshape(shape);
+
+  if (ctx.tape != nullptr) {
+    ctx.tape->Record(
+        "reshape", ctx, {x}, {&y},
+        [shape = x.shape()](Context&, const std::vector<Tensor>& g) {
+          return std::vector<Tensor>{g[0].Reshape(shape)};
+        });
+  }
+  return y;
+}
+
+}  // namespace intarsia
