@@ -33,74 +33,109 @@ struct Left {
   int64_t row, col;
 };
 
-template <int R, int V>
-HWY_INLINE void Panel(Left a, const float* HWY_RESTRICT b, int64_t b_stride,
-                      float* HWY_RESTRICT c, int64_t c_stride, int64_t k,
-                      bool add) {
+// B in panels of 16 columns: B(k, 16 p + c) at data[p * panel + k * row + c].
+// Packed panels (row 16) are read in one go; `Plain` views a row-major matrix.
+constexpr int64_t kPanel = 16;
+struct Right {
+  const float* data;
+  int64_t panel, row;
+};
+HWY_INLINE Right Plain(const float* data, int64_t stride) {
+  return {data, kPanel, stride};
+}
+
+// C for R rows and P panels.
+template <int R, int P>
+HWY_INLINE void Kernel(Left a, Right b, float* HWY_RESTRICT c, int64_t c_stride,
+                       int64_t k, bool add) {
   const DF d;
-  const int64_t lanes = static_cast<int64_t>(hn::Lanes(d));
+  constexpr int kLanes = static_cast<int>(HWY_LANES(float));
+  constexpr int V = P * static_cast<int>(kPanel) / kLanes;
+  const float* column[V];
+  for (int v = 0; v < V; ++v) {
+    column[v] = b.data + v * kLanes / kPanel * b.panel + v * kLanes % kPanel;
+  }
   VF sum[R][V];
   for (int r = 0; r < R; ++r) {
     for (int v = 0; v < V; ++v) {
       sum[r][v] =
-          add ? hn::LoadU(d, c + r * c_stride + v * lanes) : hn::Zero(d);
+          add ? hn::LoadU(d, c + r * c_stride + v * kLanes) : hn::Zero(d);
     }
   }
   for (int64_t i = 0; i < k; ++i) {
-    VF right[V];
-    for (int v = 0; v < V; ++v) {
-      right[v] = hn::LoadU(d, b + i * b_stride + v * lanes);
-    }
-    for (int r = 0; r < R; ++r) {
-      const VF left = hn::Set(d, a.data[r * a.row + i * a.col]);
+    // The fewer of the two operands stay in registers beside the sums.
+    if constexpr (R <= V) {
+      VF left[R];
+      for (int r = 0; r < R; ++r) {
+        left[r] = hn::Set(d, a.data[r * a.row + i * a.col]);
+      }
       for (int v = 0; v < V; ++v) {
-        sum[r][v] = hn::MulAdd(left, right[v], sum[r][v]);
+        const VF right = hn::LoadU(d, column[v] + i * b.row);
+        for (int r = 0; r < R; ++r) {
+          sum[r][v] = hn::MulAdd(left[r], right, sum[r][v]);
+        }
+      }
+    } else {
+      VF right[V];
+      for (int v = 0; v < V; ++v) {
+        right[v] = hn::LoadU(d, column[v] + i * b.row);
+      }
+      for (int r = 0; r < R; ++r) {
+        const VF left = hn::Set(d, a.data[r * a.row + i * a.col]);
+        for (int v = 0; v < V; ++v) {
+          sum[r][v] = hn::MulAdd(left, right[v], sum[r][v]);
+        }
       }
     }
   }
   for (int r = 0; r < R; ++r) {
     for (int v = 0; v < V; ++v) {
-      hn::StoreU(sum[r][v], d, c + r * c_stride + v * lanes);
+      hn::StoreU(sum[r][v], d, c + r * c_stride + v * kLanes);
     }
   }
 }
 
-template <int V>
-HWY_INLINE void Columns(Left a, const float* b, int64_t b_stride, float* c,
-                        int64_t c_stride, int64_t rows, int64_t k, bool add) {
-  int64_t r = 0;
-  const auto at = [&] { return Left{a.data + r * a.row, a.row, a.col}; };
-  for (; r + 6 <= rows; r += 6) {
-    Panel<6, V>(at(), b, b_stride, c + r * c_stride, c_stride, k, add);
+// As many panels at a time as the registers hold beside R rows.
+template <int R, int P>
+HWY_INLINE void Strip(Left a, Right b, float* c, int64_t c_stride, int64_t k,
+                      int64_t panels, bool add) {
+  int64_t p = 0;
+  const auto at = [&] { return Right{b.data + p * b.panel, b.panel, b.row}; };
+  for (; p + P <= panels; p += P) {
+    Kernel<R, P>(a, at(), c + p * kPanel, c_stride, k, add);
   }
-  float* rest = c + r * c_stride;
-  switch (rows - r) {
-    case 1:
-      return Panel<1, V>(at(), b, b_stride, rest, c_stride, k, add);
-    case 2:
-      return Panel<2, V>(at(), b, b_stride, rest, c_stride, k, add);
-    case 3:
-      return Panel<3, V>(at(), b, b_stride, rest, c_stride, k, add);
-    case 4:
-      return Panel<4, V>(at(), b, b_stride, rest, c_stride, k, add);
-    case 5:
-      return Panel<5, V>(at(), b, b_stride, rest, c_stride, k, add);
-    default:
-      return;
+  for (; p < panels; ++p) {
+    Kernel<R, 1>(a, at(), c + p * kPanel, c_stride, k, add);
   }
 }
 
-// C [rows, n] (+)= A [rows, k] B [k, n]; n a multiple of 16.
-HWY_INLINE void Product(Left a, const float* b, int64_t b_stride, float* c,
-                        int64_t c_stride, int64_t rows, int64_t k, int64_t n,
-                        bool add) {
-  const int64_t lanes = static_cast<int64_t>(hn::Lanes(DF()));
-  int64_t j = 0;
-  for (; j + 2 * lanes <= n; j += 2 * lanes) {
-    Columns<2>(a, b + j, b_stride, c + j, c_stride, rows, k, add);
+// C [rows, n] (+)= A [rows, k] B [k, n]; n a multiple of 16. Panels outside,
+// so that a panel stays in the first-level cache for all rows.
+HWY_INLINE void Product(Left a, Right b, float* c, int64_t c_stride,
+                        int64_t rows, int64_t k, int64_t n, bool add) {
+  const int64_t panels = n / kPanel;
+  switch (rows) {
+    case 1:
+      return Strip<1, 4>(a, b, c, c_stride, k, panels, add);
+    case 2:
+      return Strip<2, 2>(a, b, c, c_stride, k, panels, add);
+    case 3:
+      return Strip<3, 2>(a, b, c, c_stride, k, panels, add);
+    default:
+      break;
   }
-  for (; j < n; j += lanes) {
-    Columns<1>(a, b + j, b_stride, c + j, c_stride, rows, k, add);
+  for (int64_t p = 0; p < panels; ++p) {
+    const Right panel{b.data + p * b.panel, b.panel, b.row};
+    int64_t r = 0;
+    const auto left = [&] { return Left{a.data + r * a.row, a.row, a.col}; };
+    const auto out = [&] { return c + r * c_stride + p * kPanel; };
+    for (; r + 6 <= rows; r += 6) {
+      Kernel<6, 1>(left(), panel, out(), c_stride, k, add);
+    }
+    for (; r + 3 <= rows; r += 3) {
+      Kernel<3, 1>(left(), panel, out(), c_stride, k, add);
+    }
+    for (; r < rows; ++r) Kernel<1, 1>(left(), panel, out(), c_stride, k, add);
   }
 }
 
@@ -140,11 +175,11 @@ HWY_INLINE const float* FloatRow(const EntryRows& rows, int64_t entry,
   return buffer;
 }
 
-// Entries tile + [j0, j1) as columns: out[c * kTile + j]. Columns around them,
-// up to a multiple of 4, become 0. buffer: 5 rows of `dim`, padded.
-HWY_INLINE void LoadTransposed(const EntryRows& rows, int64_t tile, int64_t j0,
-                               int64_t j1, int64_t dim, float* out,
-                               float* buffer) {
+// Entries tile + [j0, j1) as the columns of packed panels [dim, 16]. Columns
+// around them, up to a multiple of 4, become 0. buffer: 5 padded rows.
+HWY_INLINE Right LoadTransposed(const EntryRows& rows, int64_t tile, int64_t j0,
+                                int64_t j1, int64_t dim, float* out,
+                                float* buffer) {
   const hn::FixedTag<float, 4> d;
   const int64_t padded = Padded(dim);
   float* zero = buffer + 4 * padded;
@@ -156,6 +191,7 @@ HWY_INLINE void LoadTransposed(const EntryRows& rows, int64_t tile, int64_t j0,
                    ? zero
                    : FloatRow(rows, tile + j + i, dim, buffer + i * padded);
     }
+    float* to = out + j / kPanel * dim * kPanel + j % kPanel;
     int64_t c = 0;
     for (; c + 4 <= dim; c += 4) {
       const auto r0 = hn::LoadU(d, row[0] + c), r1 = hn::LoadU(d, row[1] + c);
@@ -164,35 +200,43 @@ HWY_INLINE void LoadTransposed(const EntryRows& rows, int64_t tile, int64_t j0,
       const auto low23 = hn::InterleaveLower(d, r2, r3);
       const auto high01 = hn::InterleaveUpper(d, r0, r1);
       const auto high23 = hn::InterleaveUpper(d, r2, r3);
-      float* to = out + c * kTile + j;
-      hn::StoreU(hn::ConcatLowerLower(d, low23, low01), d, to);
-      hn::StoreU(hn::ConcatUpperUpper(d, low23, low01), d, to + kTile);
-      hn::StoreU(hn::ConcatLowerLower(d, high23, high01), d, to + 2 * kTile);
-      hn::StoreU(hn::ConcatUpperUpper(d, high23, high01), d, to + 3 * kTile);
+      float* at = to + c * kPanel;
+      hn::StoreU(hn::ConcatLowerLower(d, low23, low01), d, at);
+      hn::StoreU(hn::ConcatUpperUpper(d, low23, low01), d, at + kPanel);
+      hn::StoreU(hn::ConcatLowerLower(d, high23, high01), d, at + 2 * kPanel);
+      hn::StoreU(hn::ConcatUpperUpper(d, high23, high01), d, at + 3 * kPanel);
     }
     for (; c < dim; ++c) {
-      for (int64_t i = 0; i < 4; ++i) out[c * kTile + j + i] = row[i][c];
+      for (int64_t i = 0; i < 4; ++i) to[c * kPanel + i] = row[i][c];
     }
   }
+  return {out, dim * kPanel, kPanel};
 }
 
-// Entries [begin, end) as fp32 rows of padded width: in place or in `buffer`.
-HWY_INLINE const float* LoadRows(const EntryRows& rows, int64_t begin,
-                                 int64_t end, int64_t dim, float* buffer,
-                                 int64_t* stride) {
-  if (rows.dtype == DType::kF32 && dim == Padded(dim) &&
+// Entries [begin, end), at most a tile, as the rows of packed panels [kTile,
+// 16]; a view where they lie so already. buffer: a padded row.
+HWY_INLINE Right LoadRows(const EntryRows& rows, int64_t begin, int64_t end,
+                          int64_t dim, float* out, float* buffer) {
+  if (rows.dtype == DType::kF32 && dim == kPanel && rows.stride == dim &&
       rows.OneArray(begin, end)) {
-    *stride = rows.stride;
-    return reinterpret_cast<const float*>(rows.Row(begin));
+    return Plain(reinterpret_cast<const float*>(rows.Row(begin)), dim);
   }
-  *stride = Padded(dim);
+  const DF d;
   for (int64_t e = begin; e < end; ++e) {
-    float* to = buffer + (e - begin) * *stride;
-    const float* from = FloatRow(rows, e, dim, to);
-    if (from != to) std::memcpy(to, from, dim * sizeof(float));
-    std::memset(to + dim, 0, (*stride - dim) * sizeof(float));
+    const float* from = FloatRow(rows, e, dim, buffer);
+    float* to = out + (e - begin) * kPanel;
+    int64_t c = 0;
+    for (; c + kPanel <= dim; c += kPanel, to += kTile * kPanel) {
+      for (int64_t i = 0; i < kPanel; i += hn::Lanes(d)) {
+        hn::StoreU(hn::LoadU(d, from + c + i), d, to + i);
+      }
+    }
+    if (c == dim) continue;
+    for (int64_t i = 0; i < kPanel; ++i) {
+      to[i] = c + i < dim ? from[c + i] : 0.0f;
+    }
   }
-  return buffer;
+  return {out, kTile * kPanel, kPanel};
 }
 
 // What a token sees of a tile, in columns of the tile.
@@ -362,7 +406,7 @@ void ForwardBlockImpl(const ForwardArgs& args, float* scratch) {
   float* q = scratch;                     // [rows, kd], scaled
   float* scores = q + rows * Padded(kd);  // [rows, kTile]
   float* o = scores + rows * kTile;       // [rows, vp]
-  float* keys = o + rows * vp;            // [kd, kTile]
+  float* keys = o + rows * vp;            // packed panels
   float* values = keys + Padded(kd) * kTile;
   float* buffer = values + kTile * vp;
   float* m = buffer + 5 * Padded(std::max(kd, vd));
@@ -383,18 +427,16 @@ void ForwardBlockImpl(const ForwardArgs& args, float* scratch) {
     int64_t j0, j1;
     Union(args.visible, args.tokens, tile, &j0, &j1);
     if (j0 >= j1) continue;
-    LoadTransposed(args.k, tile, j0, j1, kd, keys, buffer);
-    const int64_t c0 = j0 / 16 * 16, c1 = Padded(j1);
-    Product({q, kd, 1}, keys + c0, kTile, scores + c0, kTile, rows, kd, c1 - c0,
-            false);
+    Right k = LoadTransposed(args.k, tile, j0, j1, kd, keys, buffer);
+    const int64_t c0 = j0 / kPanel * kPanel, c1 = Padded(j1);
+    k.data += c0 / kPanel * k.panel;
+    Product({q, kd, 1}, k, scores + c0, kTile, rows, kd, c1 - c0, false);
     for (int64_t r = 0; r < rows; ++r) {
       SoftmaxStep(Clip(args.visible[r / args.group], tile), args.softcap,
                   scores + r * kTile, &m[r], &l[r], o + r * vp, vp);
     }
-    int64_t stride;
-    const float* v =
-        LoadRows(args.v, tile + j0, tile + j1, vd, values, &stride);
-    Product({scores + j0, kTile, 1}, v, stride, o, vp, rows, j1 - j0, vp, true);
+    const Right v = LoadRows(args.v, tile + j0, tile + j1, vd, values, buffer);
+    Product({scores + j0, kTile, 1}, v, o, vp, rows, j1 - j0, vp, true);
   }
   for (int64_t r = 0; r < rows; ++r) {
     const int64_t t = r / args.group, g = r % args.group;
@@ -448,8 +490,8 @@ void BackwardSegmentImpl(const BackwardArgs& args, float* scratch) {
   float* d_out = q + rows * kp;
   float* d_q = d_out + rows * vp;
   float* delta = d_q + rows * kp;
-  float* keys = delta + Padded(rows);  // [kd, kTile]
-  float* values = keys + kp * kTile;   // [vd, kTile]
+  float* keys = delta + Padded(rows);  // packed panels
+  float* values = keys + kp * kTile;
   float* key_rows = values + vp * kTile;
   float* d_keys = key_rows + kTile * kp;
   float* d_values = d_keys + kTile * kp;
@@ -476,10 +518,9 @@ void BackwardSegmentImpl(const BackwardArgs& args, float* scratch) {
 
   for (int64_t tile = 0; tile < args.keys; tile += kTile) {
     const int64_t count = std::min(kTile, args.keys - tile);
-    LoadTransposed(k, tile, 0, count, kd, keys, buffer);
-    LoadTransposed(v, tile, 0, count, vd, values, buffer);
-    int64_t stride;
-    const float* plain = LoadRows(k, tile, tile + count, kd, key_rows, &stride);
+    const Right kt = LoadTransposed(k, tile, 0, count, kd, keys, buffer);
+    const Right vt = LoadTransposed(v, tile, 0, count, vd, values, buffer);
+    const Right plain = LoadRows(k, tile, tile + count, kd, key_rows, buffer);
     std::fill(d_keys, d_keys + kTile * kp, 0.0f);
     std::fill(d_values, d_values + kTile * vp, 0.0f);
     for (int64_t r0 = 0; r0 < rows; r0 += block) {
@@ -487,22 +528,21 @@ void BackwardSegmentImpl(const BackwardArgs& args, float* scratch) {
       int64_t j0, j1;
       Union(args.visible + r0 / group, n / group, tile, &j0, &j1);
       if (j0 >= j1) continue;
-      Product({q + r0 * kp, kp, 1}, keys, kTile, scores, kTile, n, kd, kTile,
+      Product({q + r0 * kp, kp, 1}, kt, scores, kTile, n, kd, kTile, false);
+      Product({d_out + r0 * vp, vp, 1}, vt, d_scores, kTile, n, vd, kTile,
               false);
-      Product({d_out + r0 * vp, vp, 1}, values, kTile, d_scores, kTile, n, vd,
-              kTile, false);
       for (int64_t r = 0; r < n; ++r) {
         const int64_t t = (r0 + r) / group, g = (r0 + r) % group;
         SoftmaxBackward(Clip(args.visible[t], tile), args.softcap,
                         args.lse[t * args.lse_stride + g], delta[r0 + r],
                         scores + r * kTile, d_scores + r * kTile);
       }
-      Product({scores, 1, kTile}, d_out + r0 * vp, vp, d_values, vp, count, n,
-              vp, true);
-      Product({d_scores, 1, kTile}, q + r0 * kp, kp, d_keys, kp, count, n, kp,
+      Product({scores, 1, kTile}, Plain(d_out + r0 * vp, vp), d_values, vp,
+              count, n, vp, true);
+      Product({d_scores, 1, kTile}, Plain(q + r0 * kp, kp), d_keys, kp, count,
+              n, kp, true);
+      Product({d_scores, kTile, 1}, plain, d_q + r0 * kp, kp, n, count, kp,
               true);
-      Product({d_scores, kTile, 1}, plain, stride, d_q + r0 * kp, kp, n, count,
-              kp, true);
     }
     for (int64_t j = 0; j < count; ++j) {
       std::copy(d_keys + j * kp, d_keys + j * kp + kd,
