@@ -1,0 +1,295 @@
+// One suite for all mixers: every example of every registry entry, in every
+// form, against its reference in double precision and against itself.
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <nlohmann/json.hpp>
+
+#include "intarsia/mixers/conformance/harness.h"
+
+namespace intarsia::conformance {
+namespace {
+
+class Conformance : public ::testing::TestWithParam<Subject> {
+ protected:
+  // Whatever reads memory that nothing wrote reads NaN.
+  void SetUp() override { PoisonNewMemory(true); }
+  void TearDown() override { PoisonNewMemory(false); }
+
+  double tolerance() const { return GetParam().example.tolerance; }
+  Tensor Input(const Batch& batch, uint64_t seed = 5) {
+    return RandomNormal({batch.size(), instance_.dim()}, seed);
+  }
+  Doubles Reference(const Batch& batch, const Tensor& x) {
+    return instance_.mixer().Reference(batch, instance_.wide_weights(),
+                                       Wide(x));
+  }
+  std::vector<Device> Devices() const {
+    std::vector<Device> devices = {Cpu()};
+    if (GetParam().entry.cuda && CudaBackendOrNull() != nullptr) {
+      devices.push_back(Cuda());
+    }
+    return devices;
+  }
+  Pools MakePools(const Batch& batch, Device device = Cpu()) {
+    int32_t slots = 0, tokens = 1;
+    for (int32_t slot : batch.slots) slots = std::max(slots, slot + 2);
+    for (int32_t p : batch.positions) tokens = std::max(tokens, p + 1);
+    return Pools(instance_.mixer(), batch.slots, slots, tokens, device);
+  }
+  // Runs the batch in pieces that end at `cuts` of each sequence.
+  Tensor InPieces(const Batch& batch, const Tensor& x,
+                  const std::vector<int32_t>& cuts, RunOptions options) {
+    Pools pools = MakePools(batch, options.device);
+    options.pools = &pools;
+    Tensor y = Tensor::Empty(x.shape());
+    std::vector<int32_t> from(batch.segments(), 0), rows;
+    for (int32_t cut : cuts) {
+      const std::vector<int32_t> to(batch.segments(), cut);
+      const Batch piece = Piece(batch, from, to, &rows);
+      if (!rows.empty()) {
+        PutRows(Forward(instance_, piece, TakeRows(x, rows), options), rows,
+                &y);
+      }
+      from = to;
+    }
+    EXPECT_TRUE(pools.UnusedUntouched());
+    return y;
+  }
+
+  Instance instance_{GetParam()};
+};
+
+std::vector<Batch> Batches() {
+  std::vector<Batch> batches;
+  for (const std::vector<int32_t>& lengths : std::vector<std::vector<int32_t>>{
+           {1}, {63}, {64}, {65}, {500}, {1, 7, 64, 3}}) {
+    batches.push_back(RaggedBatch(lengths));
+  }
+  batches.push_back(SelectedBatch({40, 5, 90}, 3));
+  return batches;
+}
+
+struct FormAndChunk {
+  Form form;
+  int chunk;
+};
+constexpr FormAndChunk kForms[] = {{Form::kAuto, 0},     {Form::kParallel, 0},
+                                   {Form::kChunked, 16}, {Form::kChunked, 64},
+                                   {Form::kChunked, 23}, {Form::kRecurrent, 0}};
+
+TEST_P(Conformance, EveryFormIsTheReference) {
+  for (const Batch& batch : Batches()) {
+    const Tensor x = Input(batch);
+    const Doubles want = Reference(batch, x);
+    for (const Device device : Devices()) {
+      for (const FormAndChunk& form : kForms) {
+        RunOptions options;
+        options.form = form.form;
+        options.chunk = form.chunk;
+        options.device = device;
+        EXPECT_LE(Error(Forward(instance_, batch, x, options), want),
+                  tolerance())
+            << batch.size() << " tokens, form " << int(form.form) << ", chunk "
+            << form.chunk << " on " << Name(device);
+      }
+    }
+  }
+}
+
+TEST_P(Conformance, OneTokenAtATimeIsTheReference) {
+  std::vector<Batch> batches = {RaggedBatch({1, 7, 64, 3}), RaggedBatch({65})};
+  if (instance_.per_sequence()) {
+    batches.push_back(SelectedBatch({30, 5, 40}, 4));
+  }
+  for (const Batch& batch : batches) {
+    const Tensor x = Input(batch);
+    std::vector<int32_t> cuts;
+    for (int32_t i = 1; i <= batch.longest(); ++i) cuts.push_back(i);
+    for (const Device device : Devices()) {
+      RunOptions options;
+      options.device = device;
+      EXPECT_LE(Error(InPieces(batch, x, cuts, options), Reference(batch, x)),
+                tolerance())
+          << Name(device);
+    }
+  }
+}
+
+TEST_P(Conformance, PrefillInPiecesIsTheReference) {
+  const Batch batch = RaggedBatch({150, 1, 64, 33});
+  const Tensor x = Input(batch);
+  const Doubles want = Reference(batch, x);
+  for (const std::vector<int32_t>& cuts : std::vector<std::vector<int32_t>>{
+           {150}, {1, 150}, {7, 14, 15, 80, 150}, {64, 65, 149, 150}}) {
+    for (const Device device : Devices()) {
+      RunOptions options;
+      options.device = device;
+      EXPECT_LE(Error(InPieces(batch, x, cuts, options), want), tolerance())
+          << cuts.size() << " pieces on " << Name(device);
+    }
+  }
+}
+
+TEST_P(Conformance, PiecesOnTheGridKeepTheBits) {
+  const Batch batch = RaggedBatch({150, 1, 64, 33});
+  const Tensor x = Input(batch);
+  for (const int chunk : {16, 64}) {
+    RunOptions options;
+    options.chunk = chunk;
+    const Tensor whole = Forward(instance_, batch, x, options);
+    for (const std::vector<int32_t>& cuts :
+         std::vector<std::vector<int32_t>>{{150}, {64, 128, 150}}) {
+      EXPECT_TRUE(SameBits(InPieces(batch, x, cuts, options), whole))
+          << "chunk " << chunk << ", " << cuts.size() << " pieces";
+    }
+  }
+}
+
+TEST_P(Conformance, NeighboursKeepTheBits) {
+  const Batch batch = RaggedBatch({1, 7, 64, 3, 1, 90});
+  const Tensor x = Input(batch);
+  const Tensor together = Forward(instance_, batch, x);
+  for (int64_t n = 0; n < batch.segments(); ++n) {
+    const Batch alone = RaggedBatch({static_cast<int32_t>(batch.length(n))});
+    const int64_t begin = batch.begin(n), end = batch.begin(n + 1);
+    EXPECT_TRUE(SameBits(Forward(instance_, alone, x.Slice(0, begin, end)),
+                         together.Slice(0, begin, end)))
+        << "segment " << n;
+  }
+}
+
+TEST_P(Conformance, ThreadsAndRepetitionKeepTheBits) {
+  const Batch batch = RaggedBatch({70, 1, 33});
+  const Tensor x = Input(batch), c = Input(batch, 6);
+  RunOptions one, three;
+  one.threads = 1;
+  three.threads = 3;
+  const Tensor y = Forward(instance_, batch, x, one);
+  EXPECT_TRUE(SameBits(Forward(instance_, batch, x, three), y));
+  EXPECT_TRUE(SameBits(Forward(instance_, batch, x, three), y));
+  const std::vector<Tensor> a = Gradients(instance_, batch, x, c, one);
+  for (int run = 0; run < 2; ++run) {
+    const std::vector<Tensor> b = Gradients(instance_, batch, x, c, three);
+    for (size_t i = 0; i < a.size(); ++i) {
+      ASSERT_EQ(a[i].defined(), b[i].defined());
+      EXPECT_TRUE(!a[i].defined() || SameBits(a[i], b[i])) << "gradient " << i;
+    }
+  }
+}
+
+// The derivative of Σ c ⊙ Reference in one coordinate of `values`.
+template <typename Reference>
+double Difference(const Reference& reference, const Tensor& c, double* value) {
+  constexpr double kStep = 1e-4;
+  const double middle = *value;
+  auto loss = [&](double at) {
+    *value = at;
+    const Doubles y = reference();
+    double sum = 0;
+    for (size_t i = 0; i < y.size(); ++i) sum += y[i] * c.data<float>()[i];
+    return sum;
+  };
+  // Fourth order.
+  const double d1 = loss(middle + kStep) - loss(middle - kStep);
+  const double d2 = loss(middle + 2 * kStep) - loss(middle - 2 * kStep);
+  *value = middle;
+  return (8 * d1 - d2) / (12 * kStep);
+}
+
+double RootMeanSquare(const Doubles& x) {
+  double square = 0;
+  for (double value : x) square += value * value / x.size();
+  return std::sqrt(square);
+}
+
+TEST_P(Conformance, GradientsAreThoseOfTheReference) {
+  constexpr double kTolerance = 2e-4;
+  for (const Batch& batch :
+       {RaggedBatch({1, 37, 4}), SelectedBatch({30, 5, 40}, 7)}) {
+    const Tensor x = Input(batch), c = Input(batch, 8);
+    RunOptions options;
+    options.chunk = 16;
+    const std::vector<Tensor> got = Gradients(instance_, batch, x, c, options);
+    std::vector<Doubles> weights = instance_.wide_weights();
+    Doubles wide = Wide(x);
+    auto reference = [&] {
+      return instance_.mixer().Reference(batch, weights, wide);
+    };
+    // A gradient that is zero by symmetry (a bias of all keys) is compared with
+    // the rounding of the others.
+    double largest = 0;
+    for (const Tensor& gradient : got) {
+      if (gradient.defined()) {
+        largest = std::max(largest, RootMeanSquare(Wide(gradient)));
+      }
+    }
+    Random random(11);
+    for (size_t i = 0; i < got.size(); ++i) {
+      Doubles& values = i == 0 ? wide : weights[i - 1];
+      const std::string name =
+          i == 0 ? "x" : instance_.weights()[i - 1].spec().name;
+      ASSERT_TRUE(got[i].defined()) << name << " has no gradient";
+      const Doubles gradient = Wide(got[i]);
+      ASSERT_EQ(gradient.size(), values.size()) << name;
+      const double floor = std::max(RootMeanSquare(gradient), 0.005 * largest);
+      for (int trial = 0; trial < 8; ++trial) {
+        const size_t at =
+            random.NextBelow(static_cast<uint32_t>(values.size()));
+        const double want = Difference(reference, c, &values[at]);
+        const double scale = std::max(floor, std::abs(want));
+        EXPECT_LE(std::abs(gradient[at] - want), kTolerance * scale)
+            << name << "[" << at << "]: " << gradient[at] << ", expected "
+            << want;
+      }
+    }
+  }
+}
+
+TEST_P(Conformance, WeightsAndStatesAreWellFormed) {
+  const Mixer& mixer = instance_.mixer();
+  std::vector<std::string> names;
+  for (const WeightSpec& spec : mixer.weights()) {
+    names.push_back(spec.name);
+    EXPECT_GT(spec.shape.numel(), 0) << spec.name;
+    ASSERT_LT(spec.shard.axis, spec.shape.rank()) << spec.name;
+    if (spec.shard.axis >= 0) {
+      EXPECT_EQ(spec.shape[spec.shard.axis] % spec.shard.unit, 0) << spec.name;
+    }
+  }
+  for (const StateSpec& spec : mixer.state()) {
+    names.push_back("state " + spec.name);
+    EXPECT_GT(spec.shape.numel(), 0) << spec.name;
+    EXPECT_LT(spec.shard_axis, spec.shape.rank()) << spec.name;
+  }
+  std::sort(names.begin(), names.end());
+  EXPECT_EQ(std::adjacent_find(names.begin(), names.end()), names.end());
+}
+
+TEST_P(Conformance, BadConfigurationsAreRefusedByName) {
+  const MixerEntry& entry = GetParam().entry;
+  std::string prefix = "[";
+  prefix += entry.name;
+  prefix += "]";
+  Json extra = Json::parse(GetParam().example.config);
+  extra["no_such_field"] = 1;
+  for (const Json& config : {Json::array(), Json("text"), extra}) {
+    const auto mixer = entry.create(config, instance_.example().dim);
+    ASSERT_FALSE(mixer.ok()) << config.dump();
+    EXPECT_EQ(mixer.status().message().substr(0, prefix.size()), prefix);
+  }
+  const Json good = Json::parse(GetParam().example.config);
+  for (const auto& [name, value] : good.items()) {
+    Json bad = good;
+    bad[name] = value.is_string() ? Json(-1) : Json("\x01");
+    EXPECT_FALSE(entry.create(bad, instance_.example().dim).ok()) << bad.dump();
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(All, Conformance, ::testing::ValuesIn(AllSubjects()),
+                         [](const ::testing::TestParamInfo<Subject>& info) {
+                           return info.param.name;
+                         });
+
+}  // namespace
+}  // namespace intarsia::conformance
