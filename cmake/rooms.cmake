@@ -48,7 +48,7 @@ function(intarsia_rooms kind macro)
       list(APPEND sources ${room}/${source})
     endforeach()
     if(NOT sources)
-      message(STATUS "${kind}/registry.def names ${room}, but "
+      message(WARNING "${kind}/registry.def names ${room}, but "
                           "${dir}/${room} has no sources")
       continue()
     endif()

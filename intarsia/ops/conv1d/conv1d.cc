@@ -1,0 +1,248 @@
+#include "intarsia/ops/conv1d/conv1d.h"
+
+#include <algorithm>
+#include <utility>
+#include <vector>
+
+#include "intarsia/autograd/tape.h"
+#include "intarsia/ops/common/rows.h"
+#include "intarsia/ops/conv1d/conv1d_cpu.h"
+#include "intarsia/ops/elementwise/elementwise_cpu.h"
+
+namespace intarsia {
+namespace {
+
+// Weight and bias as the kernels want them: W rows of C, oldest input first.
+struct Taps {
+  int64_t channels, width;
+  std::vector<float> weight, bias;
+  Taps(const Weight& w, const Weight* b)
+      : channels(w.shape()[0]),
+        width(w.shape()[1]),
+        weight(channels * width),
+        bias(channels, 0.0f) {
+    const float* from = w.f32();
+    for (int64_t c = 0; c < channels; ++c) {
+      for (int64_t k = 0; k < width; ++k) {
+        weight[k * channels + c] = from[c * width + k];
+      }
+    }
+    if (b != nullptr) std::copy_n(b->f32(), channels, bias.data());
+  }
+};
+
+// The W−1 rows before each segment's first, oldest first: [N, W−1, C].
+std::vector<float> History(const Batch& batch, const Tensor& state,
+                           int64_t channels, int64_t before) {
+  std::vector<float> rows(batch.segments() * before * channels, 0.0f);
+  if (!state.defined()) return rows;
+  for (int64_t n = 0; n < batch.segments(); ++n) {
+    const float* from =
+        state.data<float>() + batch.slots[n] * channels * before;
+    float* to = rows.data() + n * before * channels;
+    for (int64_t c = 0; c < channels; ++c) {
+      for (int64_t k = 0; k < before; ++k) {
+        to[k * channels + c] = from[c * before + k];
+      }
+    }
+  }
+  return rows;
+}
+
+// The input `back` rows before row i of segment n.
+struct Inputs {
+  const Batch& batch;
+  const RowView& x;
+  const std::vector<float>& history;
+  int64_t before;
+  const float* At(int64_t n, int64_t i, int64_t back) const {
+    if (back <= i) return x.row(batch.begin(n) + i - back);
+    return history.data() + (n * before + before + i - back) * x.cols();
+  }
+};
+
+void UpdateState(const Inputs& inputs, Tensor* state) {
+  const int64_t channels = inputs.x.cols(), before = inputs.before;
+  for (int64_t n = 0; n < inputs.batch.segments(); ++n) {
+    const int64_t length = inputs.batch.length(n);
+    float* to = state->mutable_data<float>() +
+                inputs.batch.slots[n] * channels * before;
+    for (int64_t k = 0; k < before; ++k) {
+      const float* from = inputs.At(n, length, before - k);
+      for (int64_t c = 0; c < channels; ++c) to[c * before + k] = from[c];
+    }
+  }
+}
+
+// The sums before the activation.
+void Convolve(Context& ctx, const Inputs& inputs, const Taps& taps,
+              Activation activation, float* out) {
+  const std::vector<int32_t> segment = inputs.batch.SegmentIds();
+  const int64_t channels = taps.channels, width = taps.width;
+  ForRange(ctx.pool, inputs.x.rows(), GrainFor(channels * width),
+           [&](int64_t begin, int64_t end) {
+             std::vector<const float*> rows(width);
+             for (int64_t t = begin; t < end; ++t) {
+               const int64_t n = segment[t], i = t - inputs.batch.begin(n);
+               for (int64_t k = 0; k < width; ++k) {
+                 rows[k] = inputs.At(n, i, width - 1 - k);
+               }
+               float* y = out + t * channels;
+               conv1d::Row(channels, width, rows.data(), taps.weight.data(),
+                           channels, taps.bias.data(), y);
+               if (activation != Activation::kNone) {
+                 elementwise::Forward(activation, channels, &y, &y);
+               }
+             }
+           });
+}
+
+// dx_t = Σ_j weight[W−1−j] ⊙ g_{t+j} within the segment: the same kernel over
+// the gradients, with the taps in reverse.
+Tensor InputGradient(Context& ctx, const Batch& batch, const Taps& taps,
+                     const Tensor& g) {
+  const int64_t channels = taps.channels, width = taps.width;
+  Tensor dx = Tensor::Empty(g.shape());
+  float* out = dx.mutable_data<float>();
+  const RowView rows(g);
+  const std::vector<int32_t> segment = batch.SegmentIds();
+  const std::vector<float> zeros(channels, 0.0f);
+  ForRange(ctx.pool, rows.rows(), GrainFor(channels * width),
+           [&](int64_t begin, int64_t end) {
+             std::vector<const float*> later(width);
+             for (int64_t t = begin; t < end; ++t) {
+               const int64_t stop = batch.begin(segment[t] + 1);
+               for (int64_t k = 0; k < width; ++k) {
+                 const int64_t at = t + width - 1 - k;
+                 later[k] = at < stop ? rows.row(at) : zeros.data();
+               }
+               conv1d::Row(channels, width, later.data(), taps.weight.data(),
+                           channels, zeros.data(), out + t * channels);
+             }
+           });
+  return dx;
+}
+
+// dweight[c, W−1−j] = Σ_t g_t x_{t−j}: column c·W + W−1−j of SumColumns.
+Tensor WeightGradient(Context& ctx, const Batch& batch, const Tensor& x,
+                      const Tensor& g, int64_t width) {
+  const int64_t channels = x.dim(1);
+  Tensor out = Tensor::Empty({channels, width});
+  const RowView rows(x), grads(g);
+  const std::vector<int32_t> segment = batch.SegmentIds();
+  // By tap, so that the inner loop runs along the channels.
+  std::vector<float> sums(channels);
+  for (int64_t j = 0; j < width; ++j) {
+    SumColumns(ctx.pool, rows.rows(), channels, sums.data(),
+               [&](int64_t t, int64_t c0, int64_t c1, double* acc) {
+                 if (t - j < batch.begin(segment[t])) return;
+                 const float* a = grads.row(t) + c0;
+                 const float* b = rows.row(t - j) + c0;
+                 for (int64_t i = 0; i < c1 - c0; ++i) {
+                   acc[i] += double{a[i]} * b[i];
+                 }
+               });
+    float* to = out.mutable_data<float>();
+    for (int64_t c = 0; c < channels; ++c) {
+      to[c * width + width - 1 - j] = sums[c];
+    }
+  }
+  return out;
+}
+
+Tensor BiasGradient(Context& ctx, const Tensor& g) {
+  Tensor out = Tensor::Empty({g.dim(1)});
+  const RowView rows(g);
+  SumColumns(ctx.pool, rows.rows(), rows.cols(), out.mutable_data<float>(),
+             [&](int64_t t, int64_t c0, int64_t c1, double* acc) {
+               const float* from = rows.row(t) + c0;
+               for (int64_t i = 0; i < c1 - c0; ++i) acc[i] += from[i];
+             });
+  return out;
+}
+
+// The gradient before the activation; the sums are computed again.
+Tensor BeforeActivation(Context& ctx, const Tensor& x, const Taps& taps,
+                        Activation activation, const Tensor& g) {
+  if (activation == Activation::kNone) return g;
+  const RowView rows(x);
+  const std::vector<float> history =
+      History(*ctx.batch, Tensor(), taps.channels, taps.width - 1);
+  Tensor sums = Tensor::Empty(x.shape());
+  float* out = sums.mutable_data<float>();
+  Convolve(ctx, {*ctx.batch, rows, history, taps.width - 1}, taps,
+           Activation::kNone, out);
+  const float* from = g.data<float>();
+  ForRange(ctx.pool, sums.numel(), 4096, [&](int64_t begin, int64_t end) {
+    const float* in[] = {out + begin, from + begin};
+    float* to[] = {out + begin};
+    elementwise::Backward(activation, end - begin, in, to);
+  });
+  return sums;
+}
+
+void CheckArguments(const Context& ctx, const Tensor& x, const Weight& weight,
+                    const Weight* bias, const Tensor& state) {
+  CHECK_EQ(x.rank(), 2);
+  CHECK(ctx.batch != nullptr);
+  CHECK_EQ(x.dim(0), ctx.batch->size());
+  CHECK_EQ(weight.shape().rank(), 2) << weight.spec().name;
+  CHECK_EQ(x.dim(1), weight.shape()[0]) << weight.spec().name;
+  CHECK_GE(weight.shape()[1], 1) << weight.spec().name;
+  CHECK(weight.format().storage() == DType::kF32)
+      << weight.spec().name << " is " << weight.format().name();
+  if (bias != nullptr) {
+    CHECK(bias->shape() == Shape({x.dim(1)}))
+        << bias->spec().name << " is " << bias->shape();
+  }
+  if (!state.defined()) return;
+  CHECK(ctx.tape == nullptr) << "recording starts from zero state";
+  CHECK(state.rank() == 3 && state.contiguous() && state.dim(1) == x.dim(1) &&
+        state.dim(2) == weight.shape()[1] - 1)
+      << "state is " << state.shape() << " for a weight of " << weight.shape();
+  for (int32_t slot : ctx.batch->slots) {
+    CHECK(slot >= 0 && slot < state.dim(0)) << "slot " << slot;
+  }
+}
+
+}  // namespace
+
+Tensor CausalConv1d(Context& ctx, const Tensor& x, const Weight& weight,
+                    const Weight* bias, Activation activation, Tensor state) {
+  CheckArguments(ctx, x, weight, bias, state);
+  const Taps taps(weight, bias);
+  const RowView rows(x);
+  const std::vector<float> history =
+      History(*ctx.batch, state, taps.channels, taps.width - 1);
+  const Inputs inputs{*ctx.batch, rows, history, taps.width - 1};
+  Tensor y = Tensor::Empty(x.shape());
+  Convolve(ctx, inputs, taps, activation, y.mutable_data<float>());
+  if (state.defined()) UpdateState(inputs, &state);
+
+  if (ctx.tape != nullptr) {
+    Tape* tape = ctx.tape;
+    tape->Record(
+        "causal_conv1d", ctx, {x}, {&y},
+        [tape, x, &weight, bias, activation](Context& ctx,
+                                             const std::vector<Tensor>& grads) {
+          const Taps taps(weight, bias);
+          const Tensor g = BeforeActivation(ctx, x, taps, activation, grads[0]);
+          tape->QueueWeightGradient(
+              weight, ctx, [x, g, width = taps.width](Context& ctx) {
+                return WeightGradient(ctx, *ctx.batch, x, g, width);
+              });
+          if (bias != nullptr) {
+            tape->QueueWeightGradient(
+                *bias, ctx, [g](Context& ctx) { return BiasGradient(ctx, g); });
+          }
+          std::vector<Tensor> out(1);
+          if (x.var() >= 0) {
+            out[0] = InputGradient(ctx, *ctx.batch, taps, g);
+          }
+          return out;
+        });
+  }
+  return y;
+}
+
+}  // namespace intarsia

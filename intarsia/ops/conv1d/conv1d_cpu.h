@@ -1,0 +1,14 @@
+// Kernels of the convolution over n channels. `taps` are W rows of n weights,
+// oldest input first.
+#pragma once
+
+#include <cstdint>
+
+namespace intarsia::conv1d {
+
+// y = bias + Σ_k taps[k] ⊙ inputs[k], summed in ascending k. Inputs are W
+// pointers to rows; tap k begins at taps + k · taps_stride.
+void Row(int64_t n, int64_t width, const float* const* inputs,
+         const float* taps, int64_t taps_stride, const float* bias, float* y);
+
+}  // namespace intarsia::conv1d

@@ -1,0 +1,160 @@
+#include "intarsia/ops/conv1d/conv1d.h"
+
+#include "intarsia/ops/common/testing.h"
+
+namespace intarsia {
+namespace {
+
+using testing::AsColumns;
+using testing::BitwiseEqual;
+using testing::ExpectGradients;
+using testing::ExpectSameBitsOnAnyThreads;
+using testing::Near;
+using testing::Poisoned;
+using testing::RandomTensor;
+using testing::RandomWeight;
+
+std::vector<double> Plain(const Batch& batch, const Tensor& x, const Weight& w,
+                          const Weight* bias, Activation activation) {
+  const int64_t channels = x.dim(1), width = w.shape()[1];
+  std::vector<double> y;
+  for (int64_t n = 0; n < batch.segments(); ++n) {
+    for (int64_t t = batch.begin(n); t < batch.begin(n + 1); ++t) {
+      for (int64_t c = 0; c < channels; ++c) {
+        double sum = bias != nullptr ? bias->f32()[c] : 0;
+        for (int64_t j = 0; j < width && t - j >= batch.begin(n); ++j) {
+          sum += double{w.f32()[c * width + width - 1 - j]} *
+                 x.data<float>()[(t - j) * channels + c];
+        }
+        y.push_back(ReferenceActivation(activation, sum));
+      }
+    }
+  }
+  return y;
+}
+
+TEST(CausalConv1dTest, EqualsTheDefinition) {
+  const Poisoned poisoned;
+  Random random(1);
+  const Batch batch = Batch::OfLengths(std::vector<int32_t>{1, 9, 0, 2, 17});
+  Context ctx;
+  ctx.batch = &batch;
+  for (int64_t width : {1, 2, 4, 7}) {
+    for (int64_t channels : {1, 8, 37, 64}) {
+      const Tensor x = RandomTensor(random, {29, channels});
+      const Weight w = RandomWeight(random, "conv", {channels, width});
+      const Weight bias = RandomWeight(random, "conv_bias", {channels});
+      EXPECT_TRUE(
+          Near(CausalConv1d(ctx, AsColumns(x), w, &bias, Activation::kSilu),
+               Plain(batch, x, w, &bias, Activation::kSilu), 2e-6));
+      EXPECT_TRUE(Near(CausalConv1d(ctx, x, w, nullptr, Activation::kNone),
+                       Plain(batch, x, w, nullptr, Activation::kNone), 2e-6));
+    }
+  }
+}
+
+// Two sequences through one state tensor, cut in pieces; slots in odd places.
+TEST(CausalConv1dTest, SplitsAreBitwiseEqualToTheWhole) {
+  const Poisoned poisoned;
+  Random random(2);
+  const int64_t channels = 21;
+  for (int64_t width : {1, 2, 4, 5}) {
+    const Weight w = RandomWeight(random, "conv", {channels, width});
+    const Weight bias = RandomWeight(random, "conv_bias", {channels});
+    const Tensor a = RandomTensor(random, {23, channels});
+    const Tensor b = RandomTensor(random, {23, channels});
+    const auto whole = [&](const Tensor& x) {
+      const Batch batch = Batch::OfLengths(std::vector<int32_t>{23});
+      Context ctx;
+      ctx.batch = &batch;
+      return CausalConv1d(ctx, x, w, &bias, Activation::kSilu);
+    };
+    const Tensor want_a = whole(a), want_b = whole(b);
+
+    Tensor state = Tensor::Full({4, channels, width - 1}, NAN);
+    for (int64_t slot : {1, 3}) {
+      state.Slice(0, slot, slot + 1)
+          .CopyFrom(Tensor::Zeros({1, channels, width - 1}));
+    }
+    // Pieces of a in slot 3 and of b in slot 1; b lags behind a.
+    const int cuts_a[] = {0, 1, 2, 5, 5, 16, 23, 23};
+    const int cuts_b[] = {0, 0, 7, 8, 9, 10, 11, 23};
+    for (int i = 0; i < 7; ++i) {
+      const Tensor rows_a = a.Slice(0, cuts_a[i], cuts_a[i + 1]);
+      const Tensor rows_b = b.Slice(0, cuts_b[i], cuts_b[i + 1]);
+      const int32_t na = static_cast<int32_t>(rows_a.dim(0));
+      const int32_t nb = static_cast<int32_t>(rows_b.dim(0));
+      Batch batch;
+      batch.Add(std::vector<int32_t>(na, 0), cuts_a[i], 3);
+      batch.Add(std::vector<int32_t>(nb, 0), cuts_b[i], 1);
+      Tensor x = Tensor::Empty({na + nb, channels});
+      x.Slice(0, 0, na).CopyFrom(rows_a);
+      x.Slice(0, na, na + nb).CopyFrom(rows_b);
+      ThreadPool pool(2);
+      Context ctx;
+      ctx.batch = &batch;
+      ctx.pool = &pool;
+      const Tensor y = CausalConv1d(ctx, x, w, &bias, Activation::kSilu, state);
+      EXPECT_TRUE(BitwiseEqual(y.Slice(0, 0, na),
+                               want_a.Slice(0, cuts_a[i], cuts_a[i + 1])));
+      EXPECT_TRUE(BitwiseEqual(y.Slice(0, na, na + nb),
+                               want_b.Slice(0, cuts_b[i], cuts_b[i + 1])));
+    }
+    // The state holds the last inputs, oldest first; others are untouched.
+    for (int64_t c = 0; c < channels; ++c) {
+      for (int64_t k = 0; k < width - 1; ++k) {
+        const float* all = state.data<float>();
+        EXPECT_EQ(all[(3 * channels + c) * (width - 1) + k],
+                  a.data<float>()[(23 - (width - 1) + k) * channels + c]);
+        EXPECT_TRUE(std::isnan(all[c * (width - 1) + k]));
+      }
+    }
+  }
+}
+
+TEST(CausalConv1dTest, Gradients) {
+  Random random(3);
+  const Batch batch = Batch::OfLengths(std::vector<int32_t>{2, 8, 1});
+  Context ctx;
+  ctx.batch = &batch;
+  for (Activation activation : {Activation::kNone, Activation::kSilu}) {
+    Weight w = RandomWeight(random, "conv", {19, 4});
+    Weight bias = RandomWeight(random, "conv_bias", {19});
+    ExpectGradients(ctx, {RandomTensor(random, {11, 19})}, {&w, &bias},
+                    [&](Context& ctx, const std::vector<Tensor>& in) {
+                      return CausalConv1d(ctx, in[0], w, &bias, activation);
+                    });
+  }
+}
+
+TEST(CausalConv1dTest, ThreadsDoNotChangeTheBits) {
+  Random random(4);
+  const Batch batch = Batch::OfLengths(std::vector<int32_t>{70, 130});
+  Context ctx;
+  ctx.batch = &batch;
+  const Weight w = RandomWeight(random, "conv", {300, 4});
+  const Tensor x = RandomTensor(random, {200, 300});
+  ExpectSameBitsOnAnyThreads(ctx, [&](Context& ctx) {
+    return CausalConv1d(ctx, x, w, nullptr, Activation::kSilu);
+  });
+}
+
+TEST(CausalConv1dTest, RefusesWrongShapes) {
+  Random random(5);
+  const Batch batch = Batch::OfLengths(std::vector<int32_t>{3});
+  Context ctx;
+  ctx.batch = &batch;
+  const Weight w = RandomWeight(random, "conv", {6, 4});
+  const auto run = [&](const Tensor& x, const Tensor& state) {
+    return CausalConv1d(ctx, x, w, nullptr, Activation::kNone, state);
+  };
+  EXPECT_THROW(run(Tensor::Zeros({3, 5}), Tensor()), CheckError);
+  EXPECT_THROW(run(Tensor::Zeros({2, 6}), Tensor()), CheckError);
+  EXPECT_THROW(run(Tensor::Zeros({3, 6}), Tensor::Zeros({1, 6, 4})),
+               CheckError);
+  EXPECT_THROW(run(Tensor::Zeros({3, 6}), Tensor::Zeros({0, 6, 3})),
+               CheckError);
+}
+
+}  // namespace
+}  // namespace intarsia

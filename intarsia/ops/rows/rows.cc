@@ -1,0 +1,149 @@
+#include "intarsia/ops/rows/rows.h"
+
+#include <algorithm>
+#include <utility>
+#include <vector>
+
+#include "intarsia/autograd/tape.h"
+#include "intarsia/ops/common/rows.h"
+
+namespace intarsia {
+namespace {
+
+using Indices = std::vector<int32_t>;
+
+// out[i] = factor_i · x[rows[i]], factor 1 where factors is null.
+Tensor Gathered(Context& ctx, const Tensor& x, const Indices& rows,
+                const float* factors) {
+  const int64_t n = static_cast<int64_t>(rows.size()), dim = x.dim(1);
+  Tensor out = Tensor::Empty({n, dim});
+  float* to = out.mutable_data<float>();
+  const RowView from(x);
+  ForRange(ctx.pool, n, GrainFor(dim), [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) {
+      const float* row = from.row(rows[i]);
+      float* y = to + i * dim;
+      if (factors == nullptr) {
+        std::copy(row, row + dim, y);
+      } else {
+        for (int64_t c = 0; c < dim; ++c) y[c] = factors[i] * row[c];
+      }
+    }
+  });
+  return out;
+}
+
+// The i with rows[i] = t are order[first[t], first[t + 1]), ascending.
+struct ByTarget {
+  Indices first, order;
+  ByTarget(const Indices& rows, int64_t count)
+      : first(count + 1, 0), order(rows.size()) {
+    for (int32_t t : rows) ++first[t + 1];
+    for (int64_t t = 0; t < count; ++t) first[t + 1] += first[t];
+    Indices next(first.begin(), first.end() - 1);
+    for (size_t i = 0; i < rows.size(); ++i) {
+      order[next[rows[i]]++] = static_cast<int32_t>(i);
+    }
+  }
+};
+
+// out[t] = Σ_i factor_i · x[i] over rows[i] = t.
+Tensor Combined(Context& ctx, const Tensor& x, const Indices& rows,
+                const float* factors, int64_t count) {
+  const int64_t dim = x.dim(1);
+  Tensor out = Tensor::Empty({count, dim});
+  float* to = out.mutable_data<float>();
+  const RowView from(x);
+  const ByTarget by_target(rows, count);
+  ForRange(ctx.pool, count, GrainFor(2 * dim), [&](int64_t begin, int64_t end) {
+    for (int64_t t = begin; t < end; ++t) {
+      float* y = to + t * dim;
+      std::fill_n(y, dim, 0.0f);
+      for (int32_t k = by_target.first[t]; k < by_target.first[t + 1]; ++k) {
+        const int32_t i = by_target.order[k];
+        const float factor = factors == nullptr ? 1.0f : factors[i];
+        const float* row = from.row(i);
+        for (int64_t c = 0; c < dim; ++c) y[c] += factor * row[c];
+      }
+    }
+  });
+  return out;
+}
+
+// d out / d weights[i] = x[i] · g[rows[i]].
+Tensor WeightGradients(Context& ctx, const Tensor& x, const Tensor& g,
+                       const Indices& rows) {
+  const int64_t n = static_cast<int64_t>(rows.size()), dim = x.dim(1);
+  Tensor out = Tensor::Empty({n});
+  float* to = out.mutable_data<float>();
+  const RowView from(x), grads(g);
+  ForRange(ctx.pool, n, GrainFor(dim), [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) {
+      const float* a = from.row(i);
+      const float* b = grads.row(rows[i]);
+      double sum = 0;
+      for (int64_t c = 0; c < dim; ++c) sum += double{a[c]} * b[c];
+      to[i] = static_cast<float>(sum);
+    }
+  });
+  return out;
+}
+
+void CheckRows(std::span<const int32_t> rows, int64_t count) {
+  for (int32_t r : rows) {
+    CHECK(r >= 0 && r < count) << "row " << r << " of " << count;
+  }
+}
+
+}  // namespace
+
+Tensor GatherRows(Context& ctx, const Tensor& x,
+                  std::span<const int32_t> rows) {
+  CHECK_EQ(x.rank(), 2);
+  CheckRows(rows, x.dim(0));
+  const Indices indices(rows.begin(), rows.end());
+  Tensor y = Gathered(ctx, x, indices, nullptr);
+
+  if (ctx.tape != nullptr) {
+    ctx.tape->Record("gather_rows", ctx, {x}, {&y},
+                     [indices, count = x.dim(0)](Context& ctx,
+                                                 const std::vector<Tensor>& g) {
+                       return std::vector<Tensor>{
+                           Combined(ctx, g[0], indices, nullptr, count)};
+                     });
+  }
+  return y;
+}
+
+Tensor CombineRows(Context& ctx, const Tensor& x, std::span<const int32_t> rows,
+                   const Tensor& weights, int64_t count) {
+  CHECK_EQ(x.rank(), 2);
+  CHECK_EQ(static_cast<int64_t>(rows.size()), x.dim(0));
+  CheckRows(rows, count);
+  if (weights.defined()) {
+    CHECK(weights.shape() == Shape({x.dim(0)})) << weights.shape();
+  }
+  const Indices indices(rows.begin(), rows.end());
+  const Tensor factors = weights.defined() ? weights.Contiguous() : weights;
+  const auto data = [](const Tensor& t) {
+    return t.defined() ? t.data<float>() : nullptr;
+  };
+  Tensor y = Combined(ctx, x, indices, data(factors), count);
+
+  if (ctx.tape != nullptr) {
+    ctx.tape->Record("combine_rows", ctx, {x, weights}, {&y},
+                     [indices, x, factors, data, wants = weights.var() >= 0](
+                         Context& ctx, const std::vector<Tensor>& g) {
+                       std::vector<Tensor> out(2);
+                       if (x.var() >= 0) {
+                         out[0] = Gathered(ctx, g[0], indices, data(factors));
+                       }
+                       if (wants)
+                         out[1] = WeightGradients(ctx, x, g[0], indices);
+                       return out;
+                     });
+  }
+  return y;
+}
+
+}  // namespace intarsia
