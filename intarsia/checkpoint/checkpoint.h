@@ -21,6 +21,7 @@
 #include <vector>
 
 #include "intarsia/checkpoint/gguf.h"
+#include "intarsia/checkpoint/write.h"
 #include "intarsia/core/status.h"
 #include "intarsia/core/tensor.h"
 

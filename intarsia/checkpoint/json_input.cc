@@ -60,22 +60,40 @@ std::string QuoteNonFinite(std::string_view text) {
   return out;
 }
 
+bool ReadNonFinite(std::string_view name, double* value) {
+  constexpr double kInf = std::numeric_limits<double>::infinity();
+  if (name == "-Infinity") {
+    *value = -kInf;
+  } else if (name == "Infinity") {
+    *value = kInf;
+  } else if (name == "NaN") {
+    *value = std::numeric_limits<double>::quiet_NaN();
+  } else {
+    return false;
+  }
+  return true;
+}
+
 // The depth is bounded by the parser's callback.
 void RestoreNonFinite(Json* value) {
+  double number = 0;
   if (value->is_string()) {
-    const auto& text = value->get_ref<const std::string&>();
-    if (text.empty() || text[0] != '\x01') return;
-    constexpr double kInf = std::numeric_limits<double>::infinity();
-    if (text == "\x01-Infinity") {
-      *value = -kInf;
-    } else if (text == "\x01Infinity") {
-      *value = kInf;
-    } else if (text == "\x01NaN") {
-      *value = std::numeric_limits<double>::quiet_NaN();
+    const std::string_view text = value->get_ref<const std::string&>();
+    if (text.starts_with('\x01') && ReadNonFinite(text.substr(1), &number)) {
+      *value = number;
     }
-  } else if (value->is_structured()) {
-    for (auto& child : *value) RestoreNonFinite(&child);
+    return;
   }
+  if (!value->is_structured()) return;
+  if (value->is_object() && value->size() == 1) {
+    const auto found = value->find("__float__");
+    if (found != value->end() && found->is_string() &&
+        ReadNonFinite(found->get_ref<const std::string&>(), &number)) {
+      *value = number;
+      return;
+    }
+  }
+  for (auto& child : *value) RestoreNonFinite(&child);
 }
 
 }  // namespace

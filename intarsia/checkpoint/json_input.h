@@ -11,7 +11,8 @@ namespace intarsia {
 
 struct JsonLimits {
   int depth = 64;  // nesting of objects and arrays
-  // Python writes Infinity, -Infinity and NaN, which JSON does not have.
+  // Python writes Infinity, -Infinity and NaN, which JSON does not have, and
+  // transformers 5 writes {"__float__": "Infinity"}: both become numbers.
   bool non_finite = false;
 };
 
