@@ -21,12 +21,7 @@ struct Taps {
         width(w.shape()[1]),
         weight(channels * width),
         bias(channels, 0.0f) {
-    const float* from = w.f32();
-    for (int64_t c = 0; c < channels; ++c) {
-      for (int64_t k = 0; k < width; ++k) {
-        weight[k * channels + c] = from[c * width + k];
-      }
-    }
+    conv1d::ToRows(channels, width, w.f32(), weight.data());
     if (b != nullptr) std::copy_n(b->f32(), channels, bias.data());
   }
 };
@@ -37,14 +32,9 @@ std::vector<float> History(const Batch& batch, const Tensor& state,
   std::vector<float> rows(batch.segments() * before * channels, 0.0f);
   if (!state.defined()) return rows;
   for (int64_t n = 0; n < batch.segments(); ++n) {
-    const float* from =
-        state.data<float>() + batch.slots[n] * channels * before;
-    float* to = rows.data() + n * before * channels;
-    for (int64_t c = 0; c < channels; ++c) {
-      for (int64_t k = 0; k < before; ++k) {
-        to[k * channels + c] = from[c * before + k];
-      }
-    }
+    conv1d::ToRows(channels, before,
+                   state.data<float>() + batch.slots[n] * channels * before,
+                   rows.data() + n * before * channels);
   }
   return rows;
 }
@@ -63,14 +53,15 @@ struct Inputs {
 
 void UpdateState(const Inputs& inputs, Tensor* state) {
   const int64_t channels = inputs.x.cols(), before = inputs.before;
+  std::vector<float> last(before * channels);
   for (int64_t n = 0; n < inputs.batch.segments(); ++n) {
-    const int64_t length = inputs.batch.length(n);
-    float* to = state->mutable_data<float>() +
-                inputs.batch.slots[n] * channels * before;
     for (int64_t k = 0; k < before; ++k) {
-      const float* from = inputs.At(n, length, before - k);
-      for (int64_t c = 0; c < channels; ++c) to[c * before + k] = from[c];
+      std::copy_n(inputs.At(n, inputs.batch.length(n), before - k), channels,
+                  last.data() + k * channels);
     }
+    conv1d::ToColumns(channels, before, last.data(),
+                      state->mutable_data<float>() +
+                          inputs.batch.slots[n] * channels * before);
   }
 }
 

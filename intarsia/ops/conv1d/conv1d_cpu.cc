@@ -37,6 +37,41 @@ void RowImpl(int64_t n, int64_t width, const float* const* inputs,
   }
 }
 
+// The widths of published models (4 taps, 3 carried inputs) go by vectors; the
+// rest, and the tail, one by one.
+void ToRowsImpl(int64_t n, int64_t width, const float* in, float* out) {
+  const hn::ScalableTag<float> d;
+  using V = hn::Vec<decltype(d)>;
+  const int64_t lanes = static_cast<int64_t>(hn::Lanes(d));
+  int64_t c = 0;
+  for (; (width == 3 || width == 4) && c + lanes <= n; c += lanes) {
+    V v[4];
+    if (width == 3) {
+      hn::LoadInterleaved3(d, in + c * 3, v[0], v[1], v[2]);
+    } else {
+      hn::LoadInterleaved4(d, in + c * 4, v[0], v[1], v[2], v[3]);
+      hn::StoreU(v[3], d, out + 3 * n + c);
+    }
+    for (int64_t w = 0; w < 3; ++w) hn::StoreU(v[w], d, out + w * n + c);
+  }
+  for (; c < n; ++c) {
+    for (int64_t w = 0; w < width; ++w) out[w * n + c] = in[c * width + w];
+  }
+}
+
+void ToColumnsImpl(int64_t n, int64_t width, const float* in, float* out) {
+  const hn::ScalableTag<float> d;
+  const int64_t lanes = static_cast<int64_t>(hn::Lanes(d));
+  int64_t c = 0;
+  for (; width == 3 && c + lanes <= n; c += lanes) {
+    hn::StoreInterleaved3(hn::LoadU(d, in + c), hn::LoadU(d, in + n + c),
+                          hn::LoadU(d, in + 2 * n + c), d, out + c * 3);
+  }
+  for (; c < n; ++c) {
+    for (int64_t w = 0; w < width; ++w) out[c * width + w] = in[w * n + c];
+  }
+}
+
 }  // namespace HWY_NAMESPACE
 }  // namespace intarsia
 HWY_AFTER_NAMESPACE();
@@ -45,13 +80,23 @@ HWY_AFTER_NAMESPACE();
 namespace intarsia {
 
 HWY_EXPORT(RowImpl);
+HWY_EXPORT(ToRowsImpl);
+HWY_EXPORT(ToColumnsImpl);
 
-void conv1d::Row(int64_t n, int64_t width, const float* const* inputs,
-                 const float* taps, int64_t taps_stride, const float* bias,
-                 float* y) {
+namespace conv1d {
+
+void Row(int64_t n, int64_t width, const float* const* inputs,
+         const float* taps, int64_t taps_stride, const float* bias, float* y) {
   HWY_DYNAMIC_DISPATCH(RowImpl)
   (n, width, inputs, taps, taps_stride, bias, y);
 }
+void ToRows(int64_t n, int64_t width, const float* in, float* out) {
+  HWY_DYNAMIC_DISPATCH(ToRowsImpl)(n, width, in, out);
+}
+void ToColumns(int64_t n, int64_t width, const float* in, float* out) {
+  HWY_DYNAMIC_DISPATCH(ToColumnsImpl)(n, width, in, out);
+}
 
+}  // namespace conv1d
 }  // namespace intarsia
 #endif  // HWY_ONCE

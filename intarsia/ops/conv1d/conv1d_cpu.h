@@ -11,4 +11,9 @@ namespace intarsia::conv1d {
 void Row(int64_t n, int64_t width, const float* const* inputs,
          const float* taps, int64_t taps_stride, const float* bias, float* y);
 
+// Between a row per tap and a row per channel: out[w · n + c] = in[c · width +
+// w], and back.
+void ToRows(int64_t n, int64_t width, const float* in, float* out);
+void ToColumns(int64_t n, int64_t width, const float* in, float* out);
+
 }  // namespace intarsia::conv1d

@@ -26,21 +26,40 @@ struct ExpOfDifference {  // x → factor exp(x − shift)
   }
 };
 
+struct Itself {
+  template <class D, class V>
+  HWY_INLINE V operator()(D, const V* in) const {
+    return in[0];
+  }
+};
+
+// A NaN may be missed here; its exponential is not.
+float Largest(int64_t n, const float* x) {
+  const hn::ScalableTag<float> d;
+  const int64_t lanes = static_cast<int64_t>(hn::Lanes(d));
+  auto most = hn::Set(d, x[0]);
+  int64_t i = 0;
+  for (; i + lanes <= n; i += lanes) {
+    most = hn::Max(hn::LoadU(d, x + i), most);
+  }
+  float largest = hn::GetLane(hn::MaxOfLanes(d, most));
+  for (; i < n; ++i) largest = std::max(largest, x[i]);
+  return largest;
+}
+
 double LogSumExpImpl(int64_t n, const float* x) {
-  float most = x[0];
-  for (int64_t i = 1; i < n; ++i) most = x[i] > most ? x[i] : most;
-  // Exponentials in fp32 and stretches, their sum in double.
+  const float most = Largest(n, x);
+  // Exponentials and sums of a stretch in fp32, of the row in double.
   constexpr int64_t kStretch = 256;
   float buffer[kStretch];
   float* out = buffer;
+  const float* exponentials = buffer;
   double sum = 0;
   for (int64_t i = 0; i < n; i += kStretch) {
     const int64_t count = std::min(kStretch, n - i);
     const float* in = x + i;
     Map<1, 1>(count, &in, &out, ExpOfDifference{most, 1.0f});
-    double lanes[4] = {};
-    for (int64_t j = 0; j < count; ++j) lanes[j & 3] += double{buffer[j]};
-    sum += (lanes[0] + lanes[1]) + (lanes[2] + lanes[3]);
+    sum += double{Sum<1>(count, &exponentials, Itself())};
   }
   return double{most} + std::log(sum);
 }
