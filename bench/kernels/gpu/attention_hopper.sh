@@ -5,8 +5,9 @@
 # BUILD_FOLDER has PROGRAM (bench_gpu_kernels) and libintarsia_kernels_c.so.
 set -u
 build=$1 output=$2 program=${3:-bench_gpu_kernels}
+families="attention_forward attention_backward"
 status=0
-run() {  # seconds, log name, command...: a log a step, its end on the screen
+run() {  # seconds, log name, command...: a log a step
   local limit=$1 log=$output/$2.log
   shift 2
   timeout "$limit" "$@" >"$log" 2>&1
@@ -15,18 +16,21 @@ run() {  # seconds, log name, command...: a log a step, its end on the screen
   echo "== $* (exit $rc, log $(basename "$log"))"
 }
 
-run 100 check "$build/$program" attention_forward --check-only \
-  --output "$output/check.jsonl"
+run 100 check "$build/$program" $families --check-only \
+  --output "$output/results.jsonl"
 grep WRONG "$output/check.log" | head -20
 tail -n 1 "$output/check.log"
-run 100 time "$build/$program" attention_forward --time-only \
-  --output "$output/time.jsonl" --budget 80
-run 100 peers python3 bench/peers/torch_sdpa.py \
-  --library "$build/libintarsia_kernels_c.so" --output "$output/peers.jsonl"
-cat "$output/peers.log"
+run 100 time "$build/$program" $families --time-only \
+  --output "$output/results.jsonl" --budget 80
+for pass in "" --backward; do
+  run 100 "peers$pass" python3 bench/peers/torch_sdpa.py $pass \
+    --library "$build/libintarsia_kernels_c.so" \
+    --output "$output/results.jsonl"
+  cat "$output/peers$pass.log"
+done
 for tool in memcheck racecheck synccheck; do
-  run 40 "$tool" compute-sanitizer --tool $tool "$build/$program" \
-    attention_forward --check-only --quick --only intarsia
-  tail -n 2 "$output/$tool.log"
+  run 40 "$tool" compute-sanitizer --tool $tool "$build/$program" $families \
+    --check-only --quick --only intarsia
+  tail -n 1 "$output/$tool.log"
 done
 exit $status

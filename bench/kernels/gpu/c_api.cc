@@ -1,15 +1,28 @@
 // Kernels behind C functions with plain structs, for scripts that time them
 // beside a peer in the peer's process (bench/peers). Not an interface of the
 // library: the structs follow the kernels' argument structs.
+#include "intarsia/mixers/attention/sm90_attention_backward.h"
 #include "intarsia/mixers/attention/sm90_attention_forward.h"
 
 extern "C" {
 
 // 0 or a cudaError_t.
-int intarsia_attention_forward(
-    const intarsia::Sm90AttentionForwardArgs* args, void* stream) {
+int intarsia_attention_forward(const intarsia::Sm90AttentionForwardArgs* args,
+                               void* stream) {
   return intarsia::Sm90AttentionForward(*args,
                                         static_cast<cudaStream_t>(stream));
+}
+
+int intarsia_attention_backward(const intarsia::Sm90AttentionBackwardArgs* args,
+                                void* stream) {
+  return intarsia::Sm90AttentionBackward(*args,
+                                         static_cast<cudaStream_t>(stream));
+}
+
+// Bytes.
+uint64_t intarsia_attention_backward_workspace(
+    const intarsia::Sm90AttentionForwardArgs* args) {
+  return intarsia::Sm90AttentionBackwardWorkspace(*args);
 }
 
 }  // extern "C"

@@ -1,8 +1,9 @@
 // Persistent scheduling over packed sequences of unlike lengths. Work is
 // numbered sequence after sequence; inside a sequence in groups of heads whose
-// keys and values fit the L2 cache together, and inside a group from the last
-// block of rows (the longest with a causal mask) to the first. Blocks of the
-// grid take the next number from a counter in device memory when they are free.
+// keys and values fit the L2 cache together, and inside a group by block of
+// rows: from the last (with a causal mask the longest for blocks of queries) or
+// from the first (the longest for blocks of keys). Blocks of the grid take the
+// next number from a counter in device memory when they are free.
 #pragma once
 
 #include <cstdint>
@@ -18,7 +19,7 @@ struct PackedTile {
 };
 
 // Held by one warp, all lanes alike. Numbers passed to Find must not decrease.
-template <int kBlockRows>
+template <int kBlockRows, bool kLastFirst = true>
 class PackedScheduler {
  public:
   // cu_rows: [sequences + 1], device memory.
@@ -73,7 +74,7 @@ class PackedScheduler {
     const int size = min(group_, heads_ - group * group_);
     const int index = rest / size;
     tile->head = group * group_ + rest - index * size;
-    tile->block = blocks - 1 - index;
+    tile->block = kLastFirst ? blocks - 1 - index : index;
   }
 
   const int32_t* cu_rows_;
