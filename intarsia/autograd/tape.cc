@@ -1,5 +1,6 @@
 #include "intarsia/autograd/tape.h"
 
+#include <algorithm>
 #include <utility>
 
 namespace intarsia {
@@ -11,22 +12,34 @@ bool Same(const Batch& a, const Batch& b) {
          a.device.positions.storage() == b.device.positions.storage();
 }
 
-// sum += x, both contiguous.
-void AddTo(const Context& ctx, const Tensor& x, Tensor* sum) {
-  CHECK(x.device().is_cpu()) << "[autograd] gradients add up on the CPU only";
-  const float* from = x.data<float>();
-  float* to = sum->mutable_data<float>();
+// `rows` rows of n: to[r · stride + i] += from[r · n + i].
+void AddRows(const Context& ctx, int64_t rows, int64_t n, const float* from,
+             float* to, int64_t stride) {
   const auto body = [&](int64_t begin, int64_t end) {
-    for (int64_t i = begin; i < end; ++i) to[i] += from[i];
+    for (int64_t r = begin; r < end; ++r) {
+      const float* x = from + r * n;
+      float* y = to + r * stride;
+      for (int64_t i = 0; i < n; ++i) y[i] += x[i];
+    }
   };
   if (ctx.pool != nullptr) {
-    ctx.pool->For(x.numel(), 16384, body);
+    ctx.pool->For(rows, std::max<int64_t>(1, 16384 / std::max<int64_t>(n, 1)),
+                  body);
   } else {
-    body(0, x.numel());
+    body(0, rows);
   }
 }
 
+void CheckOnCpu(const Tensor& x) {
+  CHECK(x.device().is_cpu()) << "[autograd] gradients add up on the CPU only";
+}
+
 }  // namespace
+
+void Tape::Sum::Own() {
+  if (!owned) value = value.Clone();
+  owned = true;
+}
 
 void Tape::Sum::Add(const Context& ctx, const Tensor& gradient) {
   const Tensor packed = gradient.Contiguous();
@@ -34,16 +47,65 @@ void Tape::Sum::Add(const Context& ctx, const Tensor& gradient) {
     value = packed;
     return;
   }
-  if (!owned) {
-    value = value.Clone();
+  CheckOnCpu(packed);
+  Own();
+  // Rows of one cache line's multiple, so that threads split a vector too.
+  constexpr int64_t kRow = 1024;
+  const int64_t n = packed.numel(), whole = n / kRow;
+  const float* from = packed.data<float>();
+  float* to = value.mutable_data<float>();
+  AddRows(ctx, whole, kRow, from, to, kRow);
+  AddRows(ctx, 1, n - whole * kRow, from + whole * kRow, to + whole * kRow, 0);
+}
+
+void Tape::Sum::AddSlice(const Context& ctx, const Shape& whole, int axis,
+                         int64_t begin, const Tensor& gradient) {
+  CheckOnCpu(gradient);
+  if (!value.defined()) {
+    value = Tensor::Zeros(whole);
     owned = true;
   }
-  AddTo(ctx, packed, &value);
+  Own();
+  int64_t outer = 1, inner = 1;
+  for (int i = 0; i < whole.rank(); ++i) {
+    if (i != axis) (i < axis ? outer : inner) *= whole[i];
+  }
+  const Tensor packed = gradient.Contiguous();
+  AddRows(ctx, outer, packed.dim(axis) * inner, packed.data<float>(),
+          value.mutable_data<float>() + begin * inner, whole[axis] * inner);
 }
 
 int32_t Tape::NewVariable(const Shape& shape) {
-  variables_.push_back({shape, {}, false});
+  Variable variable;
+  variable.shape = shape;
+  variables_.push_back(std::move(variable));
   return static_cast<int32_t>(variables_.size()) - 1;
+}
+
+void Tape::Accumulate(const Context& ctx, int32_t var, const Tensor& gradient) {
+  Variable& v = variables_[var];
+  if (v.whole < 0) {
+    v.gradient.Add(ctx, gradient);
+    return;
+  }
+  Variable& whole = variables_[v.whole];
+  if (whole.whole < 0) {
+    whole.gradient.AddSlice(ctx, whole.shape, v.axis, v.begin, gradient);
+    return;
+  }
+  Sum wide;  // a slice of a slice
+  wide.AddSlice(ctx, whole.shape, v.axis, v.begin, gradient);
+  Accumulate(ctx, v.whole, wide.value);
+}
+
+void Tape::RecordSlice(const Tensor& x, int axis, int64_t begin, Tensor* view) {
+  if (x.var() < 0) return;
+  CHECK_LT(x.var(), static_cast<int32_t>(variables_.size()));
+  view->set_var(NewVariable(view->shape()));
+  Variable& variable = variables_.back();
+  variable.whole = x.var();
+  variable.axis = axis < 0 ? axis + x.rank() : axis;
+  variable.begin = begin;
 }
 
 void Tape::Watch(Tensor* t) {
@@ -124,7 +186,7 @@ void Tape::RunNode(const Context& ctx, Node& node) {
         << node.name << ": gradient " << i << " has shape "
         << input_gradients[i].shape() << ", its input "
         << variables_[var].shape;
-    variables_[var].gradient.Add(local, input_gradients[i]);
+    Accumulate(local, var, input_gradients[i]);
     input_gradients[i] = Tensor();
   }
 }
@@ -135,11 +197,11 @@ void Tape::Backward(const Context& ctx, const Tensor& loss,
       << "the tape has not seen this value";
   if (seed.defined()) {
     CHECK(seed.shape() == loss.shape()) << seed.shape() << loss.shape();
-    variables_[loss.var()].gradient.Add(ctx, seed);
+    Accumulate(ctx, loss.var(), seed);
   } else {
     CHECK_EQ(loss.numel(), 1);
     Tensor one = Tensor::Full(loss.shape(), 1.0f);
-    variables_[loss.var()].gradient.Add(ctx, one.To(loss.device(), ctx.stream));
+    Accumulate(ctx, loss.var(), one.To(loss.device(), ctx.stream));
   }
   while (!nodes_.empty()) {
     Node node = std::move(nodes_.back());

@@ -41,6 +41,10 @@ class Tape {
               const std::vector<Tensor>& inputs,
               const std::vector<Tensor*>& outputs, BackwardFn backward);
 
+  // Gives *view = x.Slice(axis, begin, ...) a variable whose gradient is added
+  // to that part of x's: slices of a fused projection share one gradient.
+  void RecordSlice(const Tensor& x, int axis, int64_t begin, Tensor* view);
+
   // Called inside a BackwardFn (which captures the tape: its address must not
   // change). `fn` returns the fp32 gradient, of the weight's shape; gradients
   // of one weight add up. Does nothing for frozen weights.
@@ -87,13 +91,22 @@ class Tape {
     Tensor value;
     bool owned = false;
     void Add(const Context& ctx, const Tensor& gradient);
+    // To the part of `whole` that begins at `begin` of `axis`.
+    void AddSlice(const Context& ctx, const Shape& whole, int axis,
+                  int64_t begin, const Tensor& gradient);
+    void Own();
   };
   struct Variable {
     Shape shape;
     Sum gradient;
     bool watched = false;
+    // A slice has no gradient of its own but adds to this variable's.
+    int32_t whole = -1;
+    int axis = 0;
+    int64_t begin = 0;
   };
   int32_t NewVariable(const Shape& shape);
+  void Accumulate(const Context& ctx, int32_t var, const Tensor& gradient);
   std::shared_ptr<const Batch> Remember(const Batch* batch);
   void RunNode(const Context& ctx, Node& node);
   void RunQueued(Queued& queued);

@@ -159,9 +159,17 @@ TEST(ElementwiseTest, ViewsShareAndCarryGradients) {
         const Tensor left = SliceView(ctx, in[0], 1, 0, 4);
         const Tensor right = SliceView(ctx, in[0], 1, 3, 7);
         const Tensor rows = SliceView(ctx, in[0], 0, 1, 3);
+        const Tensor inner = SliceView(ctx, left, -1, 1, 3);
+        const Tensor nested = SliceView(ctx, inner, 0, 1, 5);
+        const Tensor corner = SliceView(ctx, right, 0, 2, 6);
         const Tensor y = Mul(ctx, left, right);
-        return Mul(ctx, SliceView(ctx, ReshapeView(ctx, y, {24}), 0, 1, 21),
-                   ReshapeView(ctx, rows, {20}));
+        const Tensor z =
+            Mul(ctx, SliceView(ctx, ReshapeView(ctx, y, {24}), 0, 1, 21),
+                ReshapeView(ctx, rows, {20}));
+        return Mul(
+            ctx, SliceView(ctx, z, 0, 3, 11),
+            ReshapeView(ctx, Mul(ctx, nested, SliceView(ctx, corner, 1, 2, 4)),
+                        {8}));
       });
 }
 
