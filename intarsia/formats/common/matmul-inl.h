@@ -18,6 +18,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "hwy/cache_control.h"
 #include "hwy/highway.h"
 #include "intarsia/formats/common/matmul.h"
 
@@ -129,10 +130,22 @@ HWY_INLINE void SumLanes(const V (&sum)[4], float* out) {
 }
 #endif
 
+// How far ahead of its place a tile asks for W. Rows of a few hundred bytes end
+// before the processor sees a stream in them, so short rows look into the rows
+// of a later tile; long ones ahead in themselves.
+inline int64_t PrefetchDistance(const DotArgs& a) {
+  constexpr int64_t kAhead = 4096;
+  if (a.m > kTileM) return 0;  // W is in the cache after the first rows of X
+  const int64_t row = static_cast<int64_t>(a.w_stride), tile = kTileN * row;
+  if (row == 0 || row > kAhead) return kAhead / 4;
+  return (kAhead + tile - 1) / tile * tile;
+}
+
 // M rows of X from x, up to 4 rows of W from w.
 template <class Block, int M>
 HWY_NOINLINE void Tile(const DotArgs& a, const float* x, const std::byte* w,
-                       float* y, const float* bias, int64_t columns) {
+                       float* y, const float* bias, int64_t columns,
+                       int64_t ahead) {
   const D d;
   const float* xs[M];
   const uint8_t* ws[kTileN];
@@ -148,6 +161,16 @@ HWY_NOINLINE void Tile(const DotArgs& a, const float* x, const std::byte* w,
     for (int n = 0; n < kTileN; ++n) sum[m][n] = hn::Zero(d);
   }
   for (int64_t b = 0; b < a.k / kBlockNumbers; ++b) {
+    if (ahead != 0) {
+      INTARSIA_UNROLL
+      for (int n = 0; n < kTileN; ++n) {
+        for (size_t i = 0; i < Block::kBytes; i += 64) {
+          // As a number: it may lie past the matrix, where no pointer may.
+          hwy::Prefetch(reinterpret_cast<const uint8_t*>(
+              reinterpret_cast<uintptr_t>(ws[n]) + ahead + i));
+        }
+      }
+    }
     AddBlock<Block, M, kTileN>(d, xs, ws, sum);
     INTARSIA_UNROLL
     for (int m = 0; m < M; ++m) xs[m] += kBlockNumbers;
@@ -179,6 +202,7 @@ HWY_NOINLINE void Tile(const DotArgs& a, const float* x, const std::byte* w,
 
 template <class Block>
 void Dot(const DotArgs& a) {
+  const int64_t ahead = PrefetchDistance(a);
   for (int64_t m = 0; m < a.m; m += kTileM) {
     const float* x = a.x + m * a.x_stride;
     const int64_t rows = std::min<int64_t>(kTileM, a.m - m);
@@ -188,13 +212,13 @@ void Dot(const DotArgs& a) {
       const float* bias = a.bias == nullptr ? nullptr : a.bias + n;
       const int64_t columns = std::min<int64_t>(kTileN, a.n - n);
       if (rows == 1) {
-        Tile<Block, 1>(a, x, w, y, bias, columns);
+        Tile<Block, 1>(a, x, w, y, bias, columns, ahead);
       } else if (rows == 2) {
-        Tile<Block, 2>(a, x, w, y, bias, columns);
+        Tile<Block, 2>(a, x, w, y, bias, columns, ahead);
       } else if (rows == 3) {
-        Tile<Block, 3>(a, x, w, y, bias, columns);
+        Tile<Block, 3>(a, x, w, y, bias, columns, ahead);
       } else {
-        Tile<Block, kTileM>(a, x, w, y, bias, columns);
+        Tile<Block, kTileM>(a, x, w, y, bias, columns, ahead);
       }
     }
   }

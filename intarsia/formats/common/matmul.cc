@@ -43,7 +43,7 @@ int64_t TaskRows(const MatmulArgs& args, int64_t rows, int64_t groups,
   const int64_t least =
       kTaskProducts / std::max<int64_t>(1, args.k * std::min(rows, kBlockRows));
   int64_t n = std::max({int64_t{4}, share, least});
-  if (!direct) {
+  if (rows > kDirectRows || !direct) {
     n = std::min({n, kPanelRows, kPanelFloats / std::max<int64_t>(1, args.k)});
   }
   return std::max<int64_t>(4, CeilDiv(n, 4) * 4);
