@@ -1,0 +1,344 @@
+#include "intarsia/checkpoint/package_index.h"
+
+#include <curl/curl.h>
+
+#include <algorithm>
+#include <memory>
+#include <optional>
+
+#include "intarsia/checkpoint/checked.h"
+#include "intarsia/checkpoint/json_input.h"
+#include "intarsia/checkpoint/sha256.h"
+
+namespace intarsia {
+namespace {
+
+using Json = nlohmann::json;
+
+char Lower(char c) {
+  return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
+}
+
+bool IsSpace(char c) { return c == ' ' || c == '\t' || c == '\n' || c == '\r'; }
+
+bool IsDigit(char c) { return c >= '0' && c <= '9'; }
+
+bool StartsWithNoCase(std::string_view text, std::string_view prefix) {
+  return text.size() >= prefix.size() &&
+         std::equal(prefix.begin(), prefix.end(), text.begin(),
+                    [](char a, char b) { return Lower(a) == Lower(b); });
+}
+
+// ---- URLs, by libcurl's parser.
+
+using Url = std::unique_ptr<CURLU, void (*)(CURLU*)>;
+
+Url ParseUrl(const std::string& text) {
+  Url url(curl_url(), curl_url_cleanup);
+  if (url == nullptr ||
+      curl_url_set(url.get(), CURLUPART_URL, text.c_str(), 0) != CURLUE_OK) {
+    return Url(nullptr, curl_url_cleanup);
+  }
+  return url;
+}
+
+std::string Part(const Url& url, CURLUPart part) {
+  char* text = nullptr;
+  if (curl_url_get(url.get(), part, &text, 0) != CURLUE_OK) return "";
+  const std::unique_ptr<char, void (*)(void*)> owner(text, curl_free);
+  return text;
+}
+
+// The last part of a URL's path, with %XX decoded.
+std::string FileNameOf(const std::string& url) {
+  const Url parsed = ParseUrl(url);
+  if (parsed == nullptr) return "";
+  char* text = nullptr;
+  if (curl_url_get(parsed.get(), CURLUPART_PATH, &text, CURLU_URLDECODE) !=
+      CURLUE_OK) {
+    return "";
+  }
+  const std::unique_ptr<char, void (*)(void*)> owner(text, curl_free);
+  const std::string path = text;
+  return path.substr(path.rfind('/') + 1);
+}
+
+// ---- HTML: just what PEP 503 needs, anchors and their attributes.
+
+std::string Unescape(std::string_view text) {
+  static constexpr std::pair<std::string_view, char> kEntities[] = {
+      {"&amp;", '&'},  {"&lt;", '<'},    {"&gt;", '>'},  {"&quot;", '"'},
+      {"&#39;", '\''}, {"&#x27;", '\''}, {"&#43;", '+'}, {"&#x2B;", '+'}};
+  std::string out;
+  while (!text.empty()) {
+    const auto* found = std::ranges::find_if(kEntities, [&](const auto& e) {
+      return StartsWithNoCase(text, e.first);
+    });
+    if (found != std::end(kEntities)) {
+      out += found->second;
+      text.remove_prefix(found->first.size());
+    } else {
+      out += text[0];
+      text.remove_prefix(1);
+    }
+  }
+  return out;
+}
+
+struct Attribute {
+  std::string name;
+  std::string value;
+};
+
+// Reads attributes from behind a tag's name to behind its '>'.
+std::vector<Attribute> ReadAttributes(std::string_view* text) {
+  std::vector<Attribute> attributes;
+  auto skip_spaces = [&] {
+    while (!text->empty() && IsSpace(text->front())) text->remove_prefix(1);
+  };
+  while (true) {
+    skip_spaces();
+    if (text->empty()) break;
+    if (text->front() == '>') {
+      text->remove_prefix(1);
+      break;
+    }
+    size_t end = 0;
+    while (end < text->size() && !IsSpace((*text)[end]) &&
+           (*text)[end] != '=' && (*text)[end] != '>') {
+      ++end;
+    }
+    Attribute attribute;
+    for (char c : text->substr(0, end)) attribute.name += Lower(c);
+    text->remove_prefix(std::max<size_t>(end, end == 0 ? 1 : end));
+    skip_spaces();
+    if (!text->empty() && text->front() == '=' && end > 0) {
+      text->remove_prefix(1);
+      skip_spaces();
+      const char quote = text->empty() ? '\0' : text->front();
+      if (quote == '"' || quote == '\'') {
+        text->remove_prefix(1);
+        end = std::min(text->find(quote), text->size());
+        attribute.value = Unescape(text->substr(0, end));
+        text->remove_prefix(std::min(end + 1, text->size()));
+      } else {
+        end = std::min(text->find_first_of(" \t\r\n>"), text->size());
+        attribute.value = Unescape(text->substr(0, end));
+        text->remove_prefix(end);
+      }
+    }
+    if (!attribute.name.empty()) attributes.push_back(std::move(attribute));
+  }
+  return attributes;
+}
+
+// At "<NAME" followed by a space: moves behind it.
+bool SkipTag(std::string_view* text, std::string_view open) {
+  if (!StartsWithNoCase(*text, open) || text->size() == open.size() ||
+      !IsSpace((*text)[open.size()])) {
+    return false;
+  }
+  text->remove_prefix(open.size());
+  return true;
+}
+
+std::optional<IndexFile> ToIndexFile(const std::vector<Attribute>& attributes,
+                                     const std::string& base) {
+  IndexFile file;
+  for (const Attribute& a : attributes) {
+    if (a.name == "data-yanked") file.yanked = true;
+    if (a.name != "href") continue;
+    const size_t hash = std::min(a.value.find('#'), a.value.size());
+    file.url = ResolveUrl(base, a.value.substr(0, hash));
+    static constexpr std::string_view kKey = "#sha256=";
+    const std::string_view fragment = std::string_view(a.value).substr(hash);
+    if (fragment.starts_with(kKey)) {
+      std::string hex(fragment.substr(kKey.size()));
+      std::ranges::transform(hex, hex.begin(), Lower);
+      if (IsSha256Hex(hex)) file.sha256 = std::move(hex);
+    }
+  }
+  file.filename = FileNameOf(file.url);
+  if (file.url.empty() || file.filename.empty()) return std::nullopt;
+  return file;
+}
+
+std::vector<IndexFile> ParseHtml(std::string_view page, std::string base) {
+  std::vector<IndexFile> files;
+  while (true) {
+    const size_t open = page.find('<');
+    if (open == std::string_view::npos) return files;
+    page.remove_prefix(open);
+    if (page.starts_with("<!--")) {
+      const size_t end = page.find("-->");
+      if (end == std::string_view::npos) return files;
+      page.remove_prefix(end + 3);
+    } else if (SkipTag(&page, "<base")) {
+      for (const Attribute& a : ReadAttributes(&page)) {
+        if (a.name != "href") continue;
+        if (std::string url = ResolveUrl(base, a.value); !url.empty()) {
+          base = std::move(url);
+        }
+      }
+    } else if (SkipTag(&page, "<a")) {
+      if (auto file = ToIndexFile(ReadAttributes(&page), base)) {
+        files.push_back(std::move(*file));
+      }
+    } else {
+      page.remove_prefix(1);
+    }
+  }
+}
+
+Result<std::vector<IndexFile>> ParseJsonPage(std::string_view page,
+                                             const std::string& page_url) {
+  const std::string where = "[pull] " + RedactedUrl(page_url) + ": the page";
+  ASSIGN_OR_RETURN(const Json json, ParseJson(page, where));
+  if (!json.is_object() || !json.contains("files") ||
+      !json["files"].is_array()) {
+    return InvalidArgument(where + " has no list of files");
+  }
+  std::vector<IndexFile> files;
+  for (const Json& item : json["files"]) {
+    if (!item.is_object()) continue;
+    auto text = [&](const char* key) {
+      const auto found = item.find(key);
+      return found != item.end() && found->is_string()
+                 ? found->get<std::string>()
+                 : std::string();
+    };
+    IndexFile file{.filename = text("filename"),
+                   .url = ResolveUrl(page_url, text("url")),
+                   .sha256 = {},
+                   .yanked = false};
+    if (file.filename.empty() || file.url.empty()) continue;
+    // false, true or the reason.
+    const auto yanked = item.find("yanked");
+    file.yanked = yanked != item.end() &&
+                  (yanked->is_string() || (*yanked == Json(true)));
+    const auto hashes = item.find("hashes");
+    if (hashes != item.end() && hashes->is_object()) {
+      const auto hex = hashes->find("sha256");
+      if (hex != hashes->end() && hex->is_string()) {
+        std::string digits = hex->get<std::string>();
+        std::ranges::transform(digits, digits.begin(), Lower);
+        if (IsSha256Hex(digits)) file.sha256 = std::move(digits);
+      }
+    }
+    files.push_back(std::move(file));
+  }
+  return files;
+}
+
+// ---- Versions: numbers of the release; pre-releases are told apart only.
+
+struct Version {
+  bool final = true;
+  std::vector<uint64_t> numbers;
+  auto operator<=>(const Version&) const = default;
+};
+
+Version ParseVersion(std::string_view text) {
+  Version version;
+  size_t i = 0;
+  while (i < text.size() && IsDigit(text[i])) {
+    uint64_t number = 0;
+    for (; i < text.size() && IsDigit(text[i]); ++i) {
+      number = std::min<uint64_t>(number, 1'000'000'000) * 10 + (text[i] - '0');
+    }
+    version.numbers.push_back(number);
+    if (i < text.size() && text[i] == '.') ++i;
+  }
+  const std::string_view rest = text.substr(i);
+  version.final =
+      rest.empty() || rest.starts_with("post") || rest.starts_with("+");
+  return version;
+}
+
+}  // namespace
+
+std::string NormalizedPackage(std::string_view name) {
+  std::string out;
+  for (char c : name) {
+    const bool separator = c == '-' || c == '_' || c == '.';
+    if (!separator) {
+      out += Lower(c);
+    } else if (!out.ends_with('-')) {
+      out += '-';
+    }
+  }
+  return out;
+}
+
+std::string ResolveUrl(const std::string& base, const std::string& link) {
+  const Url url = ParseUrl(base);
+  if (url == nullptr) return "";
+  const std::string host = Part(url, CURLUPART_HOST);
+  const std::string port = Part(url, CURLUPART_PORT);
+  const std::string user = Part(url, CURLUPART_USER);
+  const std::string password = Part(url, CURLUPART_PASSWORD);
+  const std::string scheme = Part(url, CURLUPART_SCHEME);
+  if (curl_url_set(url.get(), CURLUPART_URL, link.c_str(), 0) != CURLUE_OK) {
+    return "";
+  }
+  const std::string now = Part(url, CURLUPART_SCHEME);
+  if (now != "http" && now != "https") return "";
+  if (!user.empty() && Part(url, CURLUPART_USER).empty() && now == scheme &&
+      Part(url, CURLUPART_HOST) == host && Part(url, CURLUPART_PORT) == port) {
+    curl_url_set(url.get(), CURLUPART_USER, user.c_str(), 0);
+    if (!password.empty()) {
+      curl_url_set(url.get(), CURLUPART_PASSWORD, password.c_str(), 0);
+    }
+  }
+  return Part(url, CURLUPART_URL);
+}
+
+std::string RedactedUrl(const std::string& url) {
+  const size_t scheme = url.find("://");
+  if (scheme == std::string::npos) return Printable(url, 300);
+  const size_t begin = scheme + 3;
+  const size_t end = std::min(url.find_first_of("/?#", begin), url.size());
+  const size_t at = url.rfind('@', end);
+  if (at == std::string::npos || at < begin) return Printable(url, 300);
+  return Printable(url.substr(0, begin) + url.substr(at + 1), 300);
+}
+
+Result<std::vector<IndexFile>> ParseIndexPage(std::string_view page,
+                                              const std::string& content_type,
+                                              const std::string& page_url) {
+  const size_t first = page.find_first_not_of(" \t\r\n");
+  const bool json = content_type.find("json") != std::string::npos ||
+                    (first != std::string_view::npos && page[first] == '{');
+  if (json) return ParseJsonPage(page, page_url);
+  return ParseHtml(page, page_url);
+}
+
+Result<IndexFile> ChooseWheel(const std::vector<IndexFile>& files,
+                              const std::string& package) {
+  const IndexFile* best = nullptr;
+  Version best_version;
+  for (const IndexFile& file : files) {
+    if (file.yanked || !file.filename.ends_with(".whl")) continue;
+    // name-version-...: '-' stands only between the parts.
+    const size_t name_end = file.filename.find('-');
+    const size_t version_end = file.filename.find('-', name_end + 1);
+    if (name_end == std::string::npos || version_end == std::string::npos ||
+        NormalizedPackage(file.filename.substr(0, name_end)) !=
+            NormalizedPackage(package)) {
+      continue;
+    }
+    const Version version =
+        ParseVersion(std::string_view(file.filename)
+                         .substr(name_end + 1, version_end - name_end - 1));
+    if (best == nullptr || version > best_version) {
+      best = &file;
+      best_version = version;
+    }
+  }
+  if (best == nullptr) {
+    return NotFound("[pull] the package index lists no wheel of " + package);
+  }
+  return *best;
+}
+
+}  // namespace intarsia
