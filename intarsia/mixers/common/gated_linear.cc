@@ -4,6 +4,7 @@
 #include <limits>
 
 #include "intarsia/autograd/tape.h"
+#include "intarsia/mixers/common/gated_linear_cuda.h"
 #include "intarsia/mixers/common/gated_linear_kernels.h"
 
 namespace intarsia {
@@ -24,9 +25,15 @@ void CheckShapes(const Context& ctx, const Tensor& q, const Tensor& k,
   CHECK(log_decay.shape() == Shape({v.dim(1)}) ||
         log_decay.shape() == Shape({tokens, v.dim(1)}))
       << "log decay " << log_decay.shape() << ", v " << v.shape();
-  if (!v.device().is_cpu()) {
-    throw EngineError("[gated_linear] no kernels for " + Name(v.device()));
+}
+
+// Throws where the device has no kernels: they run without a tape.
+const gated_linear_cuda::Kernels& CudaKernels(const Context& ctx) {
+  CHECK(ctx.tape == nullptr) << "the core has no gradients on a GPU";
+  if (gated_linear_cuda::kernels == nullptr) {
+    throw EngineError("[gated_linear] no CUDA kernels in this build");
   }
+  return *gated_linear_cuda::kernels;
 }
 
 // Holds the contiguous tensors that Args points into.
@@ -53,10 +60,11 @@ struct Inputs {
   Args args;
 };
 
-Shape StateShape(const Args& args, int64_t count) {
-  return args.value_major
-             ? Shape({count, args.heads, args.value_dim, args.key_dim})
-             : Shape({count, args.heads, args.key_dim, args.value_dim});
+Shape StateShape(const Tensor& q, const Tensor& v, bool value_major,
+                 int64_t count) {
+  const int64_t keys = q.dim(2), values = v.dim(2);
+  return value_major ? Shape({count, v.dim(1), values, keys})
+                     : Shape({count, v.dim(1), keys, values});
 }
 
 GatedLinearPlan PlanOf(const Context& ctx, const GatedLinearOptions& options) {
@@ -150,7 +158,7 @@ std::vector<Tensor> Backward(const Context& ctx, const Inputs& inputs,
   Tensor dv = Tensor::Empty(inputs.v.shape());
   Tensor da = Tensor::Empty({tokens, H});
   Tensor ds;
-  if (state_in.defined()) ds = Tensor::Empty(StateShape(args, segments));
+  if (state_in.defined()) ds = Tensor::Empty(state_in.shape());
   const int64_t state = H * args.state_size();
   auto at = [](const float* base, int64_t offset) {
     return base ? base + offset : nullptr;
@@ -207,18 +215,24 @@ GatedLinearResult GatedLinear(Context& ctx, const Tensor& q, const Tensor& k,
                               const Tensor& state_in,
                               const GatedLinearOptions& options) {
   CheckShapes(ctx, q, k, v, log_decay);
-  const Inputs inputs(q, k, v, log_decay, options);
-  const Args& args = inputs.args;
   const int64_t segments = ctx.batch->segments();
+  const Shape shape = StateShape(q, v, options.value_major, segments);
   const Tensor initial = state_in.defined() ? state_in.Contiguous() : state_in;
   if (initial.defined()) {
-    CHECK(initial.shape() == StateShape(args, segments))
-        << "state " << initial.shape() << ", want "
-        << StateShape(args, segments);
+    CHECK(initial.shape() == shape)
+        << "state " << initial.shape() << ", want " << shape;
   }
   GatedLinearResult result;
+  result.state = Tensor::Empty(shape, DType::kF32, v.device());
+  if (v.device().is_cuda()) {
+    // The total decay is for merges, which run on the CPU.
+    result.out = CudaKernels(ctx).recurrent(ctx, q, k, v, log_decay, nullptr,
+                                            initial, &result.state, options);
+    return result;
+  }
+  const Inputs inputs(q, k, v, log_decay, options);
+  const Args& args = inputs.args;
   result.out = Tensor::Empty(v.shape());
-  result.state = Tensor::Empty(StateShape(args, segments));
   result.decay = Tensor::Empty({segments, args.heads});
   const int64_t size = args.heads * args.state_size();
   const float* first = DataOrNull(initial);
@@ -247,12 +261,15 @@ Tensor GatedLinearInPlace(Context& ctx, const Tensor& q, const Tensor& k,
                           Tensor* states, const GatedLinearOptions& options) {
   CheckShapes(ctx, q, k, v, log_decay);
   CHECK(ctx.tape == nullptr) << "state in place cannot be differentiated";
+  const Shape shape = StateShape(q, v, options.value_major, states->dim(0));
+  CHECK(states->contiguous() && states->shape() == shape)
+      << "states " << states->shape() << ", want " << shape;
+  if (v.device().is_cuda()) {
+    return CudaKernels(ctx).recurrent(ctx, q, k, v, log_decay, states, Tensor(),
+                                      nullptr, options);
+  }
   const Inputs inputs(q, k, v, log_decay, options);
   const Args& args = inputs.args;
-  CHECK(states->contiguous() &&
-        states->shape() == StateShape(args, states->dim(0)))
-      << "states " << states->shape() << ", want "
-      << StateShape(args, states->dim(0));
   const Batch& batch = *ctx.batch;
   for (int64_t n = 0; n < batch.segments(); ++n) {
     CHECK(batch.slots[n] >= 0 && batch.slots[n] < states->dim(0))

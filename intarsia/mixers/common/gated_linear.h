@@ -22,7 +22,8 @@ struct GatedLinearOptions {
 struct GatedLinearResult {
   Tensor out;    // [T, H, V]
   Tensor state;  // [N, H, K, V] or [N, H, V, K]: S after each segment
-  Tensor decay;  // [N, H]: what each segment scaled its incoming state by
+  // [N, H]: what each segment scaled its incoming state by; undefined on a GPU.
+  Tensor decay;
 };
 
 // S_t = exp(a_t) S_{t−1} + k_tᵀ v_t and o_t = scale · q_t S_t for each head, in

@@ -11,6 +11,12 @@ namespace {
 
 constexpr int64_t kRowsPerTask = 16;
 
+void NeedCpu(const Tensor& x) {
+  if (!x.device().is_cpu()) {
+    throw EngineError("[mamba2] no kernels for " + Name(x.device()));
+  }
+}
+
 float Softplus(float x) { return x > 20.0f ? x : std::log1p(std::exp(x)); }
 
 }  // namespace
@@ -21,6 +27,7 @@ Mamba2Steps Discretize(Context& ctx, const Tensor& raw, const Tensor& x,
   const int64_t rows = x.dim(0), heads = x.dim(1), width = x.dim(2);
   CHECK(raw.shape() == Shape({rows, heads}))
       << "steps " << raw.shape() << ", x " << x.shape();
+  NeedCpu(x);
   const Tensor in = x.Contiguous(), raw_in = raw.Contiguous();
   Mamba2Steps steps;
   steps.log_decay = Tensor::Empty({rows, heads});
@@ -51,6 +58,7 @@ Mamba2Steps Discretize(Context& ctx, const Tensor& raw, const Tensor& x,
 Tensor AddSkip(Context& ctx, const Tensor& y, const Tensor& x,
                const Weight& d) {
   CHECK(y.shape() == x.shape()) << "y " << y.shape() << ", x " << x.shape();
+  NeedCpu(x);
   const int64_t rows = x.dim(0), heads = x.dim(1), width = x.dim(2);
   const Tensor in = x.Contiguous(), core = y.Contiguous();
   Tensor out = Tensor::Empty(x.shape());

@@ -12,13 +12,6 @@ namespace {
 
 enum WeightIndex : size_t { kQ, kK, kV, kGate };  // then the norm's and o_proj
 
-// Heads of this rank are a slice of all; its first counts for the decay.
-int FirstHead(const Context& ctx, int64_t heads) {
-  return ctx.tensor_parallel == nullptr
-             ? 0
-             : static_cast<int>(heads) * ctx.tensor_parallel->rank();
-}
-
 GatedLinearOptions OptionsOf(const RetentionConfig& config) {
   GatedLinearOptions options;
   options.scale = config.scale;
@@ -80,7 +73,7 @@ GatedLinearResult RetentionCore(Context& ctx, const Tensor& q, const Tensor& k,
                                 const GatedLinearOptions& options,
                                 int first_head) {
   const Tensor decay =
-      RetentionLogDecay(first_head, static_cast<int>(v.dim(1)));
+      RetentionLogDecay(first_head, static_cast<int>(v.dim(1))).To(v.device());
   return GatedLinear(ctx, q, k, v, decay, state_in, options);
 }
 
@@ -118,15 +111,29 @@ std::vector<StateSpec> Retention::state() const {
   return {s};
 }
 
+Tensor Retention::LogDecay(const Context& ctx, int heads) const {
+  // A rank's heads are a slice of all; its first counts for the decay.
+  const int rank =
+      ctx.tensor_parallel == nullptr ? 0 : ctx.tensor_parallel->rank();
+  const std::string key = Name(ctx.device) + " " + std::to_string(rank) + " " +
+                          std::to_string(heads);
+  const std::lock_guard<std::mutex> lock(mutex_);
+  Tensor& decay = decays_[key];
+  if (!decay.defined()) {
+    decay = RetentionLogDecay(rank * heads, heads).To(ctx.device, ctx.stream);
+  }
+  return decay;
+}
+
 Tensor Retention::Core(Context& ctx, const Tensor& q, const Tensor& k,
                        const Tensor& v) const {
-  const int first = FirstHead(ctx, v.dim(1));
+  const Tensor decay = LogDecay(ctx, static_cast<int>(v.dim(1)));
+  const GatedLinearOptions options = OptionsOf(config_);
   if (ctx.state == nullptr) {
-    return RetentionCore(ctx, q, k, v, Tensor(), OptionsOf(config_), first).out;
+    return GatedLinear(ctx, q, k, v, decay, Tensor(), options).out;
   }
-  return GatedLinearInPlace(
-      ctx, q, k, v, RetentionLogDecay(first, static_cast<int>(v.dim(1))),
-      &ctx.state->sequence(0), OptionsOf(config_));
+  return GatedLinearInPlace(ctx, q, k, v, decay, &ctx.state->sequence(0),
+                            options);
 }
 
 Tensor Retention::Forward(Context& ctx, const Tensor& x) const {

@@ -3,8 +3,12 @@
 // equations, the forms and their traps.
 #pragma once
 
+#include <map>
 #include <memory>
+#include <mutex>
 #include <optional>
+#include <string>
+#include <vector>
 
 #include "intarsia/mixers/common/gated_linear.h"
 #include "intarsia/mixers/mixer.h"
@@ -59,9 +63,15 @@ class Retention final : public Mixer {
   Tensor Core(Context& ctx, const Tensor& q, const Tensor& k,
               const Tensor& v) const;
 
+  // The decays of this rank's heads on the device that runs.
+  Tensor LogDecay(const Context& ctx, int heads) const;
+
   RetentionConfig config_;
   std::vector<WeightSpec> specs_;
   size_t norm_ = 0, norms_ = 0;  // first of the norm's weights and their number
+  // Made once, so that a recorded graph copies nothing from the host.
+  mutable std::mutex mutex_;
+  mutable std::map<std::string, Tensor> decays_;  // by device and heads
 };
 
 Result<std::unique_ptr<Mixer>> CreateRetention(const Json& config, int dim);
