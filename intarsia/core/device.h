@@ -4,6 +4,8 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
+#include <memory>
 #include <string>
 
 namespace intarsia {
@@ -28,6 +30,13 @@ std::string Name(Device device);  // "cpu", "cuda:0"
 // default stream).
 using DeviceStream = void*;
 
+// Recorded device work that can run again at the same addresses.
+class DeviceGraph {
+ public:
+  virtual ~DeviceGraph() = default;
+  virtual void Launch() = 0;  // on the backend's own stream
+};
+
 // Memory and ordering on one device. Failures throw EngineError.
 class DeviceBackend {
  public:
@@ -45,6 +54,17 @@ class DeviceBackend {
                             DeviceStream stream) = 0;
   virtual void Zero(void* dst, size_t bytes, DeviceStream stream) = 0;
   virtual void Synchronize() = 0;
+  // What a null DeviceStream stands for; null on the CPU.
+  virtual DeviceStream DefaultStream() { return nullptr; }
+  // Records what `work` enqueues on the backend's own stream, without running
+  // it. Memory allocated meanwhile belongs to the graph and stays valid, at the
+  // same addresses, as long as the graph lives. Null: this device has no graphs
+  // (the work was not called).
+  virtual std::unique_ptr<DeviceGraph> Capture(
+      const std::function<void()>& work) {
+    (void)work;
+    return nullptr;
+  }
 };
 
 // The backend of `device`; throws EngineError if this build or machine has

@@ -201,6 +201,13 @@ Tensor Tensor::Reshape(const Shape& shape) const {
   return t;
 }
 
+Tensor Tensor::Reinterpret(const Shape& shape, DType dtype) const {
+  CHECK(contiguous());
+  CHECK_EQ(shape.numel() * SizeOf(dtype), nbytes());
+  CHECK_EQ(reinterpret_cast<uintptr_t>(raw()) % SizeOf(dtype), 0u);
+  return Wrap(storage_, offset_, shape, dtype);
+}
+
 Tensor Tensor::Clone() const {
   Tensor t = Empty(shape_, dtype_, device());
   t.CopyFrom(*this);

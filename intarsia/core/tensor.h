@@ -125,6 +125,9 @@ class Tensor {
   Tensor Slice(int axis, int64_t begin, int64_t end) const;
   Tensor Select(int axis, int64_t index) const;
   Tensor Reshape(const Shape& shape) const;
+  // The same bytes under another dtype; contiguous, of equal size in bytes, and
+  // aligned for the dtype.
+  Tensor Reinterpret(const Shape& shape, DType dtype) const;
 
   // Copies. To() returns *this when there is nothing to change. Conversions run
   // on the CPU and go through fp32 (f64 stays f64).

@@ -1,0 +1,58 @@
+# The two commands of the project are `make run` and `make test`.
+# MODEL=name and PROMPT="..." change what `make run` answers.
+MODEL ?= smollm2-135m
+PROMPT ?= Explain in two sentences why the sky is blue.
+JOBS ?= $(shell nproc)
+BINARY = build/release/intarsia
+
+.PHONY: run test build deps test-long test-asan test-tsan fuzz cuda cuda-full \
+        test-gpu lint format clean help
+
+help:            ## this list
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
+
+run: build       ## install what is missing, build, fetch a model, answer
+	@tools/run.sh "$(BINARY)" "$(MODEL)" "$(PROMPT)"
+
+deps:            ## install the packages that the build needs (asks first)
+	@tools/install_deps.sh
+
+build: deps      ## build/release/intarsia
+	cmake --preset release >/dev/null
+	cmake --build --preset release --target intarsia -- -j$(JOBS)
+
+test: deps       ## build and pass every test (under 40 minutes on two cores)
+	tools/test.sh
+
+test-long:       ## tests labelled long, fuzzers for ten minutes each
+	INTARSIA_LONG=1 tools/test.sh
+
+test-asan:       ## the tests labelled asan under AddressSanitizer and UBSan
+	cmake --preset asan && cmake --build --preset asan -- -j$(JOBS)
+	ctest --preset asan
+
+test-tsan:       ## the tests labelled tsan under ThreadSanitizer
+	cmake --preset tsan && cmake --build --preset tsan -- -j$(JOBS)
+	ctest --preset tsan
+
+fuzz:            ## build the fuzz targets with clang (build/fuzz)
+	cmake --preset fuzz && cmake --build --preset fuzz -- -j$(JOBS)
+
+cuda:            ## build/cuda/intarsia, with the GPU rooms
+	cmake --preset cuda && cmake --build --preset cuda --target intarsia -- -j$(JOBS)
+
+cuda-full:       ## every instantiation of every Hopper kernel and its driver
+	cmake --preset cuda -DINTARSIA_CUDA_FULL=ON
+	cmake --build --preset cuda -- -j$(JOBS)
+
+test-gpu:        ## on a machine with an H100: verify and generate with CUDA
+	tools/test_gpu.sh
+
+lint:            ## format, arrows between folders, file lengths
+	tools/lint.sh
+
+format:          ## clang-format in place
+	git ls-files '*.cc' '*.h' '*.cu' '*.cuh' | xargs clang-format -i
+
+clean:           ## remove build/
+	rm -rf build

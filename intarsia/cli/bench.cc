@@ -1,0 +1,132 @@
+// intarsia bench MODEL | kernels [NAME]: tokens per second, or rooms alone.
+#include <sys/resource.h>
+
+#include "intarsia/cli/command.h"
+#include "intarsia/eval/throughput.h"
+#include "intarsia/families/open.h"
+
+namespace intarsia {
+namespace {
+
+struct Flags : CommonFlags {
+  std::string model, kernel;
+  ThroughputOptions options;
+};
+
+double PeakMemory() {
+  rusage usage{};
+  getrusage(RUSAGE_SELF, &usage);
+  return static_cast<double>(usage.ru_maxrss) * 1024.0;
+}
+
+Status RunKernels(const Flags& flags) {
+  const std::vector<KernelRow> rows =
+      MeasureKernels(flags.kernel, flags.threads, flags.options.repeats);
+  if (rows.empty()) {
+    return NotFound("[bench] no kernel is named " + flags.kernel);
+  }
+  const double bandwidth = MeasureReadBandwidth(flags.threads);
+  nlohmann::json json = {{"read_bytes_per_second", bandwidth},
+                         {"kernels", nlohmann::json::array()}};
+  if (!flags.json) {
+    std::printf("read bandwidth %.1f GB/s\n\n", bandwidth / 1e9);
+    std::printf("| kernel | M x N x K | us | GB/s | GFLOP/s | error |\n");
+    std::printf("|---|---|---:|---:|---:|---:|\n");
+  }
+  for (const KernelRow& row : rows) {
+    json["kernels"].push_back({{"name", row.name},
+                               {"shape", row.shape},
+                               {"seconds", row.seconds},
+                               {"bytes_per_second", row.bytes_per_second},
+                               {"flops", row.flops},
+                               {"max_error", row.max_error}});
+    if (flags.json) continue;
+    std::printf("| %s | %s | %.1f | %.1f | %.1f | %.1e |\n", row.name.c_str(),
+                row.shape.c_str(), row.seconds * 1e6,
+                row.bytes_per_second / 1e9, row.flops / 1e9, row.max_error);
+  }
+  if (flags.json) PrintJson(json);
+  return Status::Ok();
+}
+
+Status Run(Flags& flags) {
+  if (flags.model == "kernels") return RunKernels(flags);
+  flags.options.threads = flags.threads;
+  flags.options.device = flags.device_of();
+  ASSIGN_OR_RETURN(const OpenedModel opened,
+                   OpenModel(flags.model, {}, flags.device_of()));
+  if (!flags.json) {
+    std::printf(
+        "| model | test | sequences | depth | tokens/s | low - high "
+        "| of read bandwidth |\n|---|---|---:|---:|---:|---|---:|\n");
+  }
+  const std::string name = opened.model().config().name;
+  ASSIGN_OR_RETURN(
+      const std::vector<ThroughputRow> rows,
+      MeasureThroughput(
+          opened.model(), flags.options, [&](const ThroughputRow& row) {
+            if (flags.json) return;
+            std::printf("| %s | %s | %d | %d | %.1f | %.1f - %.1f | ",
+                        name.c_str(), row.test.c_str(), row.sequences,
+                        row.depth, row.median, row.low, row.high);
+            if (row.bandwidth_share > 0) {
+              std::printf("%.0f %% |\n", 100 * row.bandwidth_share);
+            } else {
+              std::printf("|\n");
+            }
+            std::fflush(stdout);
+          }));
+  if (!flags.json) {
+    std::printf("\npeak memory %s\n", HumanBytes(PeakMemory()).c_str());
+    return Status::Ok();
+  }
+  nlohmann::json json = {{"model", name},
+                         {"device", flags.device},
+                         {"peak_memory_bytes", PeakMemory()},
+                         {"tests", nlohmann::json::array()}};
+  for (const ThroughputRow& row : rows) {
+    json["tests"].push_back({{"test", row.test},
+                             {"sequences", row.sequences},
+                             {"depth", row.depth},
+                             {"tokens_per_second", row.median},
+                             {"low", row.low},
+                             {"high", row.high},
+                             {"bandwidth_share", row.bandwidth_share}});
+  }
+  PrintJson(json);
+  return Status::Ok();
+}
+
+}  // namespace
+
+Command MakeBench(CLI::App& root) {
+  CLI::App* app = root.add_subcommand(
+      "bench",
+      "Tokens per second of a model; `bench kernels [NAME]`: of rooms");
+  auto flags = std::make_shared<Flags>();
+  AddCommon(app, flags.get());
+  ThroughputOptions* options = &flags->options;
+  options->sequences = {1, 4, 16};
+  app->add_option("MODEL", flags->model, "A model, or the word kernels")
+      ->required();
+  app->add_option("NAME", flags->kernel, "With kernels: one of them");
+  app->add_option("-p", options->prompts, "Prefill lengths")
+      ->delimiter(',')
+      ->check(CLI::Range(0, 1 << 20));
+  app->add_option("-n", options->generate, "Decode steps")
+      ->check(CLI::Range(0, 1 << 20))
+      ->capture_default_str();
+  app->add_option("--npl,--sequences", options->sequences,
+                  "Sequences decoded together (also -npl)")
+      ->delimiter(',')
+      ->check(CLI::Range(1, 4096));
+  app->add_option("-d", options->depths, "Tokens already in the state")
+      ->delimiter(',')
+      ->check(CLI::Range(0, 1 << 20));
+  app->add_option("-r", options->repeats, "Repeats; the median is printed")
+      ->check(CLI::Range(1, 1000))
+      ->capture_default_str();
+  return {app, [flags] { return Run(*flags); }};
+}
+
+}  // namespace intarsia

@@ -1,0 +1,102 @@
+#include "intarsia/cli/command.h"
+
+#include <unistd.h>
+
+#include <chrono>
+
+namespace intarsia {
+
+void AddCommon(CLI::App* app, CommonFlags* flags) {
+  app->add_option("--device", flags->device, "Where to compute")
+      ->check(CLI::IsMember({"cpu", "cuda"}))
+      ->capture_default_str();
+  app->add_option("--threads,-t", flags->threads,
+                  "CPU threads; 0 takes all this process may use")
+      ->check(CLI::Range(0, 4096))
+      ->capture_default_str();
+  app->add_option("--seed", flags->seed, "Seed of all random numbers")
+      ->capture_default_str();
+  app->add_flag("--json", flags->json, "Print one JSON object on stdout");
+}
+
+void AddSampling(CLI::App* app, SamplingOptions* options) {
+  app->add_option("--temperature", options->temperature,
+                  "0 takes the likeliest token")
+      ->capture_default_str();
+  app->add_option("--top-k", options->top_k, "Keep the k likeliest; 0: all")
+      ->capture_default_str();
+  app->add_option("--top-p", options->top_p,
+                  "Keep the likeliest that hold this probability")
+      ->capture_default_str();
+  app->add_option("--min-p", options->min_p,
+                  "Drop tokens less likely than this share of the likeliest")
+      ->capture_default_str();
+  app->add_option("--repeat-penalty", options->repeat_penalty,
+                  "Divides the logits of recent tokens; 1: off")
+      ->capture_default_str();
+}
+
+void PrintJson(const nlohmann::json& json) {
+  const std::string text =
+      json.dump(2, ' ', false, nlohmann::json::error_handler_t::replace);
+  std::printf("%s\n", text.c_str());
+}
+
+void Warn(const std::string& message) {
+  std::fprintf(stderr, "warning: %s\n", message.c_str());
+}
+
+bool StderrIsTerminal() { return isatty(STDERR_FILENO) == 1; }
+
+namespace {
+
+std::string Scaled(double value, double step, const char* const* units,
+                   int count) {
+  int unit = 0;
+  while (value >= step && unit + 1 < count) {
+    value /= step;
+    ++unit;
+  }
+  char text[64];
+  std::snprintf(text, sizeof(text), unit == 0 ? "%.0f%s" : "%.1f%s", value,
+                units[unit]);
+  return text;
+}
+
+}  // namespace
+
+std::string HumanBytes(double bytes) {
+  static constexpr const char* kUnits[] = {" B", " KiB", " MiB", " GiB",
+                                           " TiB"};
+  return Scaled(bytes, 1024, kUnits, 5);
+}
+
+std::string HumanCount(double count) {
+  static constexpr const char* kUnits[] = {"", " K", " M", " B", " T"};
+  return Scaled(count, 1000, kUnits, 5);
+}
+
+ProgressBar::~ProgressBar() {
+  if (drawn_) std::fprintf(stderr, "\n");
+}
+
+void ProgressBar::Update(double done, double total) {
+  if (!StderrIsTerminal()) return;
+  const double now = std::chrono::duration<double>(
+                         std::chrono::steady_clock::now().time_since_epoch())
+                         .count();
+  if (drawn_ && now - last_draw_ < 0.1 && done < total) return;
+  last_draw_ = now;
+  drawn_ = true;
+  constexpr int kWidth = 30;
+  const int full =
+      total > 0 ? static_cast<int>(kWidth * std::min(1.0, done / total)) : 0;
+  std::string bar(full, '#');
+  bar.resize(kWidth, '.');
+  std::fprintf(stderr, "\r%s [%s] %s", label_.c_str(), bar.c_str(),
+               HumanBytes(done).c_str());
+  if (total > 0) std::fprintf(stderr, " of %s", HumanBytes(total).c_str());
+  std::fprintf(stderr, "   ");
+}
+
+}  // namespace intarsia

@@ -1,0 +1,67 @@
+// What the verbs share: flags, output, errors. Each verb is one file that adds
+// its flags to the parser and returns what runs it.
+#pragma once
+
+#include <CLI/CLI.hpp>
+#include <cstdio>
+#include <functional>
+#include <nlohmann/json.hpp>
+#include <string>
+
+#include "intarsia/core/device.h"
+#include "intarsia/core/status.h"
+#include "intarsia/engine/sampler.h"
+
+namespace intarsia {
+
+// --device, --threads, --seed, --json: on every verb.
+struct CommonFlags {
+  std::string device = "cpu";
+  int threads = 0;
+  uint64_t seed = 0;
+  bool json = false;
+
+  Device device_of() const { return device == "cuda" ? Cuda() : Cpu(); }
+};
+
+struct Command {
+  CLI::App* app = nullptr;
+  std::function<Status()> run;
+};
+
+// Adds the common flags; `flags` must outlive the parser.
+void AddCommon(CLI::App* app, CommonFlags* flags);
+void AddSampling(CLI::App* app, SamplingOptions* options);
+
+// The one JSON object of --json, on stdout.
+void PrintJson(const nlohmann::json& json);
+// Warnings and progress go to stderr; bars only on a terminal.
+void Warn(const std::string& message);
+bool StderrIsTerminal();
+std::string HumanBytes(double bytes);  // "98.1 MiB"
+std::string HumanCount(double count);  // "134.5 M"
+
+// A progress bar on stderr, redrawn at most ten times a second; silent when
+// stderr is no terminal.
+class ProgressBar {
+ public:
+  explicit ProgressBar(std::string label) : label_(std::move(label)) {}
+  ~ProgressBar();
+  void Update(double done, double total);  // total 0: unknown
+
+ private:
+  std::string label_;
+  double last_draw_ = 0.0;
+  bool drawn_ = false;
+};
+
+Command MakeList(CLI::App& root);
+Command MakeInfo(CLI::App& root);
+Command MakePull(CLI::App& root);
+Command MakeGenerate(CLI::App& root);
+Command MakeChat(CLI::App& root);
+Command MakeVerify(CLI::App& root);
+Command MakeBench(CLI::App& root);
+Command MakeCompletion(CLI::App& root);
+
+}  // namespace intarsia

@@ -1,0 +1,116 @@
+// intarsia generate MODEL --prompt ...: one shot.
+#include <chrono>
+
+#include "intarsia/cli/answer.h"
+#include "intarsia/cli/command.h"
+
+namespace intarsia {
+namespace {
+
+struct Flags : CommonFlags {
+  AnswerFlags answer;
+  std::string model, prompt, prompt_file, system, save_state, load_state;
+  bool chat = false, ignore_eos = false;
+};
+
+Result<std::string> PromptText(const Flags& flags) {
+  if (flags.prompt_file.empty()) return flags.prompt;
+  return ReadTextFile(flags.prompt_file);
+}
+
+Status Run(const Flags& flags) {
+  const auto start = std::chrono::steady_clock::now();
+  ASSIGN_OR_RETURN(OpenedModel opened,
+                   OpenModel(flags.model, {}, flags.device_of()));
+  if (opened.tokenizer == nullptr) {
+    return NotFound("[generate] " + flags.model + " has no tokenizer");
+  }
+  const Tokenizer& tokenizer = *opened.tokenizer;
+  ASSIGN_OR_RETURN(std::string text, PromptText(flags));
+  if (flags.chat) {
+    std::vector<ChatMessage> messages;
+    if (!flags.system.empty()) messages.push_back({"system", flags.system});
+    messages.push_back({"user", text});
+    ASSIGN_OR_RETURN(text, RenderMessages(tokenizer, messages));
+  }
+  Request request;
+  // A chat template writes its own beginning of text.
+  request.prompt = tokenizer.Encode(
+      text, {.add_special = !flags.chat, .parse_special = true});
+  if (request.prompt.empty()) {
+    return InvalidArgument("[generate] the prompt is empty; give --prompt");
+  }
+  request.max_tokens = flags.answer.max_tokens;
+  request.sampling = flags.answer.sampling;
+  request.sampling.seed = flags.seed;
+  if (!flags.ignore_eos) request.stop_ids = StopIds(opened);
+
+  ModelRunner runner(opened.model(),
+                     RunnerOptions(flags, flags.answer, opened.model(),
+                                   static_cast<int64_t>(request.prompt.size()) +
+                                       flags.answer.max_tokens));
+  if (!flags.load_state.empty() || !flags.save_state.empty()) {
+    request.slot = runner.Open();
+  }
+  if (!flags.load_state.empty()) {
+    RETURN_IF_ERROR(runner.Restore(request.slot, flags.load_state));
+  }
+  GenerateStats stats;
+  double first_token = 0.0;
+  ASSIGN_OR_RETURN(const Answer answer,
+                   Ask(runner, tokenizer, request, flags.answer.stops, &stats,
+                       [&](const std::string& piece) {
+                         if (first_token == 0.0) {
+                           first_token =
+                               std::chrono::duration<double>(
+                                   std::chrono::steady_clock::now() - start)
+                                   .count();
+                         }
+                         if (flags.json) return;
+                         std::fputs(piece.c_str(), stdout);
+                         std::fflush(stdout);
+                       }));
+  if (!flags.save_state.empty()) {
+    RETURN_IF_ERROR(runner.Save(request.slot, flags.save_state));
+  }
+  if (flags.json) {
+    nlohmann::json json = StatsJson(stats);
+    json["text"] = answer.text;
+    json["tokens"] = answer.tokens;
+    json["finish"] = answer.finish;
+    json["first_token_seconds"] = first_token;
+    json["graph_launches"] = runner.graph_launches();
+    PrintJson(json);
+  } else {
+    std::printf("\n");
+    PrintStats(stats, runner);
+  }
+  return Status::Ok();
+}
+
+}  // namespace
+
+Command MakeGenerate(CLI::App& root) {
+  CLI::App* app =
+      root.add_subcommand("generate", "Continue a prompt, or answer it once");
+  auto flags = std::make_shared<Flags>();
+  AddCommon(app, flags.get());
+  AddAnswer(app, &flags->answer);
+  app->add_option("MODEL", flags->model, "Folder, .gguf file or pulled model")
+      ->required();
+  auto* prompt = app->add_option("--prompt,-p", flags->prompt, "The text");
+  app->add_option("--prompt-file", flags->prompt_file, "The text, from a file")
+      ->excludes(prompt);
+  app->add_flag("--chat", flags->chat,
+                "Put the prompt into the model's chat template");
+  app->add_option("--system", flags->system, "System message, with --chat");
+  app->add_flag("--ignore-eos", flags->ignore_eos,
+                "Go on past the end of the answer");
+  app->add_option("--save-state", flags->save_state,
+                  "Write the sequence's state to a file afterwards");
+  app->add_option("--load-state", flags->load_state,
+                  "Go on from a saved state; the prompt comes after it");
+  return {app, [flags] { return Run(*flags); }};
+}
+
+}  // namespace intarsia

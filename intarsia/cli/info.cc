@@ -1,0 +1,113 @@
+// intarsia info MODEL: what a model is made of, without running it.
+#include <map>
+
+#include "intarsia/cli/command.h"
+#include "intarsia/families/open.h"
+
+namespace intarsia {
+namespace {
+
+struct Totals {
+  int64_t parameters = 0;
+  std::map<std::string, int64_t> bytes_by_format;
+  int64_t per_token = 0, per_sequence = 0;  // state, in numbers
+};
+
+Totals Count(const Model& model) {
+  Totals totals;
+  for (const std::string& path : model.paths()) {
+    const Weight& weight = *model.Find(path);
+    totals.parameters += weight.shape().numel();
+    totals.bytes_by_format[std::string(weight.format().name())] +=
+        static_cast<int64_t>(weight.values().nbytes());
+  }
+  for (const Model::SublayerState& sublayer : model.state()) {
+    for (const StateSpec& spec : sublayer.specs) {
+      (spec.growth == StateSpec::Growth::kSequence ? totals.per_sequence
+                                                   : totals.per_token) +=
+          spec.shape.numel();
+    }
+  }
+  return totals;
+}
+
+nlohmann::json BlockList(const ModelConfig& config) {
+  nlohmann::json blocks = nlohmann::json::array();
+  std::string last;
+  for (const BlockConfig& block : config.blocks) {
+    std::string text;
+    for (const SublayerConfig& sublayer : block.sublayers) {
+      text += (text.empty() ? "" : " + ") + sublayer.mixer;
+    }
+    if (text == last) {
+      blocks.back()["repeat"] = blocks.back()["repeat"].get<int>() + 1;
+    } else {
+      blocks.push_back({{"repeat", 1}, {"sublayers", text}});
+    }
+    last = text;
+  }
+  return blocks;
+}
+
+Status Run(const CommonFlags& flags, const std::string& name) {
+  ASSIGN_OR_RETURN(const OpenedModel opened, OpenModel(name));
+  const Model& model = opened.model();
+  const Totals totals = Count(model);
+  const ModelConfig& config = model.config();
+  nlohmann::json json = {
+      {"name", config.name},
+      {"family", opened.loaded.family},
+      {"path", opened.checkpoint->path()},
+      {"parameters", totals.parameters},
+      {"dim", config.dim},
+      {"vocab_size", config.vocab_size},
+      {"max_positions", config.max_positions},
+      {"blocks", BlockList(config)},
+      {"weight_bytes", totals.bytes_by_format},
+      // Per-token state is bf16 unless chosen, per-sequence state fp32.
+      {"state_bytes_per_token", totals.per_token * 2},
+      {"state_bytes_per_sequence", totals.per_sequence * 4},
+      {"tokenizer", opened.tokenizer != nullptr},
+      {"chat_template", opened.tokenizer != nullptr &&
+                            !opened.tokenizer->chat_template().empty()},
+      {"warnings", opened.loaded.warnings}};
+  if (flags.json) {
+    PrintJson(json);
+    return Status::Ok();
+  }
+  std::printf("%s (%s)\n", config.name.c_str(), opened.loaded.family.c_str());
+  std::printf("  file        %s\n", opened.checkpoint->path().c_str());
+  std::printf("  parameters  %s\n",
+              HumanCount(static_cast<double>(totals.parameters)).c_str());
+  for (const auto& [format, bytes] : totals.bytes_by_format) {
+    std::printf("  %-10s  %s\n", format.c_str(),
+                HumanBytes(static_cast<double>(bytes)).c_str());
+  }
+  std::printf("  width       %d, vocabulary %d, trained for %d positions\n",
+              config.dim, config.vocab_size, config.max_positions);
+  for (const auto& block : json["blocks"]) {
+    std::printf("  blocks      %d x (%s)\n", block["repeat"].get<int>(),
+                block["sublayers"].get<std::string>().c_str());
+  }
+  std::printf("  state       %s a token, %s a sequence\n",
+              HumanBytes(static_cast<double>(totals.per_token * 2)).c_str(),
+              HumanBytes(static_cast<double>(totals.per_sequence * 4)).c_str());
+  std::printf("  tokenizer   %s\n",
+              opened.tokenizer == nullptr ? "none" : "yes");
+  for (const std::string& warning : opened.loaded.warnings) Warn(warning);
+  return Status::Ok();
+}
+
+}  // namespace
+
+Command MakeInfo(CLI::App& root) {
+  CLI::App* app = root.add_subcommand("info", "What a model is made of");
+  auto flags = std::make_shared<CommonFlags>();
+  auto name = std::make_shared<std::string>();
+  AddCommon(app, flags.get());
+  app->add_option("MODEL", *name, "Folder, .gguf file or pulled model")
+      ->required();
+  return {app, [=] { return Run(*flags, *name); }};
+}
+
+}  // namespace intarsia

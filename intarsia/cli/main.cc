@@ -1,0 +1,47 @@
+// intarsia VERB ...: exits 0 on success, 1 on failure, 2 on bad usage. Results
+// go to stdout; errors and progress to stderr.
+#include <algorithm>
+#include <string>
+#include <vector>
+
+#include "intarsia/cli/command.h"
+
+int main(int argc, char** argv) {
+  using namespace intarsia;  // NOLINT(google-build-using-namespace)
+  CLI::App app(
+      "Intarsia: an engine for sequence models of every kind.\n"
+      "Start with `intarsia pull smollm2-135m` and `intarsia chat "
+      "smollm2-135m`.");
+  app.name("intarsia");
+  app.set_version_flag("--version", std::string("intarsia " INTARSIA_VERSION));
+  app.require_subcommand(1);
+  const std::vector<Command> commands = {
+      MakeList(app), MakeInfo(app),   MakePull(app),  MakeGenerate(app),
+      MakeChat(app), MakeVerify(app), MakeBench(app), MakeCompletion(app)};
+  // llama-bench's users write -npl; parsers of long options want two dashes.
+  std::vector<std::string> arguments(argv + 1, argv + argc);
+  for (std::string& argument : arguments) {
+    if (argument == "-npl") argument = "--npl";
+  }
+  std::reverse(arguments.begin(), arguments.end());  // as the parser wants
+  try {
+    app.parse(arguments);
+  } catch (const CLI::ParseError& error) {
+    return app.exit(error) == 0 ? 0 : 2;
+  }
+  for (const Command& command : commands) {
+    if (!command.app->parsed()) continue;
+    try {
+      const Status status = command.run();
+      if (status.ok()) return 0;
+      std::fprintf(stderr, "error: %s\n", status.message().c_str());
+    } catch (const EngineError& error) {
+      std::fprintf(stderr, "error: %s\n", error.what());
+    } catch (const std::exception& error) {
+      std::fprintf(stderr, "internal error: %s\nPlease report it.\n",
+                   error.what());
+    }
+    return 1;
+  }
+  return 2;
+}

@@ -1,0 +1,138 @@
+// intarsia verify MODEL: recompute what an independent implementation recorded.
+#include "intarsia/eval/verify.h"
+
+#include <filesystem>
+
+#include "intarsia/cli/command.h"
+#include "intarsia/families/open.h"
+
+namespace intarsia {
+namespace {
+
+struct Flags : CommonFlags {
+  std::string model, reference, gradients, form = "auto";
+  std::vector<int> chunks;
+  bool with_gradients = false, batch_split = false;
+  double tolerance = 1e-3;
+};
+
+// A recorded file beside the model.
+std::string Beside(const Checkpoint& checkpoint, const char* name) {
+  const std::filesystem::path path = checkpoint.path();
+  return (std::filesystem::is_directory(path) ? path / name
+                                              : path.parent_path() / name)
+      .string();
+}
+
+nlohmann::json ToJson(const VerifyReport& report) {
+  nlohmann::json json = {{"max_abs_error", report.max_abs_error},
+                         {"logit_std", report.logit_std},
+                         {"greedy_match", report.greedy_match},
+                         {"greedy_steps", report.greedy_steps},
+                         {"passed", report.passed}};
+  if (report.max_hidden_error >= 0) {
+    json["max_hidden_error"] = report.max_hidden_error;
+  }
+  for (const VerifyReport::Run& run : report.runs) {
+    json["runs"].push_back(
+        {{"name", run.name}, {"max_abs_error", run.max_abs_error}});
+  }
+  if (report.has_gradients) {
+    json["loss_error"] = report.loss_error;
+    json["max_rel_grad_error"] = report.max_rel_grad_error;
+    json["worst_gradient"] = report.worst_gradient;
+  }
+  return json;
+}
+
+void Print(const VerifyReport& report) {
+  for (const VerifyReport::Run& run : report.runs) {
+    std::printf("%-32s %.3e\n", run.name.c_str(), run.max_abs_error);
+  }
+  std::printf(
+      "max_abs_error %.6e\nlogit_std %.6f\ngreedy_match %s (%d steps)\n",
+      report.max_abs_error, report.logit_std,
+      report.greedy_match ? "true" : "false", report.greedy_steps);
+  if (report.max_hidden_error >= 0) {
+    std::printf("max_hidden_error %.6e\n", report.max_hidden_error);
+  }
+  if (report.has_gradients) {
+    std::printf("loss_error %.6e\nmax_rel_grad_error %.6e (%s)\n",
+                report.loss_error, report.max_rel_grad_error,
+                report.worst_gradient.c_str());
+  }
+}
+
+Status Run(const Flags& flags) {
+  VerifyOptions options;
+  LoadOptions load;
+  if (flags.with_gradients) {
+    if (flags.device_of().is_cuda()) {
+      return Unsupported("[verify] gradients are computed on the CPU");
+    }
+    load.matrices = &PlainFormat(DType::kF32);
+  }
+  ASSIGN_OR_RETURN(OpenedModel opened,
+                   OpenModel(flags.model, load, flags.device_of()));
+  options.golden = flags.reference.empty()
+                       ? Beside(*opened.checkpoint, "golden.safetensors")
+                       : flags.reference;
+  if (flags.with_gradients) {
+    options.gradients = flags.gradients.empty()
+                            ? Beside(*opened.checkpoint, "grads.safetensors")
+                            : flags.gradients;
+  }
+  options.form = flags.form == "parallel"    ? Form::kParallel
+                 : flags.form == "chunked"   ? Form::kChunked
+                 : flags.form == "recurrent" ? Form::kRecurrent
+                                             : Form::kAuto;
+  options.chunks = flags.chunks;
+  options.batch_split = flags.batch_split;
+  options.tolerance = flags.tolerance;
+  options.threads = flags.threads;
+  options.device = flags.device_of();
+  ASSIGN_OR_RETURN(const VerifyReport report, Verify(opened.loaded, options));
+  if (flags.json) {
+    PrintJson(ToJson(report));
+  } else {
+    Print(report);
+  }
+  if (report.passed) return Status::Ok();
+  return DataLoss("[verify] " + flags.model + " is past the tolerance of " +
+                  std::to_string(flags.tolerance) + " deviations");
+}
+
+}  // namespace
+
+Command MakeVerify(CLI::App& root) {
+  CLI::App* app = root.add_subcommand(
+      "verify", "Recompute a recorded golden.safetensors and compare");
+  auto flags = std::make_shared<Flags>();
+  AddCommon(app, flags.get());
+  app->add_option("MODEL", flags->model, "Folder, .gguf file or pulled model")
+      ->required();
+  app->add_option("--reference", flags->reference,
+                  "Recorded file (default: golden.safetensors beside MODEL)");
+  CLI::Option* gradients =
+      app->add_option("--gradients", flags->gradients,
+                      "Compare gradients too (default: grads.safetensors)")
+          ->expected(0, 1);
+  app->add_option("--form", flags->form, "Force a form of the primitives")
+      ->check(CLI::IsMember({"auto", "parallel", "chunked", "recurrent"}))
+      ->capture_default_str();
+  app->add_option("--chunk", flags->chunks,
+                  "Prefill in pieces of these sizes, one run each")
+      ->delimiter(',')
+      ->check(CLI::Range(1, 1 << 20));
+  app->add_flag("--batch-split", flags->batch_split,
+                "Run the sequences among others of unlike lengths");
+  app->add_option("--tol", flags->tolerance,
+                  "Largest difference, in deviations of the logits")
+      ->capture_default_str();
+  return {app, [=] {
+            flags->with_gradients = gradients->count() > 0;
+            return Run(*flags);
+          }};
+}
+
+}  // namespace intarsia

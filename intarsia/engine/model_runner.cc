@@ -1,0 +1,187 @@
+#include "intarsia/engine/model_runner.h"
+
+#include <algorithm>
+#include <numeric>
+#include <set>
+
+namespace intarsia {
+
+namespace {
+
+StatePool::Options PoolOptions(const ModelRunner::Options& options) {
+  StatePool::Options pool;
+  pool.slots = options.sequences;
+  // A sequence's last page is part empty.
+  pool.tokens = options.sequences * ((options.context + 63) / 64 * 64);
+  pool.token_dtype = options.token_dtype;
+  pool.device = options.device;
+  return pool;
+}
+
+std::vector<std::vector<StateSpec>> Specs(const Model& model) {
+  std::vector<std::vector<StateSpec>> specs;
+  for (const Model::SublayerState& s : model.state()) specs.push_back(s.specs);
+  return specs;
+}
+
+}  // namespace
+
+// A decode step of one batch size, recorded: its batch and logits stay where
+// they are, and a replay rewrites the batch's arrays.
+struct ModelRunner::Graph {
+  Batch batch;
+  ModelState state;
+  Tensor logits;
+  std::unique_ptr<DeviceGraph> graph;
+};
+
+ModelRunner::ModelRunner(const Model& model, const Options& options)
+    : model_(model),
+      options_(options),
+      threads_(options.threads),
+      pool_(Specs(model), PoolOptions(options)) {
+  CHECK_GE(options_.context, 1);
+  CHECK_GE(options_.prefill_chunk, 1);
+}
+
+ModelRunner::~ModelRunner() = default;
+
+Status ModelRunner::Check(const std::vector<Segment>& segments) {
+  std::set<int> slots;
+  for (const Segment& segment : segments) {
+    CHECK(slots.insert(segment.slot).second)
+        << "slot " << segment.slot << " twice in a batch";
+    CHECK(!segment.tokens.empty());
+    const int64_t end = pool_.length(segment.slot) +
+                        static_cast<int64_t>(segment.tokens.size());
+    if (end > options_.context) {
+      return InvalidArgument(
+          "[engine] the sequence would have " + std::to_string(end) +
+          " tokens, the context holds " + std::to_string(options_.context) +
+          "; raise it with --ctx");
+    }
+    for (int32_t token : segment.tokens) {
+      if (token < 0 || token >= model_.config().vocab_size) {
+        return InvalidArgument("[engine] token " + std::to_string(token) +
+                               " is outside the vocabulary of " +
+                               std::to_string(model_.config().vocab_size));
+      }
+    }
+  }
+  for (const Segment& segment : segments) {
+    const int64_t end = pool_.length(segment.slot) +
+                        static_cast<int64_t>(segment.tokens.size());
+    if (!pool_.Reserve(segment.slot, end)) {
+      return Unavailable("[engine] the pool of state has no room for " +
+                         std::to_string(end) + " tokens");
+    }
+  }
+  return Status::Ok();
+}
+
+Tensor ModelRunner::Forward(const Batch& batch, ModelState* state,
+                            std::span<const int32_t> rows) {
+  Context ctx;
+  ctx.batch = &batch;
+  ctx.pool = &threads_;
+  ctx.device = options_.device;
+  ctx.form = options_.form;
+  ctx.chunk = options_.chunk;
+  return model_.Forward(ctx, state, rows);
+}
+
+Tensor ModelRunner::RunDecodeGraph(const Batch& batch) {
+  std::unique_ptr<Graph>& graph = graphs_[batch.segments()];
+  const bool first = graph == nullptr;
+  if (first) graph = std::make_unique<Graph>();
+  Batch::OnDevice arrays = std::move(graph->batch.device);
+  graph->batch = batch;
+  graph->batch.device = std::move(arrays);
+  graph->batch.Upload(options_.device);
+  // Rewrites the page tables in place; the views stay valid.
+  ModelState state{pool_.View(graph->batch)};
+  if (first) {
+    // The first step runs plainly: kernels load and buffers grow outside of the
+    // recording. The next one records.
+    graph->logits = Forward(graph->batch, &state, {});
+    return graph->logits;
+  }
+  if (graph->graph == nullptr) {
+    graph->state = std::move(state);
+    graph->graph = Backend(options_.device).Capture([&] {
+      graph->logits = Forward(graph->batch, &graph->state, {});
+    });
+    CHECK(graph->graph != nullptr);
+  }
+  graph->graph->Launch();
+  ++graph_launches_;
+  return graph->logits;
+}
+
+Tensor ModelRunner::RunBatch(Batch* batch, std::span<const int32_t> rows) {
+  if (options_.device.is_cpu()) {
+    ModelState state{pool_.View(*batch)};
+    return Forward(*batch, &state, rows);
+  }
+  const bool decode = batch->size() == batch->segments() && rows.empty();
+  if (decode) return RunDecodeGraph(*batch).To(Cpu());
+  batch->Upload(options_.device);
+  ModelState state{pool_.View(*batch)};
+  return Forward(*batch, &state, rows).To(Cpu());
+}
+
+Result<Tensor> ModelRunner::Run(const std::vector<Segment>& segments,
+                                bool all_rows) {
+  RETURN_IF_ERROR(Check(segments));
+  const int64_t vocab = model_.config().vocab_size;
+  std::vector<int64_t> first_row(segments.size() + 1, 0);
+  for (size_t i = 0; i < segments.size(); ++i) {
+    first_row[i + 1] =
+        first_row[i] +
+        (all_rows ? static_cast<int64_t>(segments[i].tokens.size()) : 1);
+  }
+  Tensor logits = Tensor::Empty({first_row.back(), vocab});
+  std::vector<size_t> done(segments.size(), 0);
+  for (;;) {
+    // A piece of each unfinished segment, to the next absolute multiple.
+    Batch batch;
+    batch.cu_seqlens.push_back(0);
+    std::vector<int32_t> rows;    // of the batch whose logits are wanted
+    std::vector<int64_t> target;  // where they go
+    for (size_t i = 0; i < segments.size(); ++i) {
+      const auto tokens = segments[i].tokens.subspan(done[i]);
+      if (tokens.empty()) continue;
+      const int64_t position = pool_.length(segments[i].slot);
+      const size_t n = std::min<size_t>(
+          tokens.size(),
+          options_.prefill_chunk - position % options_.prefill_chunk);
+      batch.Add(tokens.first(n), static_cast<int32_t>(position),
+                segments[i].slot);
+      for (size_t t = 0; t < n; ++t) {
+        const bool last = done[i] + t + 1 == segments[i].tokens.size();
+        if (!all_rows && !last) continue;
+        rows.push_back(static_cast<int32_t>(batch.size() - n + t));
+        target.push_back(first_row[i] +
+                         (all_rows ? static_cast<int64_t>(done[i] + t) : 0));
+      }
+      done[i] += n;
+    }
+    if (batch.size() == 0) break;
+    const bool every = static_cast<int64_t>(rows.size()) == batch.size();
+    // A piece without wanted rows still runs, for its state.
+    if (rows.empty()) rows.push_back(0);
+    const Tensor out =
+        RunBatch(&batch, every ? std::span<const int32_t>() : rows);
+    for (size_t r = 0; r < target.size(); ++r) {
+      std::copy_n(out.data<float>() + r * vocab, vocab,
+                  logits.mutable_data<float>() + target[r] * vocab);
+    }
+    for (int64_t n = 0; n < batch.segments(); ++n) {
+      const int slot = batch.slots[n];
+      pool_.set_length(slot, pool_.length(slot) + batch.length(n));
+    }
+  }
+  return logits;
+}
+
+}  // namespace intarsia

@@ -1,0 +1,81 @@
+// ModelRunner: a model, its pools and its threads; runs batches of sequences
+// and keeps their state between calls.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "intarsia/cache/pool.h"
+#include "intarsia/core/context.h"
+#include "intarsia/core/status.h"
+#include "intarsia/model/model.h"
+
+namespace intarsia {
+
+class ModelRunner {
+ public:
+  struct Options {
+    int threads = 0;                   // 0: all this process may use
+    int sequences = 1;                 // most at a time
+    int64_t context = 4096;            // most tokens a sequence
+    DType token_dtype = DType::kBF16;  // of per-token state
+    int64_t prefill_chunk = 512;       // tokens of a sequence in one batch
+    Device device;
+    Form form = Form::kAuto;
+    int chunk = 0;
+  };
+  // `model` must outlive the runner and its weights be on options.device.
+  ModelRunner(const Model& model, const Options& options);
+  ~ModelRunner();
+
+  // A fresh sequence's slot, or -1 when all are taken.
+  int Open() { return pool_.Acquire(); }
+  void Close(int slot) { pool_.Release(slot); }
+  int64_t length(int slot) const { return pool_.length(slot); }
+
+  // Tokens to append to the sequence in `slot`.
+  struct Segment {
+    int slot = 0;
+    std::span<const int32_t> tokens;
+  };
+  // Runs all segments (each slot at most once, each at least one token) and
+  // returns, on the host, the logits after each segment's last token, [N, V];
+  // with `all_rows` after every token, in the order of the segments. Long
+  // segments run in chunks cut at absolute multiples of prefill_chunk. Fails,
+  // with nothing run, when a token id, the context or the pool is exceeded.
+  Result<Tensor> Run(const std::vector<Segment>& segments,
+                     bool all_rows = false);
+
+  // A sequence's state to and from a file (safetensors). Restoring into a model
+  // or state dtype that differs fails. Bitwise the same sequence.
+  Status Save(int slot, const std::string& path) const;
+  Status Restore(int slot, const std::string& path);
+
+  StatePool& pool() { return pool_; }
+  ThreadPool& threads() { return threads_; }
+  const Model& model() const { return model_; }
+  const Options& options() const { return options_; }
+  // Decode steps of `sequences` that ran from a recorded graph (GPU).
+  int64_t graph_launches() const { return graph_launches_; }
+
+ private:
+  struct Graph;
+  Status Check(const std::vector<Segment>& segments);
+  // One batch; the logits of `rows` go to the device's memory.
+  Tensor RunBatch(Batch* batch, std::span<const int32_t> rows);
+  Tensor RunDecodeGraph(const Batch& batch);
+  Tensor Forward(const Batch& batch, ModelState* state,
+                 std::span<const int32_t> rows);
+
+  const Model& model_;
+  Options options_;
+  ThreadPool threads_;
+  StatePool pool_;
+  std::map<int64_t, std::unique_ptr<Graph>> graphs_;  // by sequences
+  int64_t graph_launches_ = 0;
+};
+
+}  // namespace intarsia

@@ -1,0 +1,265 @@
+#include "intarsia/eval/throughput.h"
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <numeric>
+
+#include "intarsia/engine/model_runner.h"
+
+namespace intarsia {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+double Seconds(Clock::time_point since) {
+  return std::chrono::duration<double>(Clock::now() - since).count();
+}
+
+double Median(std::vector<double> values) {
+  std::ranges::sort(values);
+  const size_t n = values.size();
+  return n % 2 == 1 ? values[n / 2] : 0.5 * (values[n / 2 - 1] + values[n / 2]);
+}
+
+std::vector<int32_t> RandomTokens(int64_t n, int vocab, uint64_t stream) {
+  Random random(1, stream);
+  std::vector<int32_t> tokens(n);
+  for (int32_t& token : tokens) {
+    token = static_cast<int32_t>(random.NextBelow(vocab));
+  }
+  return tokens;
+}
+
+// Bytes that one decode step reads: every weight once (the embedding only when
+// it is the head), and the state of each sequence.
+double StepBytes(const Model& model, const ThroughputOptions& options,
+                 int sequences, double depth) {
+  double bytes = 0;
+  for (const std::string& path : model.paths()) {
+    if (path == "positions") continue;
+    if (path == "embedding" && !model.config().tied_head) continue;
+    bytes += static_cast<double>(model.Find(path)->values().nbytes());
+  }
+  for (const Model::SublayerState& sublayer : model.state()) {
+    for (const StateSpec& spec : sublayer.specs) {
+      const double entry = static_cast<double>(spec.shape.numel());
+      bytes += spec.growth == StateSpec::Growth::kSequence
+                   ? entry * 4 * sequences
+                   : entry * static_cast<double>(SizeOf(options.token_dtype)) *
+                         depth * sequences;
+    }
+  }
+  return bytes;
+}
+
+class Bench {
+ public:
+  Bench(const Model& model, const ThroughputOptions& options)
+      : model_(model), options_(options) {}
+
+  Result<ThroughputRow> Prefill(int prompt, int depth) {
+    ThroughputRow row{.test = "pp" + std::to_string(prompt),
+                      .depth = depth,
+                      .tokens = prompt};
+    RETURN_IF_ERROR(Repeat(
+        1, depth, prompt, &row, [&](ModelRunner& runner, const auto& slots) {
+          const auto tokens =
+              RandomTokens(prompt, model_.config().vocab_size, 2);
+          return runner.Run({{slots[0], tokens}}).status();
+        }));
+    return row;
+  }
+
+  Result<ThroughputRow> Decode(int sequences, int depth) {
+    const int steps = options_.generate;
+    ThroughputRow row{.test = "tg" + std::to_string(steps),
+                      .sequences = sequences,
+                      .depth = depth,
+                      .tokens = int64_t{steps} * sequences};
+    RETURN_IF_ERROR(Repeat(sequences, depth, steps, &row,
+                           [&](ModelRunner& runner, const auto& slots) {
+                             return Step(runner, slots, steps);
+                           }));
+    if (options_.device.is_cpu()) {
+      if (bandwidth_ == 0) bandwidth_ = MeasureReadBandwidth(options_.threads);
+      const double bytes =
+          StepBytes(model_, options_, sequences, depth + steps * 0.5);
+      row.bandwidth_share = bytes * row.median / sequences / bandwidth_;
+    }
+    return row;
+  }
+
+ private:
+  Status Step(ModelRunner& runner, const std::vector<int>& slots, int steps) {
+    std::vector<int32_t> next(slots.size(), 0);
+    for (int i = 0; i < steps; ++i) {
+      std::vector<ModelRunner::Segment> segments;
+      for (size_t s = 0; s < slots.size(); ++s) {
+        next[s] =
+            static_cast<int32_t>((i * 31 + s * 7) % model_.config().vocab_size);
+        segments.push_back({slots[s], {&next[s], 1}});
+      }
+      RETURN_IF_ERROR(runner.Run(segments).status());
+    }
+    return Status::Ok();
+  }
+
+  // Fills sequences to `depth`, then times `work`; the first run warms up.
+  template <typename Work>
+  Status Repeat(int sequences, int depth, int more, ThroughputRow* row,
+                const Work& work) {
+    ModelRunner::Options runner_options;
+    runner_options.threads = options_.threads;
+    runner_options.sequences = sequences;
+    runner_options.context = depth + more;
+    runner_options.device = options_.device;
+    runner_options.token_dtype = options_.token_dtype;
+    ModelRunner runner(model_, runner_options);
+    std::vector<double> rates;
+    for (int r = -1; r < options_.repeats; ++r) {
+      std::vector<int> slots;
+      for (int s = 0; s < sequences; ++s) {
+        slots.push_back(runner.Open());
+        if (depth == 0) continue;
+        const auto context =
+            RandomTokens(depth, model_.config().vocab_size, 100 + s);
+        RETURN_IF_ERROR(runner.Run({{slots.back(), context}}).status());
+      }
+      const auto start = Clock::now();
+      RETURN_IF_ERROR(work(runner, slots));
+      if (r >= 0) {
+        rates.push_back(static_cast<double>(row->tokens) / Seconds(start));
+      }
+      for (int slot : slots) runner.Close(slot);
+    }
+    row->median = Median(rates);
+    row->low = *std::ranges::min_element(rates);
+    row->high = *std::ranges::max_element(rates);
+    return Status::Ok();
+  }
+
+  const Model& model_;
+  const ThroughputOptions& options_;
+  double bandwidth_ = 0;
+};
+
+// One product, checked against double precision on a few rows and columns.
+KernelRow MeasureMatmul(const Format& format, ThreadPool& pool, int64_t m,
+                        int64_t n, int64_t k, int repeats) {
+  Random random(3, static_cast<uint64_t>(m * 7 + n));
+  auto normals = [&](int64_t count) {
+    std::vector<float> values(count);
+    for (float& v : values) v = random.NextNormal();
+    return values;
+  };
+  const std::vector<float> x = normals(m * k);
+  const Tensor w = format.Quantize(pool, Tensor::From(normals(n * k), {n, k}));
+  const Tensor exact = format.Dequantize(pool, w, k);
+  std::vector<float> y(m * n, std::nanf(""));
+  const MatmulArgs args{.x = x.data(),
+                        .x_stride = k,
+                        .w = w.raw(),
+                        .y = y.data(),
+                        .y_stride = n,
+                        .m = m,
+                        .n = n,
+                        .k = k,
+                        .bias = nullptr};
+  format.Matmul(pool, args);
+  KernelRow row;
+  row.name = "matmul " + std::string(format.name());
+  row.shape =
+      std::to_string(m) + " x " + std::to_string(n) + " x " + std::to_string(k);
+  const double deviation = std::sqrt(static_cast<double>(k));
+  for (int64_t i = 0; i < m; i += std::max<int64_t>(1, m / 4)) {
+    for (int64_t j = 0; j < n; j += std::max<int64_t>(1, n / 61)) {
+      double sum = 0;
+      for (int64_t c = 0; c < k; ++c) {
+        sum += double{x[i * k + c]} * exact.data<float>()[j * k + c];
+      }
+      const double error = std::abs(sum - y[i * n + j]) / deviation;
+      if (!(error <= row.max_error)) row.max_error = error;
+    }
+  }
+  std::vector<double> seconds;
+  for (int r = 0; r < repeats; ++r) {
+    const auto start = Clock::now();
+    format.Matmul(pool, args);
+    seconds.push_back(Seconds(start));
+  }
+  row.seconds = Median(seconds);
+  row.bytes_per_second = static_cast<double>(w.nbytes()) / row.seconds;
+  row.flops =
+      2.0 * static_cast<double>(m * n) * static_cast<double>(k) / row.seconds;
+  return row;
+}
+
+}  // namespace
+
+double MeasureReadBandwidth(int threads) {
+  ThreadPool pool(threads);
+  constexpr int64_t kBytes = int64_t{256} << 20;
+  constexpr int64_t kPieces = 64;
+  std::vector<uint64_t> buffer(kBytes / 8);
+  std::iota(buffer.begin(), buffer.end(), 1);
+  std::vector<uint64_t> sums(kPieces);
+  double best = 0;
+  for (int pass = 0; pass < 6; ++pass) {
+    const auto start = Clock::now();
+    pool.Run(kPieces, [&](int64_t piece) {
+      const int64_t n = static_cast<int64_t>(buffer.size()) / kPieces;
+      const uint64_t* p = buffer.data() + piece * n;
+      uint64_t a = 0, b = 0, c = 0, d = 0;
+      for (int64_t i = 0; i + 4 <= n; i += 4) {
+        a ^= p[i];
+        b ^= p[i + 1];
+        c ^= p[i + 2];
+        d ^= p[i + 3];
+      }
+      sums[piece] = a ^ b ^ c ^ d;
+    });
+    best = std::max(best, static_cast<double>(kBytes) / Seconds(start));
+  }
+  // The sums must look used.
+  if (std::accumulate(sums.begin(), sums.end(), uint64_t{0}) == 42) best += 1;
+  return best;
+}
+
+Result<std::vector<ThroughputRow>> MeasureThroughput(
+    const Model& model, const ThroughputOptions& options,
+    const std::function<void(const ThroughputRow&)>& done) {
+  Bench bench(model, options);
+  std::vector<ThroughputRow> rows;
+  auto keep = [&](Result<ThroughputRow> row) -> Status {
+    if (!row.ok()) return row.status();
+    rows.push_back(*row);
+    if (done) done(rows.back());
+    return Status::Ok();
+  };
+  for (int depth : options.depths) {
+    for (int prompt : options.prompts) {
+      if (prompt > 0) RETURN_IF_ERROR(keep(bench.Prefill(prompt, depth)));
+    }
+    for (int sequences : options.sequences) {
+      if (options.generate > 0) {
+        RETURN_IF_ERROR(keep(bench.Decode(sequences, depth)));
+      }
+    }
+  }
+  return rows;
+}
+
+std::vector<KernelRow> MeasureKernels(const std::string& name, int threads,
+                                      int repeats) {
+  ThreadPool pool(threads);
+  std::vector<KernelRow> rows;
+  for (const Format* format : AllFormats()) {
+    if (!name.empty() && format->name() != name) continue;
+    rows.push_back(MeasureMatmul(*format, pool, 1, 16384, 2048, repeats));
+    rows.push_back(MeasureMatmul(*format, pool, 512, 1536, 576, repeats));
+  }
+  return rows;
+}
+
+}  // namespace intarsia

@@ -1,0 +1,54 @@
+// Tokens per second of a model, and of the formats' matrix products, beside
+// what the machine can read.
+#pragma once
+
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "intarsia/core/device.h"
+#include "intarsia/core/status.h"
+#include "intarsia/model/model.h"
+
+namespace intarsia {
+
+struct ThroughputOptions {
+  std::vector<int> prompts = {512};  // prefill lengths
+  int generate = 128;                // decode steps
+  std::vector<int> sequences = {1};  // decoded together
+  std::vector<int> depths = {0};     // tokens already in the state
+  int repeats = 5;
+  int threads = 0;
+  Device device;
+  DType token_dtype = DType::kBF16;
+};
+
+struct ThroughputRow {
+  std::string test;  // "pp512", "tg128 x4 @ d2048"
+  int sequences = 1, depth = 0;
+  int64_t tokens = 0;  // of one repeat, all sequences together
+  double median = 0, low = 0, high = 0;  // tokens/s
+  // Decode: bytes of weights and state a step must read over its time, over the
+  // measured read bandwidth; 0 for prefill and on a GPU.
+  double bandwidth_share = 0;
+};
+
+// Random token ids, fixed by the seed. `done` is called after each row.
+Result<std::vector<ThroughputRow>> MeasureThroughput(
+    const Model& model, const ThroughputOptions& options,
+    const std::function<void(const ThroughputRow&)>& done);
+
+// Best of several passes over a buffer far larger than the caches, bytes/s.
+double MeasureReadBandwidth(int threads);
+
+struct KernelRow {
+  std::string name, shape;
+  double seconds = 0, bytes_per_second = 0, flops = 0;
+  double max_error = 0;  // against double precision, relative to the deviation
+};
+// The matrix products of each format (all when `name` is empty), decode and
+// prefill shapes; each result is checked before it is timed.
+std::vector<KernelRow> MeasureKernels(const std::string& name, int threads,
+                                      int repeats);
+
+}  // namespace intarsia

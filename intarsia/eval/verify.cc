@@ -1,0 +1,327 @@
+#include "intarsia/eval/verify.h"
+
+#include <algorithm>
+#include <cmath>
+#include <map>
+
+#include "intarsia/autograd/tape.h"
+#include "intarsia/engine/engine.h"
+#include "intarsia/ops/cross_entropy/cross_entropy.h"
+
+namespace intarsia {
+namespace {
+
+using Sequences = std::vector<std::vector<int32_t>>;
+
+Result<Tensor> ReadTensor(const Checkpoint& file, const std::string& name,
+                          int rank) {
+  const StoredTensor* stored = file.Find(name);
+  if (stored == nullptr) {
+    return NotFound("[verify] " + file.path() + " has no tensor " + name);
+  }
+  if (stored->shape.rank() != rank) {
+    return InvalidArgument("[verify] " + file.path() + ": " + name +
+                           " has shape " + stored->shape.ToString());
+  }
+  ASSIGN_OR_RETURN(Tensor values, stored->AsTensor());
+  return values.Clone();
+}
+
+double MaxDifference(const float* a, const float* b, int64_t n) {
+  double most = 0.0;
+  for (int64_t i = 0; i < n; ++i) {
+    const double d = std::abs(double{a[i]} - b[i]);
+    if (!(d <= most)) most = d;  // NaN sticks
+  }
+  return most;
+}
+
+double Deviation(const Tensor& x) {
+  double sum = 0.0, squares = 0.0;
+  const float* p = x.data<float>();
+  for (int64_t i = 0; i < x.numel(); ++i) {
+    sum += p[i];
+    squares += double{p[i]} * p[i];
+  }
+  const double n = static_cast<double>(x.numel());
+  return std::sqrt(std::max(0.0, squares / n - (sum / n) * (sum / n)));
+}
+
+// Keeps the hidden states of the first rows.
+class HiddenStates : public Observer {
+ public:
+  void Observe(const std::string& name, const Tensor& value) override {
+    states[name] = value.To(Cpu());
+  }
+  std::map<std::string, Tensor> states;
+};
+
+class Verifier {
+ public:
+  Verifier(LoadedModel& loaded, const VerifyOptions& options)
+      : model_(*loaded.model),
+        loaded_(loaded),
+        options_(options),
+        threads_(options.threads) {}
+
+  Result<VerifyReport> Run() {
+    RETURN_IF_ERROR(ReadGolden());
+    report_.logit_std = Deviation(logits_);
+    RETURN_IF_ERROR(CompareStateless());
+    RETURN_IF_ERROR(CompareStateful());
+    if (greedy_.defined()) RETURN_IF_ERROR(CompareGreedy());
+    if (!options_.gradients.empty()) RETURN_IF_ERROR(CompareGradients());
+    for (const VerifyReport::Run& run : report_.runs) {
+      if (!(run.max_abs_error <= report_.max_abs_error)) {
+        report_.max_abs_error = run.max_abs_error;
+      }
+    }
+    report_.passed =
+        report_.max_abs_error <= options_.tolerance * report_.logit_std &&
+        report_.greedy_match &&
+        (!report_.has_gradients ||
+         (report_.loss_error <= 1e-4 && report_.max_rel_grad_error <= 1e-3));
+    return report_;
+  }
+
+ private:
+  Status ReadGolden() {
+    ASSIGN_OR_RETURN(auto file, Checkpoint::Open(options_.golden));
+    ASSIGN_OR_RETURN(const Tensor ids, ReadTensor(*file, "input_ids", 2));
+    ASSIGN_OR_RETURN(logits_, ReadTensor(*file, "logits", 3));
+    const int64_t vocab = model_.config().vocab_size;
+    if (ids.dtype() != DType::kI32 || logits_.dtype() != DType::kF32 ||
+        !(logits_.shape() == Shape({ids.dim(0), ids.dim(1), vocab}))) {
+      return InvalidArgument("[verify] " + options_.golden + ": logits " +
+                             logits_.shape().ToString() +
+                             " do not belong to input_ids " +
+                             ids.shape().ToString() + " and a vocabulary of " +
+                             std::to_string(vocab));
+    }
+    for (int64_t n = 0; n < ids.dim(0); ++n) {
+      sequences_.push_back(ids.Select(0, n).ToVector<int32_t>());
+      for (int32_t id : sequences_.back()) {
+        if (id < 0 || id >= vocab) {
+          return InvalidArgument("[verify] " + options_.golden +
+                                 ": an input id is outside the vocabulary");
+        }
+      }
+    }
+    if (file->Find("hidden_states") != nullptr) {
+      ASSIGN_OR_RETURN(hidden_, ReadTensor(*file, "hidden_states", 3));
+    }
+    if (file->Find("greedy_tokens") != nullptr) {
+      ASSIGN_OR_RETURN(greedy_, ReadTensor(*file, "greedy_tokens", 2));
+      ASSIGN_OR_RETURN(margins_, ReadTensor(*file, "greedy_margins", 1));
+    }
+    return Status::Ok();
+  }
+
+  Context MakeContext(const Batch& batch) {
+    Context ctx;
+    ctx.batch = &batch;
+    ctx.pool = &threads_;
+    ctx.device = options_.device;
+    ctx.form = options_.form;
+    return ctx;
+  }
+
+  void Note(const std::string& name, const Tensor& logits) {
+    report_.runs.push_back(
+        {name, MaxDifference(logits.data<float>(), logits_.data<float>(),
+                             logits_.numel())});
+  }
+
+  // Whole sequences as training runs them: no state kept.
+  Status CompareStateless() {
+    Batch batch = Batch::Of(sequences_);
+    batch.Upload(options_.device);
+    Context ctx = MakeContext(batch);
+    HiddenStates hidden;
+    ctx.observer = &hidden;
+    // Without carried state "recurrent" would be the same walk token by token.
+    Note("whole", model_.Forward(ctx).To(Cpu()));
+    if (!hidden_.defined() || hidden_.dim(0) != model_.blocks() + 1) {
+      return Status::Ok();
+    }
+    for (int i = 0; i <= model_.blocks(); ++i) {
+      const std::string name = i < model_.blocks()
+                                   ? "blocks." + std::to_string(i) + ".input"
+                                   : "final_norm";
+      const Tensor& ours = hidden.states.at(name);
+      report_.max_hidden_error =
+          std::max(report_.max_hidden_error,
+                   MaxDifference(ours.data<float>(),
+                                 hidden_.data<float>() +
+                                     i * hidden_.dim(1) * hidden_.dim(2),
+                                 hidden_.dim(1) * hidden_.dim(2)));
+    }
+    return Status::Ok();
+  }
+
+  ModelRunner::Options RunnerOptions(int sequences) {
+    ModelRunner::Options runner;
+    runner.threads = options_.threads;
+    runner.sequences = sequences;
+    runner.context = static_cast<int64_t>(sequences_[0].size()) + 64;
+    runner.prefill_chunk = 1 << 20;
+    runner.token_dtype = DType::kF32;
+    runner.device = options_.device;
+    runner.form = options_.form;
+    return runner;
+  }
+
+  // All recorded sequences in pieces of `piece` tokens from carried state,
+  // together with others when asked for.
+  Status ComparePieces(const std::string& name, size_t piece, int inner) {
+    Sequences all = sequences_;
+    if (options_.batch_split) {
+      // Neighbours: unlike lengths, before, between and after.
+      for (size_t n : {size_t{5}, size_t{1}, sequences_[0].size() - 3}) {
+        std::vector<int32_t> other(sequences_[0].rbegin(),
+                                   sequences_[0].rbegin() + n);
+        all.insert(all.begin() + (n % 2), other);
+      }
+    }
+    ModelRunner::Options options = RunnerOptions(static_cast<int>(all.size()));
+    options.chunk = inner;
+    ModelRunner runner(model_, options);
+    const int64_t vocab = model_.config().vocab_size;
+    std::vector<int> slots;
+    std::vector<std::vector<float>> rows(all.size());
+    for (size_t i = 0; i < all.size(); ++i) slots.push_back(runner.Open());
+    for (size_t begin = 0;; begin += piece) {
+      std::vector<ModelRunner::Segment> segments;
+      std::vector<size_t> who;
+      for (size_t i = 0; i < all.size(); ++i) {
+        if (begin >= all[i].size()) continue;
+        const size_t n = std::min(piece, all[i].size() - begin);
+        segments.push_back(
+            {slots[i], std::span<const int32_t>(all[i]).subspan(begin, n)});
+        who.push_back(i);
+      }
+      if (segments.empty()) break;
+      ASSIGN_OR_RETURN(const Tensor out, runner.Run(segments, true));
+      const float* p = out.data<float>();
+      for (size_t s = 0; s < segments.size(); ++s) {
+        const size_t n = segments[s].tokens.size() * vocab;
+        rows[who[s]].insert(rows[who[s]].end(), p, p + n);
+        p += n;
+      }
+    }
+    std::vector<float> recorded;
+    for (size_t i = 0; i < all.size(); ++i) {
+      if (std::ranges::count(sequences_, all[i]) > 0) {
+        recorded.insert(recorded.end(), rows[i].begin(), rows[i].end());
+      }
+    }
+    Note(name, Tensor::From(recorded, logits_.shape()));
+    return Status::Ok();
+  }
+
+  Status CompareStateful() {
+    const std::string suffix = options_.batch_split ? ", ragged batch" : "";
+    if (options_.form == Form::kRecurrent) {
+      return ComparePieces("one token at a time" + suffix, 1, 0);
+    }
+    if (options_.chunks.empty()) {
+      return ComparePieces("prefill" + suffix, size_t{1} << 20, 0);
+    }
+    for (int chunk : options_.chunks) {
+      RETURN_IF_ERROR(
+          ComparePieces("pieces of " + std::to_string(chunk) + suffix,
+                        static_cast<size_t>(chunk), chunk));
+    }
+    return Status::Ok();
+  }
+
+  Status CompareGreedy() {
+    const std::vector<int32_t> tokens = greedy_.ToVector<int32_t>();
+    const std::vector<float> margins = margins_.ToVector<float>();
+    if (tokens.size() <= margins.size()) {
+      return InvalidArgument("[verify] greedy_tokens holds no prompt");
+    }
+    const size_t prompt = tokens.size() - margins.size();
+    ModelRunner runner(model_, RunnerOptions(1));
+    Request request;
+    request.prompt.assign(tokens.begin(), tokens.begin() + prompt);
+    request.sampling.temperature = 0.0f;
+    request.max_tokens = static_cast<int>(margins.size());
+    ASSIGN_OR_RETURN(const auto answers, Generate(runner, {request}, nullptr));
+    for (size_t i = 0; i < margins.size() && margins[i] >= 1e-3f; ++i) {
+      ++report_.greedy_steps;
+      if (i >= answers[0].tokens.size() ||
+          answers[0].tokens[i] != tokens[prompt + i]) {
+        report_.greedy_match = false;
+        break;
+      }
+    }
+    return Status::Ok();
+  }
+
+  Status CompareGradients() {
+    ASSIGN_OR_RETURN(auto file, Checkpoint::Open(options_.gradients));
+    ASSIGN_OR_RETURN(const Tensor loss, ReadTensor(*file, "__loss__", 1));
+    model_.SetTrainable(true);
+    const Batch batch = Batch::Of(sequences_);
+    Tape tape;
+    Context ctx = MakeContext(batch);
+    ctx.tape = &tape;
+    std::vector<int32_t> targets;
+    for (const std::vector<int32_t>& sequence : sequences_) {
+      targets.insert(targets.end(), sequence.begin() + 1, sequence.end());
+      targets.push_back(-1);
+    }
+    const Tensor ours = CrossEntropy(ctx, model_.Forward(ctx), targets);
+    tape.Backward(ctx, ours);
+    report_.has_gradients = true;
+    report_.loss_error =
+        std::abs(double{ours.data<float>()[0]} - loss.data<float>()[0]);
+    const auto gradients =
+        ToForeign(loaded_.tensors, model_, [&](const std::string& path) {
+          return tape.WeightGradient(*model_.Find(path));
+        });
+    for (const auto& [name, gradient] : gradients) {
+      const StoredTensor* stored = file->Find(name);
+      if (stored == nullptr) {
+        return NotFound("[verify] " + options_.gradients +
+                        " has no gradient of " + name);
+      }
+      ASSIGN_OR_RETURN(const Tensor expected, stored->AsTensor());
+      if (!(expected.shape() == gradient.shape())) {
+        return InvalidArgument("[verify] gradient of " + name + " is " +
+                               gradient.shape().ToString() + ", recorded is " +
+                               expected.shape().ToString());
+      }
+      const std::vector<float> a = gradient.ToVector<float>();
+      const std::vector<float> b = expected.ToVector<float>();
+      double difference = 0.0, norm = 0.0;
+      for (size_t i = 0; i < a.size(); ++i) {
+        difference += (double{a[i]} - b[i]) * (double{a[i]} - b[i]);
+        norm += double{b[i]} * b[i];
+      }
+      const double relative = std::sqrt(difference / std::max(norm, 1e-30));
+      if (!(relative <= report_.max_rel_grad_error)) {
+        report_.max_rel_grad_error = relative;
+        report_.worst_gradient = name;
+      }
+    }
+    return Status::Ok();
+  }
+
+  Model& model_;
+  LoadedModel& loaded_;
+  const VerifyOptions& options_;
+  ThreadPool threads_;
+  Sequences sequences_;
+  Tensor logits_, hidden_, greedy_, margins_;
+  VerifyReport report_;
+};
+
+}  // namespace
+
+Result<VerifyReport> Verify(LoadedModel& loaded, const VerifyOptions& options) {
+  return Verifier(loaded, options).Run();
+}
+
+}  // namespace intarsia

@@ -1,0 +1,45 @@
+// Recomputes what an independent implementation recorded for a model: logits,
+// greedy tokens, and optionally the loss and the gradient of every weight.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "intarsia/core/context.h"
+#include "intarsia/families/load.h"
+
+namespace intarsia {
+
+struct VerifyOptions {
+  std::string golden;     // golden.safetensors
+  std::string gradients;  // grads.safetensors; empty: not compared
+  Form form = Form::kAuto;
+  std::vector<int> chunks;   // prefill in pieces of these sizes, one run each
+  bool batch_split = false;  // together with sequences of unlike lengths
+  double tolerance = 1e-3;   // of the deviation of the recorded logits
+  int threads = 0;
+  Device device;
+};
+
+struct VerifyReport {
+  struct Run {
+    std::string name;  // "whole", "chunk 7", "recurrent"
+    double max_abs_error = 0.0;
+  };
+  std::vector<Run> runs;
+  double max_abs_error = 0.0;      // over all runs
+  double max_hidden_error = -1.0;  // −1: not recorded
+  double logit_std = 0.0;
+  bool greedy_match = true;
+  int greedy_steps = 0;  // compared, up to the first margin under 1e-3
+  bool has_gradients = false;
+  double loss_error = 0.0;
+  double max_rel_grad_error = 0.0;
+  std::string worst_gradient;
+  bool passed = false;
+};
+
+// `loaded` is on options.device; gradients need fp32 weights on the CPU.
+Result<VerifyReport> Verify(LoadedModel& loaded, const VerifyOptions& options);
+
+}  // namespace intarsia

@@ -1,0 +1,51 @@
+// A checkpoint family: how a published configuration and its tensor names
+// translate into a model of ours. Families translate (names, slices,
+// permutations) and compute nothing; every map works both ways, for loading,
+// export, gradients and adapters.
+#pragma once
+
+#include <nlohmann/json_fwd.hpp>
+#include <string>
+#include <vector>
+
+#include "intarsia/core/status.h"
+#include "intarsia/model/config.h"
+
+namespace intarsia {
+
+// Where a weight of ours lies in a foreign tensor.
+struct TensorMap {
+  std::string native;      // a path of Model::paths()
+  std::string foreign;     // the checkpoint's name
+  bool transpose = false;  // the foreign matrix is [in, out]
+  // Rows [row_begin, row_end) of the foreign tensor (after the transpose); -1:
+  // to its end. Fused projections have several maps.
+  int64_t row_begin = 0;
+  int64_t row_end = -1;
+  // ≥ 0: the foreign tensor is element `stack` along the first axis of ours.
+  int64_t stack = -1;
+  // The foreign shape has a 1 inserted before this axis: conv1d [C, 1, W].
+  int unsqueeze = -1;
+};
+
+struct FamilyModel {
+  ModelConfig config;
+  std::vector<TensorMap> tensors;
+  std::vector<std::string> warnings;  // configuration that was not used
+};
+
+struct Family {
+  const char* name;  // "llama"
+  // `model_type` values of config.json and `general.architecture` of GGUF.
+  std::vector<std::string> model_types;
+  std::vector<std::string> gguf_architectures;
+  Result<FamilyModel> (*from_config)(const Json& config);
+  // Null when GGUF files of this family are not read.
+  Result<FamilyModel> (*from_gguf)(const Json& metadata);
+};
+
+const std::vector<Family>& Families();
+const Family* FindFamily(const std::string& model_type);
+const Family* FindGgufFamily(const std::string& architecture);
+
+}  // namespace intarsia

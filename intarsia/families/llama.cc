@@ -1,0 +1,28 @@
+// Llama 1 to 3 and what shares its shape: SmolLM2, TinyLlama, Mistral in GGUF.
+#include "intarsia/families/transformer.h"
+
+namespace intarsia {
+namespace {
+
+constexpr TransformerTraits kTraits = {.family = "llama",
+                                       .interleaved_gguf = true};
+
+Result<FamilyModel> FromConfig(const Json& config) {
+  return TransformerFromConfig(kTraits, config);
+}
+
+Result<FamilyModel> FromGguf(const Json& metadata) {
+  return TransformerFromGguf(kTraits, "llama", metadata);
+}
+
+}  // namespace
+
+Family LlamaFamily() {
+  return {.name = "llama",
+          .model_types = {"llama"},
+          .gguf_architectures = {"llama"},
+          .from_config = FromConfig,
+          .from_gguf = FromGguf};
+}
+
+}  // namespace intarsia

@@ -1,0 +1,302 @@
+#include "intarsia/families/load.h"
+
+#include <map>
+#include <nlohmann/json.hpp>
+#include <set>
+
+namespace intarsia {
+namespace {
+
+Tensor Transposed(const Tensor& in) {
+  CHECK_EQ(in.rank(), 2);
+  const int64_t rows = in.dim(0), cols = in.dim(1);
+  Tensor out = Tensor::Empty({cols, rows});
+  const float* src = in.data<float>();
+  float* dst = out.mutable_data<float>();
+  for (int64_t r = 0; r < rows; ++r) {
+    for (int64_t c = 0; c < cols; ++c) dst[c * rows + r] = src[r * cols + c];
+  }
+  return out;
+}
+
+// A stored tensor with its format, before slicing.
+struct Source {
+  const Format* format = nullptr;
+  Tensor values;  // plain: the stored shape; blocks: u8, last axis in bytes
+};
+
+Result<Source> Read(const StoredTensor& stored) {
+  Source source;
+  source.format = FindFormat(stored.encoding);
+  if (source.format == nullptr) {
+    return Unsupported("[load] tensor " + stored.name + " is stored as " +
+                       stored.encoding +
+                       ", which this build cannot compute "
+                       "with; `intarsia list` shows the formats");
+  }
+  const Shape& shape = stored.shape;
+  if (shape.rank() == 0) {
+    return Unsupported("[load] tensor " + stored.name + " is a scalar");
+  }
+  if (source.format->storage() == DType::kU8) {
+    const int last = shape.rank() - 1;
+    if (shape[last] % source.format->block() != 0) {
+      return InvalidArgument("[load] tensor " + stored.name + " " +
+                             shape.ToString() + " does not divide into blocks");
+    }
+    source.values = stored.bytes.Reshape(shape.With(
+        last, static_cast<int64_t>(source.format->row_bytes(shape[last]))));
+    return source;
+  }
+  const DType dtype = source.format->storage();
+  // Files may place tensors at odd offsets.
+  Tensor bytes = stored.bytes;
+  if (reinterpret_cast<uintptr_t>(bytes.raw()) % SizeOf(dtype) != 0) {
+    bytes = bytes.Clone();
+  }
+  source.values = bytes.Reinterpret(shape, dtype);
+  return source;
+}
+
+// The part of a foreign tensor that `map` names, in its format where that can
+// be cut, else in fp32.
+Result<Source> Cut(const TensorMap& map, Source source) {
+  if (map.transpose) {
+    if (source.values.rank() != 2 || source.format->storage() == DType::kU8) {
+      return Unsupported("[load] " + map.foreign +
+                         " must be a plain matrix to be transposed");
+    }
+    source.values = Transposed(source.values.To(DType::kF32));
+    source.format = &PlainFormat(DType::kF32);
+  }
+  const int64_t rows = source.values.dim(0);
+  const int64_t end = map.row_end < 0 ? rows : map.row_end;
+  if (map.row_begin > end || end > rows) {
+    return InvalidArgument("[load] " + map.foreign + " has " +
+                           std::to_string(rows) + " rows, needed are " +
+                           std::to_string(map.row_begin) + " to " +
+                           std::to_string(end));
+  }
+  if (map.row_begin != 0 || end != rows) {
+    source.values = source.values.Slice(0, map.row_begin, end);
+  }
+  return source;
+}
+
+Tensor ToF32(const Source& source, int64_t k) {
+  ThreadPool serial(1);
+  if (source.format->storage() == DType::kU8) {
+    return source.format->Dequantize(serial, source.values.Contiguous(), k);
+  }
+  return source.values.To(DType::kF32);
+}
+
+class Loader {
+ public:
+  Loader(const Checkpoint& checkpoint, const LoadOptions& options,
+         LoadedModel* out)
+      : checkpoint_(checkpoint), options_(options), out_(out) {}
+
+  Status Run() {
+    std::map<std::string, std::vector<const TensorMap*>> by_native;
+    for (const TensorMap& map : out_->tensors) {
+      by_native[map.native].push_back(&map);
+      used_.insert(map.foreign);
+    }
+    for (const auto& [native, maps] : by_native) {
+      RETURN_IF_ERROR(Load(native, maps));
+    }
+    for (const std::string& name : checkpoint_.names()) {
+      if (!used_.contains(name)) {
+        out_->warnings.push_back("tensor " + name + " is not used");
+      }
+    }
+    return out_->model->CheckComplete();
+  }
+
+ private:
+  Status Load(const std::string& native,
+              const std::vector<const TensorMap*>& maps) {
+    const Weight* weight = out_->model->Find(native);
+    CHECK(weight != nullptr) << native << " is mapped but not in the model";
+    const WeightSpec& spec = weight->spec();
+    const int64_t k = spec.shape[spec.shape.rank() - 1];
+    const bool stacked = maps.front()->stack >= 0;
+    std::vector<Source> parts(stacked ? spec.shape[0] : 1);
+    for (const TensorMap* map : maps) {
+      const StoredTensor* stored = checkpoint_.Find(map->foreign);
+      if (stored == nullptr) continue;  // CheckComplete names it
+      ASSIGN_OR_RETURN(Source source, Read(*stored));
+      ASSIGN_OR_RETURN(source, Cut(*map, std::move(source)));
+      parts.at(stacked ? map->stack : 0) = std::move(source);
+    }
+    for (const Source& part : parts) {
+      if (part.format == nullptr) return Status::Ok();
+    }
+    Source whole = std::move(parts[0]);
+    if (stacked) {
+      parts[0] = whole;
+      ASSIGN_OR_RETURN(whole, Stack(native, parts));
+    }
+    return Set(native, spec, std::move(whole), k);
+  }
+
+  // Elements of one weight, copied one after the other.
+  Result<Source> Stack(const std::string& native,
+                       const std::vector<Source>& parts) {
+    const Shape& shape = parts[0].values.shape();
+    std::vector<int64_t> dims = {static_cast<int64_t>(parts.size())};
+    dims.insert(dims.end(), shape.dims().begin(), shape.dims().end());
+    Source out{parts[0].format,
+               Tensor::Empty(Shape(dims), parts[0].values.dtype())};
+    for (size_t e = 0; e < parts.size(); ++e) {
+      if (parts[e].format != out.format ||
+          !(parts[e].values.shape() == shape)) {
+        return InvalidArgument("[load] the parts of " + native +
+                               " differ in shape or format");
+      }
+      out.values.Select(0, static_cast<int64_t>(e)).CopyFrom(parts[e].values);
+    }
+    return out;
+  }
+
+  Status Set(const std::string& native, const WeightSpec& spec, Source source,
+             int64_t k) {
+    const bool vector = spec.role == WeightSpec::Role::kVector;
+    const Format* want = vector ? &PlainFormat(DType::kF32) : options_.matrices;
+    // conv1d's [C, 1, W] and ours [C, W] hold the same numbers.
+    if (source.format->storage() != DType::kU8 &&
+        source.values.numel() == spec.shape.numel() &&
+        !(source.values.shape() == spec.shape) && vector) {
+      source.values = source.values.Contiguous().Reshape(spec.shape);
+    }
+    if (want != nullptr && want != source.format) {
+      const int64_t stored_k =
+          source.format->storage() == DType::kU8 ? k : source.values.dim(-1);
+      Tensor values = ToF32(source, stored_k);
+      if (want->storage() != DType::kF32) {
+        if (values.dim(-1) % want->block() != 0) {
+          return InvalidArgument("[load] " + native +
+                                 " does not divide into blocks of " +
+                                 std::string(want->name()));
+        }
+        ThreadPool serial(1);
+        values = want->Quantize(serial, values);
+      }
+      source = {want, std::move(values)};
+    }
+    const Status status = out_->model->SetWeight(native, *source.format,
+                                                 source.values.Contiguous());
+    if (status.ok()) return status;
+    return Status(status.code(),
+                  status.message() + " (in " + checkpoint_.path() + ")");
+  }
+
+  const Checkpoint& checkpoint_;
+  const LoadOptions& options_;
+  LoadedModel* out_;
+  std::set<std::string> used_;
+};
+
+}  // namespace
+
+Result<FamilyModel> TranslateCheckpoint(const Checkpoint& checkpoint,
+                                        std::string* family) {
+  const Json& config = checkpoint.config();
+  if (checkpoint.kind() == CheckpointKind::kNativeFolder) {
+    *family = "intarsia";
+    ASSIGN_OR_RETURN(ModelConfig model, ParseModelConfig(config));
+    return FamilyModel{
+        .config = std::move(model), .tensors = {}, .warnings = {}};
+  }
+  const bool gguf = checkpoint.kind() == CheckpointKind::kGguf;
+  const char* key = gguf ? "general.architecture" : "model_type";
+  const Json type = config.is_object() ? config.value(key, Json()) : Json();
+  if (!type.is_string()) {
+    return InvalidArgument("[load] " + checkpoint.path() + ": no \"" + key +
+                           "\" says which family this model is of");
+  }
+  const Family* found = gguf ? FindGgufFamily(type.get<std::string>())
+                             : FindFamily(type.get<std::string>());
+  if (found == nullptr || (gguf && found->from_gguf == nullptr)) {
+    return Unsupported("[load] " + checkpoint.path() + ": family \"" +
+                       type.get<std::string>() +
+                       "\" is not known; `intarsia list` shows those that are");
+  }
+  *family = found->name;
+  ASSIGN_OR_RETURN(FamilyModel model, gguf ? found->from_gguf(config)
+                                           : found->from_config(config));
+  if (gguf) {
+    // GGUF leaves out what its tensors tell: the vocabulary and a tied head.
+    const StoredTensor* table = checkpoint.Find("token_embd.weight");
+    if (table != nullptr && table->shape.rank() == 2 &&
+        table->shape[0] <= (1 << 24)) {
+      model.config.vocab_size = static_cast<int>(table->shape[0]);
+    }
+    if (checkpoint.Find("output.weight") == nullptr) {
+      model.config.tied_head = true;
+      std::erase_if(model.tensors,
+                    [](const TensorMap& map) { return map.native == "head"; });
+    }
+  }
+  return model;
+}
+
+Result<LoadedModel> LoadModel(const Checkpoint& checkpoint,
+                              const LoadOptions& options) {
+  LoadedModel out;
+  ASSIGN_OR_RETURN(FamilyModel translated,
+                   TranslateCheckpoint(checkpoint, &out.family));
+  ASSIGN_OR_RETURN(out.model, Model::Create(std::move(translated.config)));
+  out.tensors = std::move(translated.tensors);
+  out.warnings = std::move(translated.warnings);
+  if (out.family == "intarsia") {
+    for (const std::string& path : out.model->paths()) {
+      out.tensors.push_back({.native = path, .foreign = path});
+    }
+  }
+  RETURN_IF_ERROR(Loader(checkpoint, options, &out).Run());
+  return out;
+}
+
+std::vector<std::pair<std::string, Tensor>> ToForeign(
+    const std::vector<TensorMap>& maps, const Model& model,
+    const NativeValues& native) {
+  // Rows each foreign tensor has in all, then its parts.
+  struct Part {
+    const TensorMap* map;
+    Tensor values;
+  };
+  std::map<std::string, std::vector<Part>> foreign;
+  for (const TensorMap& map : maps) {
+    const Shape& shape = model.Find(map.native)->shape();
+    Tensor values = native(map.native);
+    if (!values.defined()) values = Tensor::Zeros(shape);
+    if (map.stack >= 0) values = values.Select(0, map.stack);
+    foreign[map.foreign].push_back({&map, values});
+  }
+  std::vector<std::pair<std::string, Tensor>> out;
+  for (const auto& [name, parts] : foreign) {
+    int64_t rows = 0;
+    for (const Part& part : parts) rows += part.values.dim(0);
+    const TensorMap& first = *parts[0].map;
+    Tensor whole = Tensor::Empty(parts[0].values.shape().With(0, rows));
+    for (const Part& part : parts) {
+      whole
+          .Slice(0, part.map->row_begin,
+                 part.map->row_begin + part.values.dim(0))
+          .CopyFrom(part.values);
+    }
+    if (first.transpose && whole.rank() == 2) whole = Transposed(whole);
+    if (first.unsqueeze >= 0) {
+      std::vector<int64_t> dims(whole.shape().dims().begin(),
+                                whole.shape().dims().end());
+      dims.insert(dims.begin() + first.unsqueeze, 1);
+      whole = whole.Reshape(Shape(dims));
+    }
+    out.emplace_back(name, whole);
+  }
+  return out;
+}
+
+}  // namespace intarsia

@@ -1,0 +1,45 @@
+// From a checkpoint to a model, and back to the checkpoint's own names.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "intarsia/checkpoint/checkpoint.h"
+#include "intarsia/core/status.h"
+#include "intarsia/families/family.h"
+#include "intarsia/model/model.h"
+
+namespace intarsia {
+
+struct LoadOptions {
+  // Matrices and tables become this format; null keeps the stored one (mapped,
+  // without a copy, where no slice or transpose is needed).
+  const Format* matrices = nullptr;
+};
+
+struct LoadedModel {
+  std::unique_ptr<Model> model;
+  std::string family;  // "llama", or "intarsia" for native folders
+  std::vector<TensorMap> tensors;
+  std::vector<std::string> warnings;  // configuration and tensors not used
+};
+
+// Messages name the file, and the tensor or the field at fault.
+Result<LoadedModel> LoadModel(const Checkpoint& checkpoint,
+                              const LoadOptions& options = {});
+
+// The configuration and tensor maps alone, without reading weights.
+Result<FamilyModel> TranslateCheckpoint(const Checkpoint& checkpoint,
+                                        std::string* family);
+
+// Foreign tensors from ours through `maps`, fp32: `native` gives a path's
+// values (weights or gradients); an undefined tensor stands for zeros.
+using NativeValues = std::function<Tensor(const std::string& path)>;
+std::vector<std::pair<std::string, Tensor>> ToForeign(
+    const std::vector<TensorMap>& maps, const Model& model,
+    const NativeValues& native);
+
+}  // namespace intarsia

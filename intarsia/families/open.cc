@@ -1,0 +1,80 @@
+#include "intarsia/families/open.h"
+
+#include "intarsia/checkpoint/pull.h"
+
+namespace intarsia {
+namespace {
+
+// The vocabulary that GGUF metadata carries.
+Result<std::unique_ptr<Tokenizer>> TokenizerFromGguf(
+    const Checkpoint& checkpoint) {
+  const GgufMetadata& metadata = *checkpoint.gguf();
+  if (!metadata.Has("tokenizer.ggml.tokens")) {
+    return std::unique_ptr<Tokenizer>();
+  }
+  TokenizerVocab vocab;
+  vocab.source = checkpoint.path();
+  ASSIGN_OR_RETURN(vocab.model, metadata.String("tokenizer.ggml.model"));
+  ASSIGN_OR_RETURN(vocab.tokens, metadata.Tokens());
+  auto id = [&](const char* key, int64_t* out) -> Status {
+    const std::string name = std::string("tokenizer.ggml.") + key;
+    if (!metadata.Has(name)) return Status::Ok();
+    ASSIGN_OR_RETURN(*out, metadata.Int(name));
+    return Status::Ok();
+  };
+  auto flag = [&](const char* key, std::optional<bool>* out) -> Status {
+    const std::string name = std::string("tokenizer.ggml.") + key;
+    if (!metadata.Has(name)) return Status::Ok();
+    ASSIGN_OR_RETURN(*out, metadata.Bool(name));
+    return Status::Ok();
+  };
+  RETURN_IF_ERROR(id("bos_token_id", &vocab.bos_id));
+  RETURN_IF_ERROR(id("eos_token_id", &vocab.eos_id));
+  RETURN_IF_ERROR(id("unknown_token_id", &vocab.unk_id));
+  RETURN_IF_ERROR(flag("add_bos_token", &vocab.add_bos));
+  RETURN_IF_ERROR(flag("add_eos_token", &vocab.add_eos));
+  for (const char* key : {"eot_token_id", "eom_token_id"}) {
+    int64_t more = -1;
+    RETURN_IF_ERROR(id(key, &more));
+    if (more >= 0) vocab.more_eog_ids.push_back(more);
+  }
+  if (metadata.Has("tokenizer.ggml.pre")) {
+    ASSIGN_OR_RETURN(vocab.pre, metadata.String("tokenizer.ggml.pre"));
+  }
+  if (metadata.Has("tokenizer.ggml.token_type")) {
+    ASSIGN_OR_RETURN(vocab.token_types, metadata.TokenTypes());
+  }
+  if (metadata.Has("tokenizer.ggml.merges")) {
+    ASSIGN_OR_RETURN(vocab.merges, metadata.Merges());
+  }
+  if (metadata.Has("tokenizer.chat_template")) {
+    ASSIGN_OR_RETURN(vocab.chat_template,
+                     metadata.String("tokenizer.chat_template"));
+  }
+  return Tokenizer::FromVocab(std::move(vocab));
+}
+
+}  // namespace
+
+Result<std::unique_ptr<Tokenizer>> OpenTokenizer(const Checkpoint& checkpoint) {
+  if (checkpoint.gguf() != nullptr) return TokenizerFromGguf(checkpoint);
+  if (checkpoint.tokenizer_path().empty()) {
+    return std::unique_ptr<Tokenizer>();
+  }
+  return Tokenizer::FromJsonFile(checkpoint.tokenizer_path(),
+                                 checkpoint.tokenizer_config_path());
+}
+
+Result<OpenedModel> OpenModel(const std::string& name,
+                              const LoadOptions& options, Device device) {
+  if (device.is_cuda()) Backend(device);  // fails before anything is read
+  OpenedModel opened;
+  ASSIGN_OR_RETURN(const std::string path, ResolveModel(name));
+  ASSIGN_OR_RETURN(opened.checkpoint, Checkpoint::Open(path));
+  ASSIGN_OR_RETURN(opened.loaded, LoadModel(*opened.checkpoint, options));
+  ASSIGN_OR_RETURN(opened.tokenizer, OpenTokenizer(*opened.checkpoint));
+  if (!device.is_cpu()) opened.loaded.model->MoveTo(device);
+  return opened;
+}
+
+}  // namespace intarsia

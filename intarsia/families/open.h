@@ -1,0 +1,28 @@
+// A model a user names, opened whole: weights, configuration and tokenizer.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "intarsia/families/load.h"
+#include "intarsia/tokenizer/tokenizer.h"
+
+namespace intarsia {
+
+struct OpenedModel {
+  std::unique_ptr<Checkpoint> checkpoint;
+  LoadedModel loaded;
+  std::unique_ptr<Tokenizer> tokenizer;  // null: the checkpoint has none
+  Model& model() const { return *loaded.model; }
+};
+
+// `name`: a folder, a .gguf or .safetensors file, or the name of a pulled
+// model. Weights end on `device`.
+Result<OpenedModel> OpenModel(const std::string& name,
+                              const LoadOptions& options = {},
+                              Device device = {});
+
+// The tokenizer that a checkpoint carries; null where it has none.
+Result<std::unique_ptr<Tokenizer>> OpenTokenizer(const Checkpoint& checkpoint);
+
+}  // namespace intarsia

@@ -1,0 +1,99 @@
+// RetNet as flash-linear-attention publishes it.
+#include <nlohmann/json.hpp>
+
+#include "intarsia/families/transformer.h"
+
+namespace intarsia {
+namespace {
+
+std::vector<TensorMap> MapTensors(int layers, bool tied) {
+  std::vector<TensorMap> maps = {
+      {.native = "embedding", .foreign = "model.embeddings.weight"},
+      {.native = "final_norm", .foreign = "model.norm.weight"}};
+  if (!tied) maps.push_back({.native = "head", .foreign = "lm_head.weight"});
+  static constexpr std::pair<const char*, const char*> kLayer[] = {
+      {"0.pre_norm", "attn_norm"},        {"0.q_proj", "attn.q_proj"},
+      {"0.k_proj", "attn.k_proj"},    {"0.v_proj", "attn.v_proj"},
+      {"0.g_proj", "attn.g_proj"},    {"0.o_proj", "attn.o_proj"},
+      {"0.norm", "attn.g_norm"}, {"1.pre_norm", "mlp_norm"},
+      {"1.gate", "mlp.gate_proj"},    {"1.up", "mlp.up_proj"},
+      {"1.down", "mlp.down_proj"}};
+  for (int i = 0; i < layers; ++i) {
+    const std::string layer = std::to_string(i) + ".";
+    for (const auto& [native, foreign] : kLayer) {
+      maps.push_back(
+          {.native = "blocks." + layer + native,
+           .foreign = "model.layers." + layer + foreign + ".weight"});
+    }
+  }
+  return maps;
+}
+
+Result<FamilyModel> FromConfig(const Json& json) {
+  ForeignConfig reader(json, "retnet");
+  const int layers = reader.Int("num_hidden_layers", 1, 4096);
+  const int dim = reader.Int("hidden_size");
+  const int heads = reader.Int("num_heads", 1, 65536);
+  const double expand_k = reader.NumberOr("expand_k", 1.0);
+  const double expand_v = reader.NumberOr("expand_v", 2.0);
+  const double eps = reader.NumberOr("norm_eps", 1e-6);
+  const int ratio = reader.IntOr("hidden_ratio", 2, 1, 64);
+  const int hidden = reader.IntOr("intermediate_size", dim * ratio, 1);
+  reader.Expect("hidden_act", std::string("swish"));
+  reader.Expect("use_output_gate", true);
+  reader.Expect("use_short_conv", false);
+  reader.Expect("elementwise_affine", true);
+  reader.Expect("num_kv_heads", heads);
+  if (reader.Has("attn") || reader.Has("feature_map") ||
+      reader.Has("attnres_block_size")) {
+    reader.Fail(StatusCode::kUnsupported,
+                "attention layers and feature maps are not supported");
+  }
+  IgnoreBookkeeping(&reader);
+  // How that implementation computes, not what.
+  reader.Ignore({"attn_mode", "conv_size", "fuse_cross_entropy", "fuse_norm",
+                 "fuse_linear_cross_entropy", "fuse_swiglu", "use_l2warp"});
+  FamilyModel model;
+  ModelConfig& config = model.config;
+  config.name = "retnet";
+  config.vocab_size = reader.Int("vocab_size");
+  config.dim = dim;
+  config.max_positions = reader.IntOr("max_position_embeddings", 0);
+  config.tied_head = reader.BoolOr("tie_word_embeddings", false);
+  config.bos_id = reader.IntOr("bos_token_id", -1, -1);
+  config.eos_ids = reader.IdsOr("eos_token_id");
+  const int key_dim = static_cast<int>(dim * expand_k) / heads;
+  const int value_dim = static_cast<int>(dim * expand_v) / heads;
+  if (key_dim < 2 || value_dim < 1) {
+    reader.Fail(StatusCode::kInvalidArgument,
+                "\"expand_k\" and \"expand_v\" leave heads without channels");
+  }
+  RETURN_IF_ERROR(reader.status());
+  const NormConfig norm = RmsNormConfig(eps);
+  config.final_norm = norm;
+  const Json retention = {{"heads", heads},
+                          {"key_dim", key_dim},
+                          {"value_dim", value_dim},
+                          {"rope", {{"theta", 10000.0}}},
+                          {"norm", {{"type", "rms"}, {"eps", eps}}}};
+  const Json glu = {{"hidden", hidden}, {"activation", "silu"}};
+  BlockConfig block;
+  block.sublayers = {{"retention", retention.dump(), norm, 1.0f},
+                     {"glu", glu.dump(), norm, 1.0f}};
+  config.blocks.assign(layers, block);
+  model.tensors = MapTensors(layers, config.tied_head);
+  model.warnings = reader.Unread();
+  return model;
+}
+
+}  // namespace
+
+Family RetNetFamily() {
+  return {.name = "retnet",
+          .model_types = {"retnet"},
+          .gguf_architectures = {},
+          .from_config = FromConfig,
+          .from_gguf = nullptr};
+}
+
+}  // namespace intarsia

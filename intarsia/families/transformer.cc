@@ -1,0 +1,314 @@
+#include "intarsia/families/transformer.h"
+
+#include <nlohmann/json.hpp>
+
+namespace intarsia {
+namespace {
+
+// What both kinds of file say, before it becomes a ModelConfig.
+struct Dims {
+  int layers = 0, dim = 0, heads = 0, kv_heads = 0, head_dim = 0, hidden = 0;
+  int vocab = 0, max_positions = 0, experts = 0, experts_per_token = 0;
+  double eps = 1e-6;
+  std::string activation = "silu";
+  bool attention_bias = false, output_bias = false, mlp_bias = false;
+  bool tied = false;
+  Json rope;
+  std::vector<int> windows;  // by layer; 0: none
+};
+
+SublayerConfig Sublayer(const char* mixer, const Json& config, double eps) {
+  return {.mixer = mixer,
+          .config = config.dump(),
+          .norm = RmsNormConfig(eps),
+          .residual_scale = 1.0f};
+}
+
+ModelConfig Compose(const TransformerTraits& traits, const Dims& s) {
+  ModelConfig model;
+  model.name = traits.family;
+  model.vocab_size = s.vocab;
+  model.dim = s.dim;
+  model.max_positions = s.max_positions;
+  model.final_norm = RmsNormConfig(s.eps);
+  model.tied_head = s.tied;
+  for (int i = 0; i < s.layers; ++i) {
+    const bool qkv = s.attention_bias || traits.qkv_bias;
+    Json attention = {
+        {"heads", s.heads},
+        {"kv_heads", s.kv_heads},
+        {"head_dim", s.head_dim},
+        {"rope", s.rope},
+        {"bias", {{"q", qkv}, {"k", qkv}, {"v", qkv}, {"o", s.output_bias}}}};
+    if (traits.qk_norm) {
+      attention["qk_norm"] = {{"type", "rms"}, {"eps", s.eps}};
+    }
+    if (s.windows[i] > 0) attention["window"] = s.windows[i];
+    BlockConfig block;
+    block.sublayers.push_back(Sublayer("attention", attention, s.eps));
+    if (s.experts > 0) {
+      block.sublayers.push_back(Sublayer("moe",
+                                         {{"experts", s.experts},
+                                          {"top_k", s.experts_per_token},
+                                          {"hidden", s.hidden},
+                                          {"activation", s.activation}},
+                                         s.eps));
+    } else {
+      block.sublayers.push_back(Sublayer("glu",
+                                         {{"hidden", s.hidden},
+                                          {"activation", s.activation},
+                                          {"bias", s.mlp_bias}},
+                                         s.eps));
+    }
+    model.blocks.push_back(std::move(block));
+  }
+  return model;
+}
+
+struct Names {
+  const char *layer, *attention_norm, *mlp_norm;
+  const char *q, *k, *v, *o, *q_norm, *k_norm;
+  const char *gate, *up, *down;
+  const char *embedding, *final_norm, *head;
+};
+
+constexpr Names kHuggingFace = {"model.layers.",
+                                "input_layernorm",
+                                "post_attention_layernorm",
+                                "self_attn.q_proj",
+                                "self_attn.k_proj",
+                                "self_attn.v_proj",
+                                "self_attn.o_proj",
+                                "self_attn.q_norm",
+                                "self_attn.k_norm",
+                                "mlp.gate_proj",
+                                "mlp.up_proj",
+                                "mlp.down_proj",
+                                "model.embed_tokens.weight",
+                                "model.norm.weight",
+                                "lm_head.weight"};
+constexpr Names kGguf = {"blk.",
+                         "attn_norm",
+                         "ffn_norm",
+                         "attn_q",
+                         "attn_k",
+                         "attn_v",
+                         "attn_output",
+                         "attn_q_norm",
+                         "attn_k_norm",
+                         "ffn_gate",
+                         "ffn_up",
+                         "ffn_down",
+                         "token_embd.weight",
+                         "output_norm.weight",
+                         "output.weight"};
+
+// Mixtral's experts: one tensor each, ours is a stack.
+void MapExperts(const Dims& s, const std::string& ours,
+                const std::string& theirs, std::vector<TensorMap>* maps) {
+  const std::string moe = theirs + "block_sparse_moe.";
+  maps->push_back(
+      {.native = ours + "1.router", .foreign = moe + "gate.weight"});
+  for (int e = 0; e < s.experts; ++e) {
+    const std::string expert = moe + "experts." + std::to_string(e);
+    for (const auto& [native, foreign] :
+         {std::pair("gate", ".w1.weight"), std::pair("up", ".w3.weight"),
+          std::pair("down", ".w2.weight")}) {
+      maps->push_back({.native = ours + "1." + native,
+                       .foreign = expert + foreign,
+                       .stack = e});
+    }
+  }
+}
+
+std::vector<TensorMap> MapTensors(const TransformerTraits& traits,
+                                  const Dims& s, const Names& names) {
+  std::vector<TensorMap> maps = {
+      {.native = "embedding", .foreign = names.embedding},
+      {.native = "final_norm", .foreign = names.final_norm}};
+  if (!s.tied) maps.push_back({.native = "head", .foreign = names.head});
+  for (int i = 0; i < s.layers; ++i) {
+    const std::string ours = "blocks." + std::to_string(i) + ".";
+    const std::string theirs = names.layer + std::to_string(i) + ".";
+    auto map = [&](const std::string& native, const std::string& foreign) {
+      maps.push_back({.native = ours + native, .foreign = theirs + foreign});
+    };
+    auto linear = [&](const std::string& native, const std::string& foreign,
+                      const std::string& bias) {
+      map(native, foreign + ".weight");
+      if (!bias.empty()) map(bias, foreign + ".bias");
+    };
+    const bool qkv = s.attention_bias || traits.qkv_bias;
+    map("0.pre_norm", std::string(names.attention_norm) + ".weight");
+    linear("0.q_proj", names.q, qkv ? "0.q_bias" : "");
+    linear("0.k_proj", names.k, qkv ? "0.k_bias" : "");
+    linear("0.v_proj", names.v, qkv ? "0.v_bias" : "");
+    linear("0.o_proj", names.o, s.output_bias ? "0.o_bias" : "");
+    if (traits.qk_norm) {
+      map("0.q_norm", std::string(names.q_norm) + ".weight");
+      map("0.k_norm", std::string(names.k_norm) + ".weight");
+    }
+    map("1.pre_norm", std::string(names.mlp_norm) + ".weight");
+    if (s.experts > 0) {
+      MapExperts(s, ours, theirs, &maps);
+    } else {
+      linear("1.gate", names.gate, s.mlp_bias ? "1.gate_bias" : "");
+      linear("1.up", names.up, s.mlp_bias ? "1.up_bias" : "");
+      linear("1.down", names.down, s.mlp_bias ? "1.down_bias" : "");
+    }
+  }
+  return maps;
+}
+
+void ReadWindows(const TransformerTraits& traits, ForeignConfig* reader,
+                 const Json& config, Dims* s) {
+  s->windows.assign(s->layers, 0);
+  const int window = reader->IntOr("sliding_window", 0, 1);
+  const bool uses =
+      traits.sliding_window || reader->BoolOr("use_sliding_window", false);
+  reader->Ignore({"max_window_layers"});
+  if (!reader->Has("layer_types")) {
+    if (uses && window > 0) s->windows.assign(s->layers, window);
+    return;
+  }
+  const Json& types = config["layer_types"];
+  if (!types.is_array() || static_cast<int>(types.size()) != s->layers) {
+    reader->Fail(StatusCode::kInvalidArgument,
+                 "\"layer_types\" must name each of the layers");
+    return;
+  }
+  for (int i = 0; i < s->layers; ++i) {
+    if (types[i] == "sliding_attention") {
+      s->windows[i] = window;
+    } else if (types[i] != "full_attention") {
+      reader->Fail(StatusCode::kUnsupported,
+                   "layer type " + types[i].dump() + " is not supported");
+    }
+  }
+}
+
+}  // namespace
+
+NormConfig RmsNormConfig(double eps) {
+  return {.kind = NormConfig::Kind::kRms, .eps = static_cast<float>(eps)};
+}
+
+void IgnoreBookkeeping(ForeignConfig* reader) {
+  reader->Ignore({"architectures", "model_type", "torch_dtype", "dtype",
+                  "transformers_version", "use_cache", "initializer_range",
+                  "bos_token_id", "eos_token_id", "pad_token_id",
+                  "attention_dropout", "pretraining_tp", "output_router_logits",
+                  "router_aux_loss_coef", "router_jitter_noise",
+                  "_name_or_path", "rope_interleaved", "is_llama_config",
+                  "transformers.js_config"});
+}
+
+Json RopeFromConfig(ForeignConfig* reader) {
+  Json parameters = reader->ObjectOr("rope_parameters");
+  const Json old_scaling = reader->ObjectOr("rope_scaling");
+  if (parameters.empty()) {
+    parameters = old_scaling;
+    parameters["rope_theta"] = reader->NumberOr("rope_theta", 10000.0);
+  } else {
+    reader->Ignore({"rope_theta"});
+  }
+  Json rope = {{"theta", parameters.value("rope_theta", Json(10000.0))}};
+  const Json type =
+      parameters.value("rope_type", parameters.value("type", Json("default")));
+  if (type == "default") return rope;
+  Json scaling = parameters;
+  scaling.erase("rope_theta");
+  scaling.erase("rope_type");
+  scaling["type"] = type;
+  if (scaling.contains("original_max_position_embeddings")) {
+    scaling["original_max_positions"] =
+        scaling["original_max_position_embeddings"];
+    scaling.erase("original_max_position_embeddings");
+  }
+  rope["scaling"] = scaling;
+  return rope;
+}
+
+Result<FamilyModel> TransformerFromConfig(const TransformerTraits& traits,
+                                          const Json& config) {
+  ForeignConfig reader(config, traits.family);
+  Dims s;
+  s.layers = reader.Int("num_hidden_layers", 1, 4096);
+  s.dim = reader.Int("hidden_size");
+  s.heads = reader.Int("num_attention_heads", 1, 65536);
+  s.kv_heads = reader.IntOr("num_key_value_heads", s.heads, 1, 65536);
+  s.head_dim = reader.IntOr("head_dim", s.dim / s.heads, 1, 65536);
+  s.hidden = reader.Int("intermediate_size");
+  s.vocab = reader.Int("vocab_size");
+  s.max_positions = reader.IntOr("max_position_embeddings", 0);
+  s.eps = reader.NumberOr("rms_norm_eps", 1e-6);
+  s.activation = reader.StringOr("hidden_act", "silu");
+  s.attention_bias = reader.BoolOr("attention_bias", false);
+  s.output_bias = s.attention_bias;
+  s.mlp_bias = reader.BoolOr("mlp_bias", false);
+  s.tied = reader.BoolOr("tie_word_embeddings", false);
+  s.rope = RopeFromConfig(&reader);
+  ReadWindows(traits, &reader, config, &s);
+  if (traits.experts) {
+    s.experts = reader.Int("num_local_experts", 1, 65536);
+    s.experts_per_token = reader.Int("num_experts_per_tok", 1, s.experts);
+  }
+  const int bos = reader.IntOr("bos_token_id", -1, -1);
+  const std::vector<int> eos = reader.IdsOr("eos_token_id");
+  IgnoreBookkeeping(&reader);
+  RETURN_IF_ERROR(reader.status());
+  FamilyModel model{.config = Compose(traits, s),
+                    .tensors = MapTensors(traits, s, kHuggingFace),
+                    .warnings = reader.Unread()};
+  model.config.bos_id = bos;
+  model.config.eos_ids = eos;
+  return model;
+}
+
+Result<FamilyModel> TransformerFromGguf(const TransformerTraits& traits,
+                                        const std::string& architecture,
+                                        const Json& metadata) {
+  ForeignConfig reader(metadata, traits.family, architecture + ".");
+  Dims s;
+  s.layers = reader.Int("block_count", 1, 4096);
+  s.dim = reader.Int("embedding_length");
+  s.heads = reader.Int("attention.head_count", 1, 65536);
+  s.kv_heads = reader.IntOr("attention.head_count_kv", s.heads, 1, 65536);
+  s.head_dim = reader.IntOr("attention.key_length", s.dim / s.heads, 1, 65536);
+  reader.Expect("attention.value_length", s.head_dim);
+  s.hidden = reader.Int("feed_forward_length");
+  s.max_positions = reader.IntOr("context_length", 0);
+  s.eps = reader.NumberOr("attention.layer_norm_rms_epsilon", 1e-6);
+  reader.Expect("expert_count", 0);
+  s.rope = {{"theta", reader.NumberOr("rope.freq_base", 10000.0)},
+            {"interleaved", traits.interleaved_gguf}};
+  const int rotated = reader.IntOr("rope.dimension_count", s.head_dim, 2);
+  if (rotated != s.head_dim) s.rope["dim"] = rotated;
+  const std::string scaling = reader.StringOr("rope.scaling.type", "none");
+  const double factor = reader.NumberOr("rope.scaling.factor", 1.0);
+  if (scaling == "linear") {
+    s.rope["scaling"] = {{"type", "linear"}, {"factor", factor}};
+  } else if (scaling != "none") {
+    reader.Fail(StatusCode::kUnsupported,
+                "rope scaling \"" + scaling + "\" in GGUF is not supported");
+  }
+  s.windows.assign(s.layers, reader.IntOr("attention.sliding_window", 0));
+  const Json vocab = metadata.value(architecture + ".vocab_size", Json());
+  s.vocab = vocab.is_number_integer() ? reader.Int("vocab_size") : 0;
+  RETURN_IF_ERROR(reader.status());
+  FamilyModel model{.config = Compose(traits, s),
+                    .tensors = MapTensors(traits, s, kGguf),
+                    .warnings = reader.Unread()};
+  const Json name = metadata.value("general.name", Json());
+  if (name.is_string()) model.config.name = name.get<std::string>();
+  auto id = [&](const char* key) {
+    const Json value = metadata.value(key, Json());
+    return value.is_number_integer() ? value.get<int>() : -1;
+  };
+  model.config.bos_id = id("tokenizer.ggml.bos_token_id");
+  const int eos = id("tokenizer.ggml.eos_token_id");
+  if (eos >= 0) model.config.eos_ids.push_back(eos);
+  return model;
+}
+
+}  // namespace intarsia

@@ -1,0 +1,40 @@
+// What the Llama-shaped families share: pre-norm blocks of attention and a
+// gated MLP (or experts), under Hugging Face's names and GGUF's.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "intarsia/families/family.h"
+#include "intarsia/families/foreign_config.h"
+
+namespace intarsia {
+
+// The differences among them; the fields every one has are read from the
+// configuration.
+struct TransformerTraits {
+  const char* family = "";
+  bool qkv_bias = false;  // q, k, v biases whatever the configuration says
+  bool qk_norm = false;   // RMS norm of each head's queries and keys
+  bool sliding_window = false;    // "sliding_window" applies
+  bool experts = false;           // Mixtral's sparse blocks
+  bool interleaved_gguf = false;  // GGUF keeps q, k rows paired for RoPE
+};
+
+Result<FamilyModel> TransformerFromConfig(const TransformerTraits& traits,
+                                          const Json& config);
+Result<FamilyModel> TransformerFromGguf(const TransformerTraits& traits,
+                                        const std::string& architecture,
+                                        const Json& metadata);
+
+// Fields that never change what a model computes at inference.
+void IgnoreBookkeeping(ForeignConfig* reader);
+
+// {"type": "rms", "eps": eps}.
+NormConfig RmsNormConfig(double eps);
+
+// The rope object of an attention configuration, from "rope_parameters" or the
+// older "rope_theta" and "rope_scaling".
+Json RopeFromConfig(ForeignConfig* reader);
+
+}  // namespace intarsia

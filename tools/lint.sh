@@ -1,0 +1,21 @@
+#!/usr/bin/env bash
+# Formatting, file lengths, and the arrows between folders.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+failed=0
+
+python3 tools/check_arrows.py || failed=1
+
+long=$(git ls-files '*.cc' '*.h' '*.cu' '*.cuh' '*.py' |
+  xargs wc -l | awk '$1 > 600 && $2 != "total" {print "  " $2 ": " $1}')
+if [[ -n $long ]]; then
+  echo "files past 600 lines:" >&2
+  echo "$long" >&2
+  failed=1
+fi
+
+if command -v clang-format >/dev/null; then
+  git ls-files '*.cc' '*.h' '*.cu' '*.cuh' |
+    xargs clang-format --dry-run --Werror || failed=1
+fi
+exit $failed
