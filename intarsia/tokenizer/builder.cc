@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "intarsia/tokenizer/byte_level.h"
+#include "intarsia/tokenizer/nfc.h"
 
 namespace intarsia {
 namespace {
@@ -146,6 +147,7 @@ Result<std::unique_ptr<Tokenizer>> TokenizerBuilder::Build() {
   for (const int32_t id : eog_ids_) t.tokens_[id].end_of_generation = true;
   std::vector<AddedToken> raw, normalized;
   for (AddedToken& token : added_) {
+    if (nfc_ && token.normalized) token.content = NormalizeNfc(token.content);
     (token.normalized ? normalized : raw).push_back(std::move(token));
   }
   t.raw_added_ = AddedTokenMatcher(std::move(raw));

@@ -139,7 +139,8 @@ Status ReadNormalizer(const Json& spec, int depth, TokenizerBuilder* builder) {
   ASSIGN_OR_RETURN(const std::string type,
                    StringField(spec, "type", "normalizer"));
   if (type == "NFC") {
-    return Unsupported("normalizer: NFC");
+    builder->set_nfc(true);
+    return Status::Ok();
   }
   if (type != "Sequence" || depth > kMaxNesting) {
     return Unsupported("normalizer: type \"" + type + "\" (known: NFC)");

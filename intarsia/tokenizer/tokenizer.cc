@@ -3,6 +3,7 @@
 #include <deque>
 #include <limits>
 
+#include "intarsia/tokenizer/nfc.h"
 #include "intarsia/tokenizer/utf8.h"
 
 namespace intarsia {
@@ -33,7 +34,9 @@ std::vector<int32_t> Tokenizer::Encode(std::string_view text,
       continue;
     }
     spans.clear();
-    normalized_added_.Split(span.text, options.parse_special, &spans);
+    const std::string normalized = nfc_ ? NormalizeNfc(span.text) : "";
+    normalized_added_.Split(nfc_ ? normalized : span.text,
+                            options.parse_special, &spans);
     for (const AddedTokenMatcher::Span& inner : spans) {
       if (inner.id >= 0) {
         ids.push_back(inner.id);

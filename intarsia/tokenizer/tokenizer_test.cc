@@ -8,6 +8,7 @@
 #include <thread>
 
 #include "intarsia/tokenizer/byte_level.h"
+#include "intarsia/tokenizer/nfc.h"
 #include "intarsia/tokenizer/test_data.h"
 #include "intarsia/tokenizer/utf8.h"
 
@@ -50,7 +51,7 @@ TEST_P(Recorded, EncodeAndDecodeEqualTheTokenizersLibrary) {
     EXPECT_EQ(tokenizer->Encode(text, {true, true}), ids) << text;
     const auto plain = record.value(name + "_plain", ids);
     EXPECT_EQ(tokenizer->Encode(text, {true, false}), plain) << text;
-    const auto decoded = record.value(name + "_text", text);
+    const std::string decoded = record.value(name + "_text", text);
     EXPECT_EQ(tokenizer->Decode(ids, false), decoded);
     EXPECT_EQ(StreamAll(*tokenizer, ids, false), decoded);
     EXPECT_EQ(StreamAll(*tokenizer, ids, true), tokenizer->Decode(ids, true));
@@ -91,9 +92,10 @@ TEST(FromVocab, EqualsTheSameVocabularyFromJson) {
     int compared = 0;
     for (const auto& record : ReadRecords("encodings.jsonl.gz")) {
       const auto text = record["text"].get<std::string>();
-      // GGUF has no single_word and no strip flags.
+      // GGUF has no single_word, no strip flags
+      // and no normalizer.
       if (text.find("#include") != std::string::npos ||
-          text.find("===") != std::string::npos) {
+          text.find("===") != std::string::npos || NormalizeNfc(text) != text) {
         continue;
       }
       EXPECT_EQ((*tokenizer)->Encode(text, {true, true}),
@@ -101,7 +103,7 @@ TEST(FromVocab, EqualsTheSameVocabularyFromJson) {
           << text;
       ++compared;
     }
-    EXPECT_GE(compared, 400);
+    EXPECT_GE(compared, 350);
   }
 }
 

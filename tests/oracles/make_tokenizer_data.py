@@ -27,7 +27,8 @@ import jinja2
 import jinja2.ext
 import jinja2.sandbox
 from tokenizers import AddedToken, Regex, Tokenizer
-from tokenizers import decoders, models, pre_tokenizers, processors, trainers
+from tokenizers import decoders, models, normalizers, pre_tokenizers
+from tokenizers import processors, trainers
 
 HERE = pathlib.Path(__file__).resolve().parent
 OUT = HERE.parent.parent / "intarsia" / "tokenizer" / "testdata"
@@ -74,6 +75,7 @@ RANGES = [
     (0x966, 0x96F), (0x0, 0x1F), (0x7F, 0xA0), (0x1D400, 0x1D454),
     (0x21, 0x2F), (0x3A, 0x40), (0x30, 0x39), (0xFE00, 0xFE0F),
     (0x1F1E6, 0x1F1FF), (0xFF01, 0xFFBE), (0x12000, 0x12399), (0x200B, 0x200F),
+    (0x1E00, 0x1EFF), (0x1F00, 0x1F15), (0x1161, 0x1175), (0x958, 0x95F),
     (0x1F3FB, 0x1F3FF),
 ]
 
@@ -119,6 +121,8 @@ def train(name):
     tokenizer = Tokenizer(models.BPE(ignore_merges=ignore_merges))
     tokenizer.pre_tokenizer = pre
     tokenizer.decoder = decoders.ByteLevel()
+    if name == "qwen2":
+        tokenizer.normalizer = normalizers.NFC()
     alphabet = pre_tokenizers.ByteLevel.alphabet() if whole else []
     trainer = trainers.BpeTrainer(
         vocab_size=800, show_progress=False, special_tokens=SPECIAL,
@@ -142,7 +146,8 @@ def train(name):
 
 def strings(rng):
     out = ["", " ", "\n", "a", "'s", "#include#include #includes #include",
-           "a ===  b", "x<|im_end|>y", "0" * 40, " " * 70 + "x", "ab" * 60]
+           "a ===  b", "e\u0301 \u1112\u1161\u11ab \u212b \u2126 a\u0323\u0302",
+           "\u0958 q\u0307\u0323 \u1e9b\u0323 \u0344 \uf900 \U0001d15e", "x<|im_end|>y", "0" * 40, " " * 70 + "x", "ab" * 60]
     out += [s.replace("\\n", "\n").replace("\\t", "\t") for s in SENTENCES]
     while len(out) < 620:
         kind = rng.random()
