@@ -197,12 +197,6 @@ double Difference(const Reference& reference, const Tensor& c, double* value) {
   return (8 * d1 - d2) / (12 * kStep);
 }
 
-double RootMeanSquare(const Doubles& x) {
-  double square = 0;
-  for (double value : x) square += value * value / x.size();
-  return std::sqrt(square);
-}
-
 TEST_P(Conformance, GradientsAreThoseOfTheReference) {
   constexpr double kTolerance = 2e-4;
   for (const Batch& batch :

@@ -307,7 +307,13 @@ void PutRows(const Tensor& from, const std::vector<int32_t>& rows, Tensor* to) {
   }
 }
 
-double Error(const Tensor& got, const Doubles& want) {
+double RootMeanSquare(const Doubles& x) {
+  double square = 0;
+  for (double value : x) square += value * value / x.size();
+  return std::sqrt(square);
+}
+
+double Error(const Tensor& got, const Doubles& want, double floor) {
   const std::vector<float> values = got.ToVector<float>();
   CHECK_EQ(values.size(), want.size());
   double mean = 0, square = 0, worst = 0;
@@ -318,7 +324,7 @@ double Error(const Tensor& got, const Doubles& want) {
     if (!(difference <= worst)) worst = difference;
     if (std::isnan(worst)) break;
   }
-  return worst / std::max(std::sqrt(square), 1e-30);
+  return worst / std::max(std::sqrt(square), floor);
 }
 
 bool SameBits(const Tensor& a, const Tensor& b) {

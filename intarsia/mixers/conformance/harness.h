@@ -96,8 +96,10 @@ Batch Piece(const Batch& whole, const std::vector<int32_t>& from,
 Tensor TakeRows(const Tensor& x, const std::vector<int32_t>& rows);
 void PutRows(const Tensor& from, const std::vector<int32_t>& rows, Tensor* to);
 
-// Largest |got − want| over the deviation of `want`; NaN or infinite if got is.
-double Error(const Tensor& got, const Doubles& want);
+double RootMeanSquare(const Doubles& x);
+// Largest |got − want| over the deviation of `want`, which counts as `floor` at
+// least; NaN or infinite if got is.
+double Error(const Tensor& got, const Doubles& want, double floor = 1e-30);
 bool SameBits(const Tensor& a, const Tensor& b);
 
 }  // namespace intarsia::conformance

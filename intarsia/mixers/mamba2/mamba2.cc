@@ -269,7 +269,7 @@ std::vector<MixerExample> Mamba2Examples() {
     example.config = config;
     examples.push_back(std::move(example));
   };
-  add("published", 24, R"({"heads": 3, "head_dim": 16, "state_dim": 16})");
+  add("published", 24, R"({"heads": 4, "head_dim": 16, "state_dim": 16})");
   add("groups_biases_limits", 20,
       R"({"heads": 6, "head_dim": 7, "state_dim": 9, "groups": 2,
           "conv_width": 3, "bias": true, "norm_groups": 2, "dt_min": 0.01,
