@@ -144,17 +144,19 @@ class Verifier {
     if (!hidden_.defined() || hidden_.dim(0) != model_.blocks() + 1) {
       return Status::Ok();
     }
-    for (int i = 0; i <= model_.blocks(); ++i) {
-      const std::string name = i < model_.blocks()
-                                   ? "blocks." + std::to_string(i) + ".input"
-                                   : "final_norm";
-      const Tensor& ours = hidden.states.at(name);
+    const int64_t size = hidden_.dim(1) * hidden_.dim(2);
+    auto error = [&](const std::string& name, int64_t i) {
+      return MaxDifference(hidden.states.at(name).data<float>(),
+                           hidden_.data<float>() + i * size, size);
+    };
+    // The last recorded state stands before or after the final norm.
+    const int last = model_.blocks();
+    report_.max_hidden_error =
+        std::min(error("final_norm", last), error("blocks.output", last));
+    for (int i = 0; i < last; ++i) {
       report_.max_hidden_error =
           std::max(report_.max_hidden_error,
-                   MaxDifference(ours.data<float>(),
-                                 hidden_.data<float>() +
-                                     i * hidden_.dim(1) * hidden_.dim(2),
-                                 hidden_.dim(1) * hidden_.dim(2)));
+                   error("blocks." + std::to_string(i) + ".input", i));
     }
     return Status::Ok();
   }
@@ -278,9 +280,10 @@ class Verifier {
     report_.loss_error =
         std::abs(double{ours.data<float>()[0]} - loss.data<float>()[0]);
     const auto gradients =
-        ToForeign(loaded_.tensors, model_, [&](const std::string& path) {
-          return tape.WeightGradient(*model_.Find(path));
-        });
+        ToForeign(ChooseLayout(loaded_.layouts, *file), model_,
+                  [&](const std::string& path) {
+                    return tape.WeightGradient(*model_.Find(path));
+                  });
     for (const auto& [name, gradient] : gradients) {
       const StoredTensor* stored = file->Find(name);
       if (stored == nullptr) {

@@ -18,10 +18,11 @@ struct TensorMap {
   std::string native;      // a path of Model::paths()
   std::string foreign;     // the checkpoint's name
   bool transpose = false;  // the foreign matrix is [in, out]
-  // Rows [row_begin, row_end) of the foreign tensor (after the transpose); -1:
-  // to its end. Fused projections have several maps.
+  // Rows [row_begin, row_end) of the foreign tensor (after the transpose) along
+  // row_axis; -1: to its end. Fused projections have several maps.
   int64_t row_begin = 0;
   int64_t row_end = -1;
+  int row_axis = 0;
   // ≥ 0: the foreign tensor is element `stack` along the first axis of ours.
   int64_t stack = -1;
   // The foreign shape has a 1 inserted before this axis: conv1d [C, 1, W].
@@ -31,6 +32,9 @@ struct TensorMap {
 struct FamilyModel {
   ModelConfig config;
   std::vector<TensorMap> tensors;
+  // Other names and fusions under which the same family is published; a file is
+  // read by the first layout all of whose tensors it has.
+  std::vector<std::vector<TensorMap>> other_layouts = {};
   std::vector<std::string> warnings;  // configuration that was not used
 };
 

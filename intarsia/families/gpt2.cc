@@ -23,8 +23,7 @@ std::vector<TensorMap> MapTensors(int layers, int dim) {
                       .foreign = theirs + foreign + ".bias"});
     };
     auto conv1d = [&](const std::string& native, const std::string& bias,
-                      const std::string& foreign, int64_t begin,
-                      int64_t end) {
+                      const std::string& foreign, int64_t begin, int64_t end) {
       maps.push_back({.native = ours + native,
                       .foreign = theirs + foreign + ".weight",
                       .transpose = true,

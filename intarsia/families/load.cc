@@ -1,5 +1,6 @@
 #include "intarsia/families/load.h"
 
+#include <algorithm>
 #include <map>
 #include <nlohmann/json.hpp>
 #include <set>
@@ -69,7 +70,7 @@ Result<Source> Cut(const TensorMap& map, Source source) {
     source.values = Transposed(source.values.To(DType::kF32));
     source.format = &PlainFormat(DType::kF32);
   }
-  const int64_t rows = source.values.dim(0);
+  const int64_t rows = source.values.dim(map.row_axis);
   const int64_t end = map.row_end < 0 ? rows : map.row_end;
   if (map.row_begin > end || end > rows) {
     return InvalidArgument("[load] " + map.foreign + " has " +
@@ -78,7 +79,7 @@ Result<Source> Cut(const TensorMap& map, Source source) {
                            std::to_string(end));
   }
   if (map.row_begin != 0 || end != rows) {
-    source.values = source.values.Slice(0, map.row_begin, end);
+    source.values = source.values.Slice(map.row_axis, map.row_begin, end);
   }
   return source;
 }
@@ -248,15 +249,30 @@ Result<LoadedModel> LoadModel(const Checkpoint& checkpoint,
   ASSIGN_OR_RETURN(FamilyModel translated,
                    TranslateCheckpoint(checkpoint, &out.family));
   ASSIGN_OR_RETURN(out.model, Model::Create(std::move(translated.config)));
-  out.tensors = std::move(translated.tensors);
+  out.layouts = std::move(translated.other_layouts);
+  out.layouts.insert(out.layouts.begin(), std::move(translated.tensors));
   out.warnings = std::move(translated.warnings);
   if (out.family == "intarsia") {
     for (const std::string& path : out.model->paths()) {
-      out.tensors.push_back({.native = path, .foreign = path});
+      out.layouts[0].push_back({.native = path, .foreign = path});
     }
   }
+  out.tensors = ChooseLayout(out.layouts, checkpoint);
   RETURN_IF_ERROR(Loader(checkpoint, options, &out).Run());
   return out;
+}
+
+const std::vector<TensorMap>& ChooseLayout(
+    const std::vector<std::vector<TensorMap>>& layouts,
+    const Checkpoint& file) {
+  for (const std::vector<TensorMap>& layout : layouts) {
+    if (std::ranges::all_of(layout, [&](const TensorMap& map) {
+          return file.Find(map.foreign) != nullptr;
+        })) {
+      return layout;
+    }
+  }
+  return layouts.front();
 }
 
 std::vector<std::pair<std::string, Tensor>> ToForeign(
@@ -278,13 +294,14 @@ std::vector<std::pair<std::string, Tensor>> ToForeign(
   std::vector<std::pair<std::string, Tensor>> out;
   for (const auto& [name, parts] : foreign) {
     int64_t rows = 0;
-    for (const Part& part : parts) rows += part.values.dim(0);
     const TensorMap& first = *parts[0].map;
-    Tensor whole = Tensor::Empty(parts[0].values.shape().With(0, rows));
+    const int axis = first.row_axis;
+    for (const Part& part : parts) rows += part.values.dim(axis);
+    Tensor whole = Tensor::Empty(parts[0].values.shape().With(axis, rows));
     for (const Part& part : parts) {
       whole
-          .Slice(0, part.map->row_begin,
-                 part.map->row_begin + part.values.dim(0))
+          .Slice(axis, part.map->row_begin,
+                 part.map->row_begin + part.values.dim(axis))
           .CopyFrom(part.values);
     }
     if (first.transpose && whole.rank() == 2) whole = Transposed(whole);

@@ -22,8 +22,9 @@ struct LoadOptions {
 
 struct LoadedModel {
   std::unique_ptr<Model> model;
-  std::string family;  // "llama", or "intarsia" for native folders
-  std::vector<TensorMap> tensors;
+  std::string family;              // "llama", or "intarsia" for native folders
+  std::vector<TensorMap> tensors;  // the layout that the checkpoint has
+  std::vector<std::vector<TensorMap>> layouts;  // all that the family knows
   std::vector<std::string> warnings;  // configuration and tensors not used
 };
 
@@ -34,6 +35,10 @@ Result<LoadedModel> LoadModel(const Checkpoint& checkpoint,
 // The configuration and tensor maps alone, without reading weights.
 Result<FamilyModel> TranslateCheckpoint(const Checkpoint& checkpoint,
                                         std::string* family);
+
+// The first of `layouts` all of whose tensors `file` has, else the first.
+const std::vector<TensorMap>& ChooseLayout(
+    const std::vector<std::vector<TensorMap>>& layouts, const Checkpoint& file);
 
 // Foreign tensors from ours through `maps`, fp32: `native` gives a path's
 // values (weights or gradients); an undefined tensor stands for zeros.

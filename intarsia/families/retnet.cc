@@ -12,11 +12,11 @@ std::vector<TensorMap> MapTensors(int layers, bool tied) {
       {.native = "final_norm", .foreign = "model.norm.weight"}};
   if (!tied) maps.push_back({.native = "head", .foreign = "lm_head.weight"});
   static constexpr std::pair<const char*, const char*> kLayer[] = {
-      {"0.pre_norm", "attn_norm"},        {"0.q_proj", "attn.q_proj"},
-      {"0.k_proj", "attn.k_proj"},    {"0.v_proj", "attn.v_proj"},
-      {"0.g_proj", "attn.g_proj"},    {"0.o_proj", "attn.o_proj"},
-      {"0.norm", "attn.g_norm"}, {"1.pre_norm", "mlp_norm"},
-      {"1.gate", "mlp.gate_proj"},    {"1.up", "mlp.up_proj"},
+      {"0.pre_norm", "attn_norm"}, {"0.q_proj", "attn.q_proj"},
+      {"0.k_proj", "attn.k_proj"}, {"0.v_proj", "attn.v_proj"},
+      {"0.g_proj", "attn.g_proj"}, {"0.o_proj", "attn.o_proj"},
+      {"0.norm", "attn.g_norm"},   {"1.pre_norm", "mlp_norm"},
+      {"1.gate", "mlp.gate_proj"}, {"1.up", "mlp.up_proj"},
       {"1.down", "mlp.down_proj"}};
   for (int i = 0; i < layers; ++i) {
     const std::string layer = std::to_string(i) + ".";

@@ -103,7 +103,7 @@ constexpr Names kGguf = {"blk.",
                          "output_norm.weight",
                          "output.weight"};
 
-// Mixtral's experts: one tensor each, ours is a stack.
+// Mixtral's experts: published as one tensor each, ours is a stack.
 void MapExperts(const Dims& s, const std::string& ours,
                 const std::string& theirs, std::vector<TensorMap>* maps) {
   const std::string moe = theirs + "block_sparse_moe.";
@@ -121,8 +121,27 @@ void MapExperts(const Dims& s, const std::string& ours,
   }
 }
 
+// The same as transformers 5 holds them: stacks, gate and up fused.
+void MapFusedExperts(const Dims& s, const std::string& ours,
+                     const std::string& theirs, std::vector<TensorMap>* maps) {
+  const std::string mlp = theirs + "mlp.";
+  maps->push_back(
+      {.native = ours + "1.router", .foreign = mlp + "gate.weight"});
+  for (const auto& [native, begin] :
+       {std::pair("gate", 0), std::pair("up", s.hidden)}) {
+    maps->push_back({.native = ours + "1." + native,
+                     .foreign = mlp + "experts.gate_up_proj",
+                     .row_begin = begin,
+                     .row_end = begin + s.hidden,
+                     .row_axis = 1});
+  }
+  maps->push_back(
+      {.native = ours + "1.down", .foreign = mlp + "experts.down_proj"});
+}
+
 std::vector<TensorMap> MapTensors(const TransformerTraits& traits,
-                                  const Dims& s, const Names& names) {
+                                  const Dims& s, const Names& names,
+                                  bool fused_experts = false) {
   std::vector<TensorMap> maps = {
       {.native = "embedding", .foreign = names.embedding},
       {.native = "final_norm", .foreign = names.final_norm}};
@@ -149,7 +168,9 @@ std::vector<TensorMap> MapTensors(const TransformerTraits& traits,
       map("0.k_norm", std::string(names.k_norm) + ".weight");
     }
     map("1.pre_norm", std::string(names.mlp_norm) + ".weight");
-    if (s.experts > 0) {
+    if (s.experts > 0 && fused_experts) {
+      MapFusedExperts(s, ours, theirs, &maps);
+    } else if (s.experts > 0) {
       MapExperts(s, ours, theirs, &maps);
     } else {
       linear("1.gate", names.gate, s.mlp_bias ? "1.gate_bias" : "");
@@ -260,6 +281,9 @@ Result<FamilyModel> TransformerFromConfig(const TransformerTraits& traits,
   FamilyModel model{.config = Compose(traits, s),
                     .tensors = MapTensors(traits, s, kHuggingFace),
                     .warnings = reader.Unread()};
+  if (traits.experts) {
+    model.other_layouts.push_back(MapTensors(traits, s, kHuggingFace, true));
+  }
   model.config.bos_id = bos;
   model.config.eos_ids = eos;
   return model;

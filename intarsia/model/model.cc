@@ -254,6 +254,7 @@ Tensor Model::Blocks(Context& ctx, Tensor x, int begin, int end,
 }
 
 Tensor Model::Head(Context& ctx, const Tensor& x) const {
+  if (ctx.observer != nullptr) ctx.observer->Observe("blocks.output", x);
   const Tensor h = ApplyNorm(ctx, config_.final_norm, x, final_norm_);
   if (ctx.observer != nullptr) ctx.observer->Observe("final_norm", h);
   Tensor logits = Linear(ctx, h, *head_);
