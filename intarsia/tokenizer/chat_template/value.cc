@@ -306,7 +306,7 @@ namespace {
 
 void AppendJsonString(const std::string& text, bool ascii, std::string* out) {
   const auto unit = [&](unsigned u) {
-    char buffer[8];
+    char buffer[16];
     std::snprintf(buffer, sizeof(buffer), "\\u%04x", u);
     *out += buffer;
   };
