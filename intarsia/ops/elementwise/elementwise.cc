@@ -5,8 +5,10 @@
 #include <utility>
 
 #include "intarsia/autograd/tape.h"
+#include "intarsia/cuda/kernels.h"
 #include "intarsia/ops/common/rows.h"
 #include "intarsia/ops/elementwise/elementwise_cpu.h"
+#include "intarsia/ops/elementwise/elementwise_cuda.h"
 
 namespace intarsia {
 namespace {
@@ -133,6 +135,10 @@ double ReferenceActivation(Activation kind, double x) {
 
 Tensor Add(Context& ctx, const Tensor& a, const Tensor& b) {
   CheckSame(a, b);
+  if (a.device().is_cuda()) {
+    return RequireKernels(elementwise_cuda::kernels, "elementwise")
+        .add(ctx, a.Contiguous(), b.Contiguous());
+  }
   Tensor y = Tensor::Empty(a.shape());
   ForStretches<2, 1>(ctx.pool, {a, b}, {y},
                      [](int64_t n, const float* const* in, float* const* out) {
@@ -152,6 +158,10 @@ Tensor Add(Context& ctx, const Tensor& a, const Tensor& b) {
 
 Tensor Mul(Context& ctx, const Tensor& a, const Tensor& b) {
   CheckSame(a, b);
+  if (a.device().is_cuda()) {
+    return RequireKernels(elementwise_cuda::kernels, "elementwise")
+        .mul(ctx, a.Contiguous(), b.Contiguous());
+  }
   Tensor y = Product(ctx, a, b);
 
   if (ctx.tape != nullptr) {
@@ -166,6 +176,10 @@ Tensor Mul(Context& ctx, const Tensor& a, const Tensor& b) {
 }
 
 Tensor Scale(Context& ctx, const Tensor& x, float factor) {
+  if (x.device().is_cuda()) {
+    return RequireKernels(elementwise_cuda::kernels, "elementwise")
+        .scale(ctx, x.Contiguous(), factor);
+  }
   Tensor y = Scaled(ctx, x, factor);
 
   if (ctx.tape != nullptr) {
@@ -178,6 +192,10 @@ Tensor Scale(Context& ctx, const Tensor& x, float factor) {
 }
 
 Tensor Activate(Context& ctx, Activation kind, const Tensor& x) {
+  if (x.device().is_cuda()) {
+    return RequireKernels(elementwise_cuda::kernels, "elementwise")
+        .activate(ctx, kind, x.Contiguous());
+  }
   Tensor y = Tensor::Empty(x.shape());
   ForStretches<1, 1>(
       ctx.pool, {x}, {y},
@@ -204,6 +222,10 @@ Tensor Activate(Context& ctx, Activation kind, const Tensor& x) {
 Tensor GatedActivation(Context& ctx, Activation kind, const Tensor& gate,
                        const Tensor& up) {
   CheckSame(gate, up);
+  if (gate.device().is_cuda()) {
+    return RequireKernels(elementwise_cuda::kernels, "elementwise")
+        .gated(ctx, kind, gate, up);
+  }
   Tensor y = Tensor::Empty(gate.shape());
   ForStretches<2, 1>(
       ctx.pool, {gate, up}, {y},
@@ -232,16 +254,7 @@ Tensor SliceView(Context& ctx, const Tensor& x, int axis, int64_t begin,
                  int64_t end) {
   Tensor y = x.Slice(axis, begin, end);
 
-  if (ctx.tape != nullptr) {
-    ctx.tape->Record("slice", ctx, {x}, {&y},
-                     [shape = x.shape(), axis, begin, end](
-                         Context&, const std::vector<Tensor>& g) {
-                       Tensor dx =
-                           Tensor::Zeros(shape, DType::kF32, g[0].device());
-                       dx.Slice(axis, begin, end).CopyFrom(g[0]);
-                       return std::vector<Tensor>{dx};
-                     });
-  }
+  if (ctx.tape != nullptr) ctx.tape->RecordSlice(x, axis, begin, &y);
   return y;
 }
 
