@@ -44,8 +44,13 @@ void TimeBesideCopy(const Options& options, Report* report,
          INTARSIA_BENCH_CUDA(cudaMemcpyAsync(to.data(), from.data(), copy_bytes,
                                              cudaMemcpyDeviceToDevice, stream));
        }});
-  std::vector<int> repeats;
+  std::vector<BandwidthCase> wanted;
   for (const BandwidthCase& c : cases) {
+    if (Wanted(options, c.name)) wanted.push_back(c);
+  }
+  if (wanted.empty()) return;
+  std::vector<int> repeats;
+  for (const BandwidthCase& c : wanted) {
     const int n = std::max(1, static_cast<int>(kIntervalBytes / c.bytes));
     repeats.push_back(n);
     candidates.push_back({c.name, [&c, n](cudaStream_t stream, int) {
@@ -57,11 +62,11 @@ void TimeBesideCopy(const Options& options, Report* report,
   timing.flush_l2 = false;  // every case is larger than the cache
   const std::vector<Timing> times = TimeInterleaved(candidates, timing);
   const double copy_rate = 2e6 * copy_bytes / times[0].median_us;
-  for (size_t i = 0; i < cases.size(); ++i) {
+  for (size_t i = 0; i < wanted.size(); ++i) {
     const double us = times[i + 1].median_us / repeats[i];
-    const double rate = 1e6 * cases[i].bytes / us;
+    const double rate = 1e6 * wanted[i].bytes / us;
     report->Line({Report::Str("time", family),
-                  Report::Str("case", cases[i].name), Report::Num("us", us),
+                  Report::Str("case", wanted[i].name), Report::Num("us", us),
                   Report::Num("tb_per_s", rate * 1e-12),
                   Report::Num("of_copy", rate / copy_rate),
                   Report::Num("copy_tb_per_s", copy_rate * 1e-12)});

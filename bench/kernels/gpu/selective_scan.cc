@@ -182,7 +182,7 @@ void SelectiveScanFamily(const Options& options, Report* report) {
     Check(options, report, {{1, 0, 63, 64, 65, 500}, 72, true, true});
     Check(options, report, {{17, 200}, 130, false, true});
     Check(options, report, {{1500}, 64, true, false});
-    Check(options, report, {std::vector<int>(33, 1), 256, true, true});
+    Check(options, report, {std::vector<int>(70, 3), 256, true, true});
   }
   if (!options.time) return;
   Time(options, report, 8, 4096, 4096);

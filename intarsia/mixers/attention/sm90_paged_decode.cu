@@ -31,7 +31,7 @@ using cuda::Vec16;
 
 constexpr int kTileKeys = 16;
 constexpr int kWarps = 4;
-constexpr int kDefaultKeysPerSplit = 512;
+constexpr int kDefaultSplitChannels = 1 << 17;  // keys x head dimension
 constexpr int kMaxSplits = 8192;  // the weights of one row in shared memory
 constexpr float kMaximumSlack = 8.0f;  // in powers of two
 
@@ -491,7 +491,8 @@ bool IsValid(const Sm90PagedDecodeArgs& a) {
 }
 
 int KeysPerSplit(const Sm90PagedDecodeArgs& a) {
-  return a.keys_per_split > 0 ? a.keys_per_split : kDefaultKeysPerSplit;
+  return a.keys_per_split > 0 ? a.keys_per_split
+                              : kDefaultSplitChannels / a.head_dim;
 }
 
 int MaxSplits(const Sm90PagedDecodeArgs& a) {

@@ -1,17 +1,19 @@
-// What bounds it: one exponential a token, channel and state. The
-// special-function units give 16 a clock and multiprocessor, which at 16
-// states takes longer than moving the bytes; so the work around them must
-// leave their pipe full, and a share of them is computed on the FMA units.
+// What bounds it: nothing alone. One exponential a token, channel and state
+// keeps the special-function units busy for longer than the bytes take; the
+// operands out of shared memory and the instructions around them cost about as
+// much again. So the three are balanced:
+//   - kLanes threads share a channel, kN states each in registers, and each
+//     thread has kChannels channels: B and C are read once for all of them;
+//   - B and C of a state lie in one word, as bf16 (kPacked), or as two floats;
+//   - every kPolynomial-th exponential is computed on the FMA units.
 //
 // A block owns some channels of one sequence and walks down time: no second
-// pass and no exchange of states. kLanes threads share a channel, kN states
-// each in registers, so that even one sequence fills the chip. A tile of
-// kSteps tokens goes through three phases, and several blocks on a
-// multiprocessor are in different ones:
-//   stage  d = softplus(dt) and d x, B and C as floats into shared memory,
-//          while the next tile's inputs are already loading;
-//   scan   the recurrence; each thread leaves its part of y in shared memory;
-//   gate   sums the parts, adds D x, applies silu(z), stores.
+// pass and no exchange of states between blocks. Four of its warps do nothing
+// but the recurrence; the other four work a tile of kSteps tokens ahead and
+// one behind, in double-buffered shared memory, one barrier a tile:
+//   stage  d = softplus(dt) and d x, and B and C, of tile i + 1;
+//   scan   the recurrence over tile i; each thread leaves its part of y;
+//   gate   sums the parts of tile i - 1, adds D x, applies silu(z), stores.
 #include "intarsia/cuda/launch.h"
 #include "intarsia/cuda/tile/vector.cuh"
 #include "intarsia/mixers/mamba/sm90_selective_scan.h"
@@ -21,45 +23,41 @@ namespace {
 
 using cuda::Vec16;
 
-constexpr int kThreads = 128;
+constexpr int kScanThreads = 128;
+constexpr int kHelpThreads = 128;
+constexpr int kThreads = kScanThreads + kHelpThreads;
 
-// kLanes threads a channel, kChannels channels a thread, kSteps tokens a tile.
-// Every kPolynomial-th exponential goes to the FMA units (0: none). kBlocks
-// blocks share a multiprocessor.
+// The choices above for one kernel; its inner loop reads kGroup tokens'
+// operands at a time, and kBlocks blocks share a multiprocessor.
 template <int kStateDim_, int kLanes_, int kChannels_, int kSteps_,
-          int kPolynomial_, int kGroup_, int kBlocks_>
+          int kPolynomial_, bool kPacked_, int kGroup_, int kBlocks_>
 struct ScanShape {
   static constexpr int kStateDim = kStateDim_;
   static constexpr int kLanes = kLanes_;
   static constexpr int kChannels = kChannels_;
   static constexpr int kSteps = kSteps_;
   static constexpr int kPolynomial = kPolynomial_;
+  static constexpr bool kPacked = kPacked_;
   static constexpr int kGroup = kGroup_;
   static constexpr int kBlocks = kBlocks_;
-  static constexpr int kN = kStateDim / kLanes;     // states a thread
-  static constexpr int kSlots = kThreads / kLanes;  // threads' channels apart
+  static constexpr int kN = kStateDim / kLanes;         // states a thread
+  static constexpr int kSlots = kScanThreads / kLanes;  // channels apart
   static constexpr int kBlockChannels = kSlots * kChannels;
-  // Pairs of channels that a thread stages and gates, per input.
-  static constexpr int kPairs = kSteps * kBlockChannels / 2 / kThreads;
-  static constexpr int kBcVecs = kSteps * kStateDim / 8;  // of b, and of c
-  static constexpr int kBcLoads = (2 * kBcVecs + kThreads - 1) / kThreads;
+  // Pairs of channels that a helper thread stages and gates, per input, and
+  // its 16-byte words of b (and of c).
+  static constexpr int kPairs = kSteps * kBlockChannels / 2 / kHelpThreads;
+  static constexpr int kBcVecs = kSteps * kStateDim / 8;
+  static constexpr int kBcLoads = (kBcVecs + kHelpThreads - 1) / kHelpThreads;
+  // Words of b and c of a token in shared memory.
+  static constexpr int kBcWords = kPacked ? kStateDim : 2 * kStateDim;
   static_assert(kN >= 1 && kPairs >= 1);
 };
 
 template <typename S>
-struct Shared {
+struct Tile {
   float2 step[S::kSteps][S::kBlockChannels];  // d, d x
-  alignas(16) float bc[S::kSteps][2 * S::kStateDim];
-  alignas(16) float y[S::kSteps][S::kChannels][kThreads];
-};
-
-// One tile's inputs as loaded: pairs of channels, 16-byte words of b and c.
-template <typename S>
-struct Inputs {
-  uint32_t x[S::kPairs];
-  uint32_t dt[S::kPairs];
-  uint32_t z[S::kPairs];
-  Vec16 bc[S::kBcLoads];
+  alignas(16) uint32_t bc[S::kSteps][S::kBcWords];
+  alignas(16) float y[S::kSteps][S::kChannels][kScanThreads];
 };
 
 // 2^x on the FMA units, for x < 127: x = i + f with |f| <= 1/2, a polynomial
@@ -83,47 +81,85 @@ __device__ __forceinline__ uint32_t LoadPair(const __nv_bfloat16* p) {
   return word;
 }
 
-// A thread's pairs lie in one channel pair of the block, at several tokens.
+// Where a block works: one sequence, from its first row to its end.
+struct Place {
+  int64_t begin;
+  int64_t end;
+  int channel0;
+  float* state;  // of the sequence, or null
+};
+
+// A helper's pairs lie in one channel pair of the block, at several tokens.
 template <typename S>
 __device__ __forceinline__ int PairChannel() {
-  static_assert(kThreads % (S::kBlockChannels / 2) == 0);
+  static_assert(kHelpThreads % (S::kBlockChannels / 2) == 0);
   return threadIdx.x % (S::kBlockChannels / 2) * 2;
 }
 template <typename S>
 __device__ __forceinline__ int PairStep(int i) {
   constexpr int kPerRow = S::kBlockChannels / 2;
-  return threadIdx.x / kPerRow + i * (kThreads / kPerRow);
+  return (threadIdx.x - kScanThreads) / kPerRow + i * (kHelpThreads / kPerRow);
 }
 
-// Loads the tile that starts at row `row`; rows from `end` on are left alone.
+// One tile's inputs as loaded: pairs of channels, words of b and c.
 template <typename S>
-__device__ __forceinline__ void LoadInputs(Inputs<S>& in,
-                                           const Sm90SelectiveScanArgs& a,
-                                           int channel0, int64_t row,
-                                           int64_t end) {
-  const int channel = channel0 + PairChannel<S>();
+struct StageInputs {
+  uint32_t x[S::kPairs];
+  uint32_t dt[S::kPairs];
+  Vec16 b[S::kBcLoads];
+  Vec16 c[S::kBcLoads];
+};
+template <typename S>
+struct GateInputs {
+  uint32_t x[S::kPairs];
+  uint32_t z[S::kPairs];
+};
+
+// Loads the pairs of the tile that starts at `row`; zero past the end.
+template <typename S>
+__device__ __forceinline__ void LoadPairs(uint32_t (&to)[S::kPairs],
+                                          const __nv_bfloat16* from,
+                                          int64_t stride, int channels,
+                                          const Place& place, int64_t row) {
+  const int channel = place.channel0 + PairChannel<S>();
 #pragma unroll
   for (int i = 0; i < S::kPairs; ++i) {
     const int64_t t = row + PairStep<S>(i);
-    in.x[i] = in.dt[i] = in.z[i] = 0;
-    if (t < end && channel < a.channels) {
-      in.dt[i] = LoadPair(a.dt + t * a.dt_stride + channel);
-      in.x[i] = LoadPair(a.x + t * a.x_stride + channel);
-      if (a.z != nullptr) in.z[i] = LoadPair(a.z + t * a.z_stride + channel);
+    to[i] = 0;
+    if (t < place.end && channel < channels) {
+      to[i] = LoadPair(from + t * stride + channel);
     }
   }
+}
+
+template <typename S>
+__device__ __forceinline__ void LoadStageInputs(StageInputs<S>& in,
+                                                const Sm90SelectiveScanArgs& a,
+                                                const Place& place,
+                                                int64_t row) {
+  LoadPairs<S>(in.dt, a.dt, a.dt_stride, a.channels, place, row);
+  LoadPairs<S>(in.x, a.x, a.x_stride, a.channels, place, row);
 #pragma unroll
   for (int i = 0; i < S::kBcLoads; ++i) {
-    const int at = threadIdx.x + i * kThreads;
-    const int word = at % (S::kStateDim / 4);  // b's words, then c's
-    const int64_t t = row + at / (S::kStateDim / 4);
-    in.bc[i] = Vec16{{0, 0, 0, 0}};
-    if (at < 2 * S::kBcVecs && t < end) {
-      const int vec = word % (S::kStateDim / 8);
-      in.bc[i] = cuda::LoadVec(word < S::kStateDim / 8
-                                   ? a.b + t * a.b_stride + 8 * vec
-                                   : a.c + t * a.c_stride + 8 * vec);
+    constexpr int kPerRow = S::kStateDim / 8;
+    const int at = threadIdx.x - kScanThreads + i * kHelpThreads;
+    const int64_t t = row + at / kPerRow;
+    in.b[i] = in.c[i] = Vec16{{0, 0, 0, 0}};
+    if (at < S::kBcVecs && t < place.end) {
+      in.b[i] = cuda::LoadVec(a.b + t * a.b_stride + 8 * (at % kPerRow));
+      in.c[i] = cuda::LoadVec(a.c + t * a.c_stride + 8 * (at % kPerRow));
     }
+  }
+}
+
+template <typename S>
+__device__ __forceinline__ void LoadGateInputs(GateInputs<S>& in,
+                                               const Sm90SelectiveScanArgs& a,
+                                               const Place& place,
+                                               int64_t row) {
+  LoadPairs<S>(in.x, a.x, a.x_stride, a.channels, place, row);
+  if (a.z != nullptr) {
+    LoadPairs<S>(in.z, a.z, a.z_stride, a.channels, place, row);
   }
 }
 
@@ -133,11 +169,15 @@ __device__ __forceinline__ float StepSize(const Sm90SelectiveScanArgs& a,
   return a.softplus ? cuda::Softplus(dt) : dt;
 }
 
+__device__ __forceinline__ uint32_t FloatBits(float x) {
+  return __float_as_uint(x);
+}
+
 // Rows past the end get d = 0, which leaves h as it is.
 template <typename S>
-__device__ __forceinline__ void Stage(Shared<S>& shared, const Inputs<S>& in,
+__device__ __forceinline__ void Stage(Tile<S>& tile, const StageInputs<S>& in,
                                       const Sm90SelectiveScanArgs& a,
-                                      float2 bias, int count) {
+                                      float2 bias, int64_t count) {
 #pragma unroll
   for (int i = 0; i < S::kPairs; ++i) {
     const int t = PairStep<S>(i);
@@ -148,34 +188,79 @@ __device__ __forceinline__ void Stage(Shared<S>& shared, const Inputs<S>& in,
       step.z = StepSize(a, cuda::HighBf16(in.dt[i]), bias.y);
       step.w = step.z * cuda::HighBf16(in.x[i]);
     }
-    *reinterpret_cast<float4*>(&shared.step[t][PairChannel<S>()]) = step;
+    *reinterpret_cast<float4*>(&tile.step[t][PairChannel<S>()]) = step;
   }
 #pragma unroll
   for (int i = 0; i < S::kBcLoads; ++i) {
-    const int at = threadIdx.x + i * kThreads;
-    if (at >= 2 * S::kBcVecs) break;
-    float x[8];
-    cuda::Unpack8(in.bc[i], x);
-    float4* to = reinterpret_cast<float4*>(&shared.bc[0][0]) + 2 * at;
-    to[0] = make_float4(x[0], x[1], x[2], x[3]);
-    to[1] = make_float4(x[4], x[5], x[6], x[7]);
+    constexpr int kPerRow = S::kStateDim / 8;
+    const int at = threadIdx.x - kScanThreads + i * kHelpThreads;
+    if (at >= S::kBcVecs) break;
+    uint32_t* row = tile.bc[at / kPerRow] + 8 * (at % kPerRow);
+#pragma unroll
+    for (int w = 0; w < 4; ++w) {
+      const uint32_t b = in.b[i].word[w];
+      const uint32_t c = in.c[i].word[w];
+      if constexpr (S::kPacked) {  // b in the lower half, c in the upper
+        row[2 * w] = __byte_perm(b, c, 0x5410);
+        row[2 * w + 1] = __byte_perm(b, c, 0x7632);
+      } else {
+        row[2 * w] = FloatBits(cuda::LowBf16(b));
+        row[2 * w + 1] = FloatBits(cuda::HighBf16(b));
+        row[S::kStateDim + 2 * w] = FloatBits(cuda::LowBf16(c));
+        row[S::kStateDim + 2 * w + 1] = FloatBits(cuda::HighBf16(c));
+      }
+    }
   }
 }
 
 template <int kCount>
-__device__ __forceinline__ void LoadShared(float (&x)[kCount], const float* p) {
+__device__ __forceinline__ void LoadShared(uint32_t (&x)[kCount],
+                                           const uint32_t* p) {
   if constexpr (kCount % 4 == 0) {
 #pragma unroll
     for (int i = 0; i < kCount / 4; ++i) {
-      const float4 v = reinterpret_cast<const float4*>(p)[i];
+      const uint4 v = reinterpret_cast<const uint4*>(p)[i];
       x[4 * i] = v.x;
       x[4 * i + 1] = v.y;
       x[4 * i + 2] = v.z;
       x[4 * i + 3] = v.w;
     }
+  } else if constexpr (kCount == 2) {
+    const uint2 v = *reinterpret_cast<const uint2*>(p);
+    x[0] = v.x;
+    x[1] = v.y;
   } else {
 #pragma unroll
     for (int i = 0; i < kCount; ++i) x[i] = p[i];
+  }
+}
+
+// One token's operands of a scan thread.
+template <typename S>
+struct Operands {
+  uint32_t bc[S::kPacked ? 1 : 2][S::kN];
+  float2 step[S::kChannels];
+
+  __device__ __forceinline__ float B(int n) const {
+    return S::kPacked ? cuda::LowBf16(bc[0][n]) : __uint_as_float(bc[0][n]);
+  }
+  __device__ __forceinline__ float C(int n) const {
+    return S::kPacked ? cuda::HighBf16(bc[0][n])
+                      : __uint_as_float(bc[S::kPacked ? 0 : 1][n]);
+  }
+};
+
+template <typename S>
+__device__ __forceinline__ void LoadOperands(Operands<S>& o,
+                                             const Tile<S>& tile, int t,
+                                             int lane, int slot) {
+#pragma unroll
+  for (int part = 0; part < (S::kPacked ? 1 : 2); ++part) {
+    LoadShared(o.bc[part], &tile.bc[t][part * S::kStateDim + lane * S::kN]);
+  }
+#pragma unroll
+  for (int k = 0; k < S::kChannels; ++k) {
+    o.step[k] = tile.step[t][slot + k * S::kSlots];
   }
 }
 
@@ -186,26 +271,19 @@ struct States {
   float h[S::kChannels][S::kN];
 };
 
-// kGroup steps at a time: their loads first and their stores last, since the
+// kGroup tokens at a time: their loads first and their stores last, since the
 // compiler does not move a load over a store.
 template <typename S>
-__device__ __forceinline__ void Scan(States<S>& states, Shared<S>& shared) {
+__device__ __forceinline__ void Scan(States<S>& states, Tile<S>& tile) {
   const int lane = threadIdx.x % S::kLanes;
   const int slot = threadIdx.x / S::kLanes;
 #pragma unroll 4 / S::kGroup
   for (int t = 0; t < S::kSteps; t += S::kGroup) {
-    float b[S::kGroup][S::kN];
-    float c[S::kGroup][S::kN];
-    float2 step[S::kGroup][S::kChannels];
+    Operands<S> o[S::kGroup];
     float y[S::kGroup][S::kChannels];
 #pragma unroll
     for (int u = 0; u < S::kGroup; ++u) {
-      LoadShared(b[u], &shared.bc[t + u][lane * S::kN]);
-      LoadShared(c[u], &shared.bc[t + u][S::kStateDim + lane * S::kN]);
-#pragma unroll
-      for (int k = 0; k < S::kChannels; ++k) {
-        step[u][k] = shared.step[t + u][slot + k * S::kSlots];
-      }
+      LoadOperands(o[u], tile, t + u, lane, slot);
     }
 #pragma unroll
     for (int u = 0; u < S::kGroup; ++u) {
@@ -214,16 +292,15 @@ __device__ __forceinline__ void Scan(States<S>& states, Shared<S>& shared) {
         y[u][k] = 0.0f;
 #pragma unroll
         for (int n = 0; n < S::kN; ++n) {
-          const int index = (((t + u) % 4) * S::kChannels + k) * S::kN + n;
-          const float exponent = step[u][k].x * states.a[k][n];
-          const float decay =
-              S::kPolynomial > 0 &&
-                      index % (S::kPolynomial + !S::kPolynomial) == 0
-                  ? PolynomialExp2(exponent)
-                  : cuda::FastExp2(exponent);
+          constexpr int kEvery = S::kPolynomial > 0 ? S::kPolynomial : 1;
+          const int index = ((t + u) % 4 * S::kChannels + k) * S::kN + n;
+          const float exponent = o[u].step[k].x * states.a[k][n];
+          const float decay = S::kPolynomial > 0 && index % kEvery == 0
+                                  ? PolynomialExp2(exponent)
+                                  : cuda::FastExp2(exponent);
           float& h = states.h[k][n];
-          h = fmaf(decay, h, step[u][k].y * b[u][n]);
-          y[u][k] = fmaf(c[u][n], h, y[u][k]);
+          h = fmaf(decay, h, o[u].step[k].y * o[u].B(n));
+          y[u][k] = fmaf(o[u].C(n), h, y[u][k]);
         }
       }
     }
@@ -231,47 +308,85 @@ __device__ __forceinline__ void Scan(States<S>& states, Shared<S>& shared) {
     for (int u = 0; u < S::kGroup; ++u) {
 #pragma unroll
       for (int k = 0; k < S::kChannels; ++k) {
-        shared.y[t + u][k][threadIdx.x] = y[u][k];
+        tile.y[t + u][k][threadIdx.x] = y[u][k];
       }
     }
   }
 }
 
 template <typename S>
-__device__ __forceinline__ void GateAndStore(const Shared<S>& shared,
-                                             const Sm90SelectiveScanArgs& a,
-                                             const uint32_t (&x)[S::kPairs],
-                                             const uint32_t (&z)[S::kPairs],
-                                             float2 skip, int channel0,
-                                             int64_t row, int count) {
+__device__ __forceinline__ void Gate(const Tile<S>& tile,
+                                     const GateInputs<S>& in,
+                                     const Sm90SelectiveScanArgs& a,
+                                     const Place& place, float2 skip,
+                                     int64_t row) {
   const int channel = PairChannel<S>();
-  if (channel0 + channel >= a.channels) return;
+  if (place.channel0 + channel >= a.channels) return;
 #pragma unroll
   for (int i = 0; i < S::kPairs; ++i) {
     const int t = PairStep<S>(i);
-    if (t >= count) break;
-    float parts[2 * S::kLanes];
+    if (row + t >= place.end) break;
+    uint32_t bits[2 * S::kLanes];
     LoadShared(
-        parts,
-        &shared.y[t][channel / S::kSlots][channel % S::kSlots * S::kLanes]);
-    float y[2] = {parts[0], parts[S::kLanes]};
+        bits,
+        reinterpret_cast<const uint32_t*>(
+            &tile.y[t][channel / S::kSlots][channel % S::kSlots * S::kLanes]));
+    float y[2] = {0.0f, 0.0f};
 #pragma unroll
-    for (int l = 1; l < S::kLanes; ++l) {
-      y[0] += parts[l];
-      y[1] += parts[S::kLanes + l];
+    for (int l = 0; l < S::kLanes; ++l) {
+      y[0] += __uint_as_float(bits[l]);
+      y[1] += __uint_as_float(bits[S::kLanes + l]);
     }
-    y[0] = fmaf(skip.x, cuda::LowBf16(x[i]), y[0]);
-    y[1] = fmaf(skip.y, cuda::HighBf16(x[i]), y[1]);
+    y[0] = fmaf(skip.x, cuda::LowBf16(in.x[i]), y[0]);
+    y[1] = fmaf(skip.y, cuda::HighBf16(in.x[i]), y[1]);
     if (a.z != nullptr) {
-      y[0] *= cuda::Silu(cuda::LowBf16(z[i]));
-      y[1] *= cuda::Silu(cuda::HighBf16(z[i]));
+      y[0] *= cuda::Silu(cuda::LowBf16(in.z[i]));
+      y[1] *= cuda::Silu(cuda::HighBf16(in.z[i]));
     }
-    *reinterpret_cast<uint32_t*>(a.out + (row + t) * a.out_stride + channel0 +
-                                 channel) = cuda::PackBf16(y[0], y[1]);
+    *reinterpret_cast<uint32_t*>(a.out + (row + t) * a.out_stride +
+                                 place.channel0 + channel) =
+        cuda::PackBf16(y[0], y[1]);
   }
 }
 
-// A per-channel vector at a thread's channel pair; zero if absent.
+// The four warps of the recurrence.
+template <typename S>
+__device__ __forceinline__ void RunScan(Tile<S>* tiles,
+                                        const Sm90SelectiveScanArgs& a,
+                                        const Place& place, int count) {
+  const int lane = threadIdx.x % S::kLanes;
+  const int slot = threadIdx.x / S::kLanes;
+  States<S> states;
+#pragma unroll
+  for (int k = 0; k < S::kChannels; ++k) {
+    const int channel = place.channel0 + slot + k * S::kSlots;
+#pragma unroll
+    for (int n = 0; n < S::kN; ++n) {
+      const int64_t at = int64_t{channel} * S::kStateDim + lane * S::kN + n;
+      const bool valid = channel < a.channels;
+      states.a[k][n] = valid ? a.a[at] * cuda::kLog2E : 0.0f;
+      states.h[k][n] = valid && place.state != nullptr ? place.state[at] : 0.0f;
+    }
+  }
+  __syncthreads();
+  for (int i = 0; i < count; ++i) {
+    Scan(states, tiles[i % 2]);
+    __syncthreads();
+  }
+  if (place.state == nullptr) return;
+#pragma unroll
+  for (int k = 0; k < S::kChannels; ++k) {
+    const int channel = place.channel0 + slot + k * S::kSlots;
+    if (channel >= a.channels) continue;
+#pragma unroll
+    for (int n = 0; n < S::kN; ++n) {
+      place.state[int64_t{channel} * S::kStateDim + lane * S::kN + n] =
+          states.h[k][n];
+    }
+  }
+}
+
+// A per-channel vector at a helper's channel pair; zero if absent.
 template <typename S>
 __device__ __forceinline__ float2 LoadChannelPair(const float* from,
                                                   int channel0, int channels) {
@@ -280,73 +395,57 @@ __device__ __forceinline__ float2 LoadChannelPair(const float* from,
   return make_float2(from[channel], from[channel + 1]);
 }
 
+// The other four: tile i + 1 is staged and tile i - 1 gated while tile i is
+// scanned. Global loads are issued a tile before their use.
+template <typename S>
+__device__ __forceinline__ void RunHelp(Tile<S>* tiles,
+                                        const Sm90SelectiveScanArgs& a,
+                                        const Place& place, int count) {
+  const float2 bias = LoadChannelPair<S>(a.dt_bias, place.channel0, a.channels);
+  const float2 skip = LoadChannelPair<S>(a.d, place.channel0, a.channels);
+  int64_t row = place.begin;
+  StageInputs<S> stage;
+  GateInputs<S> gate;
+  LoadStageInputs(stage, a, place, row);
+  Stage(tiles[0], stage, a, bias, place.end - row);
+  LoadStageInputs(stage, a, place, row + S::kSteps);
+  __syncthreads();
+  for (int i = 0; i < count; ++i, row += S::kSteps) {
+    if (i + 1 < count) {
+      Stage(tiles[(i + 1) % 2], stage, a, bias, place.end - row - S::kSteps);
+      LoadStageInputs(stage, a, place, row + 2 * S::kSteps);
+    }
+    if (i > 0) Gate(tiles[(i + 1) % 2], gate, a, place, skip, row - S::kSteps);
+    LoadGateInputs(gate, a, place, row);
+    __syncthreads();
+  }
+  Gate(tiles[(count + 1) % 2], gate, a, place, skip, row - S::kSteps);
+}
+
 // grid (channel blocks, sequences).
 template <typename S>
 __global__ void __launch_bounds__(kThreads, S::kBlocks)
     SelectiveScanKernel(const __grid_constant__ Sm90SelectiveScanArgs a) {
   extern __shared__ __align__(16) char shared_bytes[];
-  Shared<S>& shared = *reinterpret_cast<Shared<S>*>(shared_bytes);
-  const int channel0 = blockIdx.x * S::kBlockChannels;
+  Tile<S>* tiles = reinterpret_cast<Tile<S>*>(shared_bytes);
   const int sequence = blockIdx.y;
-  int64_t row = 0;
-  int64_t end = a.tokens;
+  Place place = {0, a.tokens, static_cast<int>(blockIdx.x) * S::kBlockChannels,
+                 nullptr};
   if (a.cu_seqlens != nullptr) {
-    row = a.cu_seqlens[sequence];
-    end = a.cu_seqlens[sequence + 1];
+    place.begin = a.cu_seqlens[sequence];
+    place.end = a.cu_seqlens[sequence + 1];
   }
-  if (row >= end) return;  // the state stays
-
-  const int lane = threadIdx.x % S::kLanes;
-  float* state = nullptr;
+  if (place.begin >= place.end) return;  // the state stays
   if (a.state != nullptr) {
     const int slot = a.slots != nullptr ? a.slots[sequence] : sequence;
-    if (slot >= 0) state = a.state + slot * a.slot_stride;
+    if (slot >= 0) place.state = a.state + slot * a.slot_stride;
   }
-  States<S> states;
-#pragma unroll
-  for (int k = 0; k < S::kChannels; ++k) {
-    const int channel = channel0 + threadIdx.x / S::kLanes + k * S::kSlots;
-#pragma unroll
-    for (int n = 0; n < S::kN; ++n) {
-      const int64_t at = int64_t{channel} * S::kStateDim + lane * S::kN + n;
-      const bool valid = channel < a.channels;
-      states.a[k][n] = valid ? a.a[at] * cuda::kLog2E : 0.0f;
-      states.h[k][n] = valid && state != nullptr ? state[at] : 0.0f;
-    }
-  }
-  const float2 bias = LoadChannelPair<S>(a.dt_bias, channel0, a.channels);
-  const float2 skip = LoadChannelPair<S>(a.d, channel0, a.channels);
-
-  Inputs<S> next;
-  LoadInputs(next, a, channel0, row, end);
-  for (; row < end; row += S::kSteps) {
-    const int count = static_cast<int>(min(end - row, int64_t{S::kSteps}));
-    uint32_t x[S::kPairs];
-    uint32_t z[S::kPairs];
-#pragma unroll
-    for (int i = 0; i < S::kPairs; ++i) {
-      x[i] = next.x[i];
-      z[i] = next.z[i];
-    }
-    // The last readers of these parts of shared memory passed the barrier
-    // ahead of the previous tile's gate phase.
-    Stage(shared, next, a, bias, count);
-    LoadInputs(next, a, channel0, row + S::kSteps, end);
-    __syncthreads();
-    Scan(states, shared);
-    __syncthreads();
-    GateAndStore(shared, a, x, z, skip, channel0, row, count);
-  }
-  if (state == nullptr) return;
-#pragma unroll
-  for (int k = 0; k < S::kChannels; ++k) {
-    const int channel = channel0 + threadIdx.x / S::kLanes + k * S::kSlots;
-    if (channel >= a.channels) continue;
-#pragma unroll
-    for (int n = 0; n < S::kN; ++n) {
-      state[int64_t{channel} * S::kStateDim + lane * S::kN + n] =
-          states.h[k][n];
-    }
+  const int count =
+      static_cast<int>((place.end - place.begin + S::kSteps - 1) / S::kSteps);
+  if (threadIdx.x < kScanThreads) {
+    RunScan(tiles, a, place, count);
+  } else {
+    RunHelp(tiles, a, place, count);
   }
 }
 
@@ -357,7 +456,7 @@ cudaError_t LaunchShape(const Sm90SelectiveScanArgs& a, cudaStream_t stream) {
                                         a.channels, S::kBlockChannels)),
                                     a.sequences),
                        .block = dim3(kThreads),
-                       .shared_bytes = sizeof(Shared<S>),
+                       .shared_bytes = 2 * sizeof(Tile<S>),
                        .stream = stream},
                       a);
 }
@@ -379,7 +478,16 @@ bool IsValid(const Sm90SelectiveScanArgs& a) {
 cudaError_t LaunchSm90SelectiveScan(const Sm90SelectiveScanArgs& a,
                                     cudaStream_t stream) {
   if (!IsValid(a)) return cudaErrorInvalidValue;
-  return LaunchShape<ScanShape<16, 4, 1, 16, 8, 2, 8>>(a, stream);
+  // With enough blocks of two channels a thread to fill the chip, those; for
+  // few sequences smaller blocks with longer tiles.
+  int multiprocessors = 0;
+  INTARSIA_RETURN_IF_CUDA_ERROR(cuda::MultiprocessorCount(&multiprocessors));
+  using Wide = ScanShape<16, 4, 2, 16, 16, true, 2, 4>;
+  using Narrow = ScanShape<16, 4, 1, 32, 0, true, 4, 2>;
+  const int64_t wide_blocks =
+      cuda::CeilDiv(a.channels, Wide::kBlockChannels) * a.sequences;
+  return wide_blocks >= 2 * multiprocessors ? LaunchShape<Wide>(a, stream)
+                                            : LaunchShape<Narrow>(a, stream);
 }
 
 }  // namespace intarsia

@@ -1,7 +1,7 @@
 // What bounds it: one read and one write of the activations. A thread owns
-// eight channels and walks down kRows rows with the last inputs in registers,
-// so a row is read once, apart from width - 1 rows ahead of each walk (which
-// the L2 cache holds). Rows are loaded kAhead at a time.
+// kChannels channels and walks down kRows rows with the last inputs in
+// registers, so a row is read once, apart from width - 1 rows ahead of each
+// walk (which the L2 cache holds). Rows are loaded kAhead at a time.
 #include "intarsia/cuda/launch.h"
 #include "intarsia/cuda/tile/vector.cuh"
 #include "intarsia/ops/conv1d/sm90_conv1d.h"
@@ -9,16 +9,31 @@
 namespace intarsia {
 namespace {
 
-using cuda::Vec16;
-
 constexpr int kThreads = 128;
+constexpr int kChannels = 4;
 constexpr int kRows = 64;
 constexpr int kAhead = 8;
+
+// kChannels bf16.
+using Words = uint2;
+
+__device__ __forceinline__ Words LoadWords(const __nv_bfloat16* p) {
+  return *reinterpret_cast<const Words*>(p);
+}
+__device__ __forceinline__ void Unpack(const Words& v, float (&x)[kChannels]) {
+  x[0] = cuda::LowBf16(v.x);
+  x[1] = cuda::HighBf16(v.x);
+  x[2] = cuda::LowBf16(v.y);
+  x[3] = cuda::HighBf16(v.y);
+}
+__device__ __forceinline__ Words Pack(const float (&x)[kChannels]) {
+  return make_uint2(cuda::PackBf16(x[0], x[1]), cuda::PackBf16(x[2], x[3]));
+}
 
 // The inputs that one output needs besides its own row, oldest first.
 template <int kWidth>
 struct Window {
-  float tap[kWidth - 1][8];
+  float tap[kWidth - 1][kChannels];
 };
 
 __device__ __forceinline__ int SequenceStart(const Sm90Conv1dArgs& a, int s) {
@@ -50,14 +65,13 @@ __device__ __forceinline__ int FindSequence(const Sm90Conv1dArgs& a, int row) {
 template <int kWidth>
 __device__ __forceinline__ void LoadInput(const Sm90Conv1dArgs& a, float* state,
                                           int start, int row, int channel,
-                                          float (&x)[8]) {
+                                          float (&x)[kChannels]) {
   if (row >= 0) {
-    cuda::Unpack8(
-        cuda::LoadVec(a.x + (int64_t{start} + row) * a.x_stride + channel), x);
+    Unpack(LoadWords(a.x + (int64_t{start} + row) * a.x_stride + channel), x);
     return;
   }
 #pragma unroll
-  for (int i = 0; i < 8; ++i) {
+  for (int i = 0; i < kChannels; ++i) {
     x[i] = state == nullptr ? 0.0f
                             : state[(channel + i) * a.state_channel_stride +
                                     (kWidth - 1 + row) * a.state_tap_stride];
@@ -95,7 +109,7 @@ __device__ __noinline__ Window<kWidth> EnterSequence(const Sm90Conv1dArgs& a,
 #pragma unroll
   for (int j = 0; j < kWidth - 1; ++j) {
 #pragma unroll
-    for (int i = 0; i < 8; ++i) {
+    for (int i = 0; i < kChannels; ++i) {
       state[(channel + i) * a.state_channel_stride + j * a.state_tap_stride] =
           last.tap[j][i];
     }
@@ -106,21 +120,26 @@ __device__ __noinline__ Window<kWidth> EnterSequence(const Sm90Conv1dArgs& a,
 template <int kWidth>
 __global__ void __launch_bounds__(kThreads)
     CausalConv1dKernel(const __grid_constant__ Sm90Conv1dArgs a) {
-  const int channel = 8 * (blockIdx.x * kThreads + threadIdx.x);
+  const int channel = kChannels * (blockIdx.x * kThreads + threadIdx.x);
   if (channel >= a.channels) return;
   const int begin = blockIdx.y * kRows;
   const int end = min(a.tokens, begin + kRows);
 
-  float weight[kWidth][8];
-  float bias[8];
+  float weight[kWidth][kChannels];
+  float bias[kChannels] = {};
+  // The weights of the channels are kWidth words of four, tap by tap within a
+  // channel.
 #pragma unroll
-  for (int i = 0; i < 8; ++i) {
+  for (int v = 0; v < kWidth; ++v) {
+    float four[kChannels];
+    Unpack(LoadWords(a.weight + channel * kWidth + kChannels * v), four);
 #pragma unroll
-    for (int j = 0; j < kWidth; ++j) {
-      weight[j][i] = __bfloat162float(a.weight[(channel + i) * kWidth + j]);
+    for (int i = 0; i < kChannels; ++i) {
+      const int at = kChannels * v + i;
+      weight[at % kWidth][at / kWidth] = four[i];
     }
-    bias[i] = a.bias == nullptr ? 0.0f : __bfloat162float(a.bias[channel + i]);
   }
+  if (a.bias != nullptr) Unpack(LoadWords(a.bias + channel), bias);
 
   int sequence = FindSequence(a, begin);
   int sequence_end = SequenceEnd(a, sequence);
@@ -128,11 +147,11 @@ __global__ void __launch_bounds__(kThreads)
   const __nv_bfloat16* x = a.x + channel;
   __nv_bfloat16* out = a.out + channel;
   for (int base = begin; base < end; base += kAhead) {
-    Vec16 rows[kAhead];
+    Words rows[kAhead];
 #pragma unroll
     for (int r = 0; r < kAhead; ++r) {
       if (base + r < end) {
-        rows[r] = cuda::LoadVec(x + int64_t{base + r} * a.x_stride);
+        rows[r] = LoadWords(x + int64_t{base + r} * a.x_stride);
       }
     }
 #pragma unroll
@@ -144,11 +163,11 @@ __global__ void __launch_bounds__(kThreads)
         sequence_end = SequenceEnd(a, sequence);
         window = EnterSequence<kWidth>(a, sequence, row, channel);
       }
-      float now[8];
-      float y[8];
-      cuda::Unpack8(rows[r], now);
+      float now[kChannels];
+      float y[kChannels];
+      Unpack(rows[r], now);
 #pragma unroll
-      for (int i = 0; i < 8; ++i) {
+      for (int i = 0; i < kChannels; ++i) {
         y[i] = bias[i];
 #pragma unroll
         for (int j = 0; j < kWidth - 1; ++j) {
@@ -162,7 +181,7 @@ __global__ void __launch_bounds__(kThreads)
         }
         window.tap[kWidth - 2][i] = now[i];
       }
-      cuda::StoreVec(out + row * a.out_stride, cuda::Pack8(y));
+      *reinterpret_cast<Words*>(out + row * a.out_stride) = Pack(y);
     }
   }
 }
@@ -175,12 +194,13 @@ cudaError_t LaunchSm90CausalConv1d(const Sm90Conv1dArgs& a,
                      a.sequences >= 1 && a.width >= 2 && a.width <= 4 &&
                      a.x_stride % 8 == 0 && a.out_stride % 8 == 0 &&
                      cuda::IsAligned16(a.x) && cuda::IsAligned16(a.out) &&
+                     cuda::IsAligned16(a.weight) && cuda::IsAligned16(a.bias) &&
                      cuda::CeilDiv(a.tokens, kRows) <= 65535;
   if (!valid) return cudaErrorInvalidValue;
   const cuda::LaunchShape shape = {
-      .grid =
-          dim3(static_cast<unsigned>(cuda::CeilDiv(a.channels / 8, kThreads)),
-               static_cast<unsigned>(cuda::CeilDiv(a.tokens, kRows))),
+      .grid = dim3(static_cast<unsigned>(
+                       cuda::CeilDiv(a.channels / kChannels, kThreads)),
+                   static_cast<unsigned>(cuda::CeilDiv(a.tokens, kRows))),
       .block = dim3(kThreads),
       .stream = stream};
   if (a.width == 2) return cuda::Launch(CausalConv1dKernel<2>, shape, a);

@@ -38,8 +38,8 @@ struct Sm90Conv1dArgs {
   bool silu = true;
 };
 
-// cudaErrorInvalidValue if a limit above does not hold or x or out is not
-// aligned to 16 bytes.
+// cudaErrorInvalidValue if a limit above does not hold or x, weight, bias or
+// out is not aligned to 16 bytes.
 cudaError_t LaunchSm90CausalConv1d(const Sm90Conv1dArgs& args,
                                    cudaStream_t stream);
 
