@@ -3,6 +3,11 @@
 enable_language(CUDA)
 find_package(CUDAToolkit 12.8 REQUIRED)
 set(CMAKE_CUDA_RUNTIME_LIBRARY Static)
+if(NOT CMAKE_CUDA20_STANDARD_COMPILE_OPTION)
+  # CMake 3.25 does not know that nvcc speaks C++20.
+  set(CMAKE_CUDA20_STANDARD_COMPILE_OPTION "-std=c++20")
+  set(CMAKE_CUDA20_EXTENSION_COMPILE_OPTION "-std=c++20")
+endif()
 
 # intarsia_cuda_kernels(target sources...): a static library of CUDA sources.
 # A kernel that spills registers, or whose tensor-core instructions the
@@ -18,9 +23,9 @@ function(intarsia_cuda_options target)
   set_target_properties(
     ${target}
     PROPERTIES CUDA_ARCHITECTURES OFF
+               CUDA_RUNTIME_LIBRARY Static
                CUDA_STANDARD 20
                CUDA_STANDARD_REQUIRED ON
-               CUDA_RUNTIME_LIBRARY Static
                POSITION_INDEPENDENT_CODE ON)
   target_include_directories(${target} PUBLIC ${PROJECT_SOURCE_DIR})
   target_compile_options(
@@ -29,4 +34,19 @@ function(intarsia_cuda_options target)
       "$<$<COMPILE_LANGUAGE:CUDA>:SHELL:-gencode=arch=compute_90a,code=sm_90a>"
       "$<$<COMPILE_LANGUAGE:CUDA>:-Xptxas=--warn-on-spills>"
       "$<$<COMPILE_LANGUAGE:CUDA>:-lineinfo>")
+endfunction()
+
+# intarsia_cuda_room(library dir sources...): the room's plain kernels become
+# part of its library; device lambdas are allowed there.
+function(intarsia_cuda_room library dir)
+  set(target ${library}_cuda)
+  set(sources)
+  foreach(source ${ARGN})
+    list(APPEND sources ${dir}/${source})
+  endforeach()
+  intarsia_cuda_kernels(${target} ${sources})
+  target_compile_options(
+    ${target} PRIVATE "$<$<COMPILE_LANGUAGE:CUDA>:--extended-lambda>")
+  target_link_libraries(${target} PUBLIC nlohmann_json::nlohmann_json)
+  target_link_libraries(${library} PUBLIC ${target})
 endfunction()

@@ -23,11 +23,12 @@ namespace intarsia {
 namespace {
 
 struct Options {
-  std::string text, out = "hybrid";
+  std::string text, out = "hybrid", model;
   int steps = 200, sequences = 4, length = 96, warmup = 20;
   double rate = 3e-3, decay = 0.1;
   int threads = 0;
   uint64_t seed = 1;
+  bool bf16 = false;
 };
 
 // One block of each kind, about a million parameters over bytes.
@@ -180,7 +181,11 @@ Status Save(const Options& o, const Model& model) {
   std::filesystem::create_directories(o.out);
   std::vector<NamedTensor> tensors;
   for (const std::string& path : model.paths()) {
-    tensors.push_back({path, model.Find(path)->values()});
+    const Weight& weight = *model.Find(path);
+    const bool vector = weight.spec().role == WeightSpec::Role::kVector;
+    tensors.push_back({path, o.bf16 && !vector
+                                 ? weight.values().To(DType::kBF16)
+                                 : weight.values()});
   }
   RETURN_IF_ERROR(WriteSafetensors(o.out + "/model.safetensors", tensors));
   std::ofstream(o.out + "/intarsia.json") << ToJson(model.config()).dump(1);
@@ -188,17 +193,28 @@ Status Save(const Options& o, const Model& model) {
   return Status::Ok();
 }
 
-Status Run(const Options& o) {
+std::string ReadFile(const std::string& path) {
   std::ostringstream buffer;
-  buffer << std::ifstream(o.text, std::ios::binary).rdbuf();
-  const std::string text = buffer.str();
+  buffer << std::ifstream(path, std::ios::binary).rdbuf();
+  return buffer.str();
+}
+
+Status Run(const Options& o) {
+  const std::string text = ReadFile(o.text);
   if (text.size() < static_cast<size_t>(o.length) + 2) {
     return InvalidArgument("[train] " + o.text +
                            " is missing or shorter than " +
                            std::to_string(o.length + 2) + " bytes");
   }
   ASSIGN_OR_RETURN(ModelConfig config,
-                   ParseModelConfig(nlohmann::json::parse(kModel)));
+                   ParseModelConfig(nlohmann::json::parse(
+                       o.model.empty() ? kModel : ReadFile(o.model), nullptr,
+                       /*allow_exceptions=*/false)));
+  if (config.vocab_size != 256) {
+    return InvalidArgument(
+        "[train] the tokens are bytes: vocab_size must be "
+        "256");
+  }
   ASSIGN_OR_RETURN(std::unique_ptr<Model> model,
                    Model::Create(std::move(config)));
   model->InitWeights(o.seed);
@@ -224,6 +240,9 @@ int main(int argc, char** argv) {
   CLI::App app("Train a small hybrid model on a text file");
   app.add_option("TEXT", o.text, "Text file")->required();
   app.add_option("--out", o.out, "Folder of the checkpoint");
+  app.add_option("--model", o.model,
+                 "An intarsia.json of a model over bytes (default: built in)");
+  app.add_flag("--bf16", o.bf16, "Write the matrices as bf16");
   app.add_option("--steps", o.steps)->check(CLI::Range(1, 1 << 20));
   app.add_option("--sequences", o.sequences)->check(CLI::Range(1, 4096));
   app.add_option("--length", o.length)->check(CLI::Range(2, 1 << 16));

@@ -149,15 +149,21 @@ class Verifier {
       return MaxDifference(hidden.states.at(name).data<float>(),
                            hidden_.data<float>() + i * size, size);
     };
-    // The last recorded state stands before or after the final norm.
+    // The last recorded state stands before or after the final norm, the others
+    // before a block or, as transformers records Mamba-2, after it.
     const int last = model_.blocks();
-    report_.max_hidden_error =
+    const double end =
         std::min(error("final_norm", last), error("blocks.output", last));
+    double before = end, after = end;
     for (int i = 0; i < last; ++i) {
-      report_.max_hidden_error =
-          std::max(report_.max_hidden_error,
-                   error("blocks." + std::to_string(i) + ".input", i));
+      auto input = [](int block) {
+        return "blocks." + std::to_string(block) + ".input";
+      };
+      before = std::max(before, error(input(i), i));
+      after = std::max(after,
+                       error(i + 1 < last ? input(i + 1) : "blocks.output", i));
     }
+    report_.max_hidden_error = std::min(before, after);
     return Status::Ok();
   }
 

@@ -4,7 +4,9 @@
 #include <vector>
 
 #include "intarsia/autograd/tape.h"
+#include "intarsia/cuda/kernels.h"
 #include "intarsia/ops/common/rows.h"
+#include "intarsia/ops/embedding/embedding_cuda.h"
 
 namespace intarsia {
 namespace {
@@ -39,6 +41,15 @@ Tensor Embedding(Context& ctx, const Weight& table,
   for (int32_t id : ids) {
     CHECK(id >= 0 && id < rows)
         << table.spec().name << " has " << rows << " rows, asked for " << id;
+  }
+  if (table.values().device().is_cuda()) {
+    // The uploaded copy of the same ids.
+    const Batch::OnDevice& device = ctx.batch->device;
+    const bool tokens = ids.data() == ctx.batch->tokens.data();
+    CHECK(tokens || ids.data() == ctx.batch->positions.data())
+        << "on a GPU the ids are the batch's tokens or positions";
+    return RequireKernels(embedding_cuda::kernels, "embedding")
+        .embedding(ctx, table, tokens ? device.tokens : device.positions);
   }
   Tensor y = Tensor::Empty({static_cast<int64_t>(ids.size()), dim});
   ThreadPool serial(1);

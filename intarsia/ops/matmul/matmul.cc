@@ -4,8 +4,10 @@
 #include <vector>
 
 #include "intarsia/autograd/tape.h"
+#include "intarsia/cuda/kernels.h"
 #include "intarsia/ops/common/rows.h"
 #include "intarsia/ops/matmul/matmul_cpu.h"
+#include "intarsia/ops/matmul/matmul_cuda.h"
 
 namespace intarsia {
 namespace {
@@ -96,6 +98,10 @@ Tensor Linear(Context& ctx, const Tensor& x, const Weight& w,
   CheckLinear(x, w, bias);
   const int64_t n = w.shape()[0], k = w.shape()[1];
   const Tensor rows = DenseRows(x);
+  if (x.device().is_cuda()) {
+    return RequireKernels(matmul_cuda::kernels, "matmul")
+        .linear(ctx, rows, w, bias);
+  }
   Tensor y = Tensor::Empty({x.dim(0), n});
   MatmulArgs args = Args(rows, w.values().raw(), &y, n, k);
   args.bias = bias != nullptr ? bias->f32() : nullptr;

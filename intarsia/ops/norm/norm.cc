@@ -3,9 +3,11 @@
 #include <algorithm>
 
 #include "intarsia/autograd/tape.h"
+#include "intarsia/cuda/kernels.h"
 #include "intarsia/ops/common/json_fields.h"
 #include "intarsia/ops/common/rows.h"
 #include "intarsia/ops/norm/norm_cpu.h"
+#include "intarsia/ops/norm/norm_cuda.h"
 
 namespace intarsia {
 namespace {
@@ -83,6 +85,10 @@ Tensor RmsNorm(Context& ctx, const Tensor& x, const Weight* scale, float eps,
                bool unit_offset) {
   CHECK_GE(x.rank(), 1);
   if (scale != nullptr) CheckChannels(x, *scale);
+  if (x.device().is_cuda()) {
+    return RequireKernels(norm_cuda::kernels, "norm")
+        .rms_norm(ctx, x.Contiguous(), scale, eps, unit_offset);
+  }
   Tensor y = Tensor::Empty(x.shape());
   const RowView rows(x);
   const int64_t dim = rows.cols();
@@ -138,6 +144,10 @@ Tensor LayerNorm(Context& ctx, const Tensor& x, const Weight* scale,
   const int64_t dim = x.dim(-1);
   for (const Weight* w : {scale, bias}) {
     if (w != nullptr) CheckChannels(x, *w);
+  }
+  if (x.device().is_cuda()) {
+    return RequireKernels(norm_cuda::kernels, "norm")
+        .layer_norm(ctx, x.Contiguous(), scale, bias, eps);
   }
   Tensor y = Tensor::Empty(x.shape());
   const RowView rows(x);

@@ -6,9 +6,11 @@
 #include <utility>
 
 #include "intarsia/autograd/tape.h"
+#include "intarsia/cuda/kernels.h"
 #include "intarsia/ops/common/json_fields.h"
 #include "intarsia/ops/common/rows.h"
 #include "intarsia/ops/rope/rope_cpu.h"
+#include "intarsia/ops/rope/rope_cuda.h"
 
 namespace intarsia {
 namespace {
@@ -133,6 +135,10 @@ Tensor Rope(Context& ctx, const Tensor& x, const RopeConfig& config) {
   CHECK_EQ(x.rank(), 3);
   CHECK(ctx.batch != nullptr);
   CHECK_EQ(x.dim(0), ctx.batch->size());
+  if (x.device().is_cuda()) {
+    return RequireKernels(rope_cuda::kernels, "rope")
+        .rope(ctx, x.Contiguous(), config);
+  }
   const Plan plan{RopeFrequencies(config, static_cast<int>(x.dim(2))),
                   RopeScale(config), config.interleaved};
   Tensor y = Rotated(ctx, x, plan, false);

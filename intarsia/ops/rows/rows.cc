@@ -5,7 +5,9 @@
 #include <vector>
 
 #include "intarsia/autograd/tape.h"
+#include "intarsia/cuda/kernels.h"
 #include "intarsia/ops/common/rows.h"
+#include "intarsia/ops/rows/rows_cuda.h"
 
 namespace intarsia {
 namespace {
@@ -101,6 +103,9 @@ Tensor GatherRows(Context& ctx, const Tensor& x,
                   std::span<const int32_t> rows) {
   CHECK_EQ(x.rank(), 2);
   CheckRows(rows, x.dim(0));
+  if (x.device().is_cuda()) {
+    return RequireKernels(rows_cuda::kernels, "rows").gather(ctx, x, rows);
+  }
   const Indices indices(rows.begin(), rows.end());
   Tensor y = Gathered(ctx, x, indices, nullptr);
 
