@@ -6,13 +6,13 @@
 #include <functional>
 #include <numeric>
 
-#include "intarsia/autograd/gradient_check.h"
-#include "intarsia/ops/common/testing.h"
+#include "intarsia/mixers/mixer_testing.h"
 
 namespace intarsia {
 namespace {
 
 using testing::BitwiseEqual;
+using testing::ExpectGradients;
 using testing::Poisoned;
 using testing::RandomTensor;
 
@@ -338,14 +338,8 @@ TEST(MergeAttention, RingOfTwoMakesTheWhole) {
               "out");
 }
 
-void ExpectGradients(const Context& ctx, const std::vector<Tensor>& inputs,
-                     const std::vector<Weight*>& weights,
-                     const CheckedFunction& function) {
-  for (const GradientError& error :
-       CheckGradients(ctx, inputs, weights, function)) {
-    EXPECT_LT(error.max_relative, 2e-3) << error.name;
-  }
-}
+// The differences are of fp32 values; conformance has those of the reference.
+constexpr double kFp32Differences = 4e-3;
 
 // Both outputs in one tensor, so that the check sees the gradients of both.
 Tensor Joined(Context& ctx, const AttentionResult& r) {
@@ -384,12 +378,13 @@ TEST(AttentionCore, GradientsMatchFiniteDifferences) {
                                   .shard = {},
                                   .init = {}},
                                  Tensor::Full({6}, 0.5f));
-      ExpectGradients(ctx, {p.q, p.k, p.v}, {&sinks},
-                      [&](Context& c, const std::vector<Tensor>& in) {
-                        AttentionKeys keys{in[1], in[2]};
-                        return Joined(
-                            c, AttentionCore(c, in[0], keys, config, &sinks));
-                      });
+      ExpectGradients(
+          ctx, {p.q, p.k, p.v}, {&sinks},
+          [&](Context& c, const std::vector<Tensor>& in) {
+            AttentionKeys keys{in[1], in[2]};
+            return Joined(c, AttentionCore(c, in[0], keys, config, &sinks));
+          },
+          kFp32Differences);
     }
   }
 }
@@ -399,13 +394,15 @@ TEST(MergeAttention, GradientsMatchFiniteDifferences) {
   Context ctx;
   ctx.batch = &p.batch;
   ExpectGradients(
-      ctx, {p.q, p.k, p.v}, {}, [&](Context& c, const std::vector<Tensor>& in) {
+      ctx, {p.q, p.k, p.v}, {},
+      [&](Context& c, const std::vector<Tensor>& in) {
         AttentionKeys first{in[1], in[2]}, second = first;
         first.end = second.begin = 30;
         return Joined(
             c, MergeAttention(c, AttentionCore(c, in[0], first, p.config),
                               AttentionCore(c, in[0], second, p.config)));
-      });
+      },
+      kFp32Differences);
 }
 
 TEST(AttentionCore, GradientsHaveTheSameBitsForAnyNumberOfThreads) {
@@ -429,6 +426,89 @@ TEST(AttentionCore, GradientsHaveTheSameBitsForAnyNumberOfThreads) {
     const std::vector<Tensor> many = gradient(threads);
     for (int i = 0; i < 3; ++i) EXPECT_TRUE(BitwiseEqual(one[i], many[i])) << i;
   }
+}
+
+using testing::ExpectRanksAddUp;
+using testing::ExpectRefused;
+using testing::MixerUnderTest;
+
+// Masks that need whole sequences, which the conformance suite leaves out.
+TEST(Attention, BidirectionalAndPrefixMatchReference) {
+  const Batch batch = Batch::OfLengths(std::vector<int32_t>{70, 1, 9});
+  for (const char* mask :
+       {R"("bidirectional")", R"({"prefix": 6})", R"({"prefix": 0})"}) {
+    for (const char* window : {"null", "5"}) {
+      const std::string config =
+          std::string(R"({"heads": 4, "kv_heads": 2, "head_dim": 6,
+                          "rope": {"theta": 100}, "mask": )") +
+          mask + R"(, "window": )" + window + "}";
+      MixerUnderTest attention(&CreateAttention, config, 16);
+      const Tensor x = attention.Input(batch);
+      EXPECT_TRUE(testing::Near(attention.Run(batch, x, attention.weights),
+                                attention.Reference(batch, x), 3e-6))
+          << config;
+      std::vector<Weight*> trainable;
+      std::vector<const Weight*> handles;
+      for (Weight& w : attention.weights) {
+        trainable.push_back(&w);
+        handles.push_back(&w);
+      }
+      Context ctx;
+      ctx.batch = &batch;
+      ctx.weights = handles;
+      ExpectGradients(ctx, {x}, trainable,
+                      [&](Context& c, const std::vector<Tensor>& in) {
+                        return attention.mixer->Forward(c, in[0]);
+                      });
+    }
+  }
+}
+
+TEST(Attention, RanksAddUp) {
+  const Batch batch = Batch::OfLengths(std::vector<int32_t>{30, 4});
+  const MixerUnderTest attention(
+      &CreateAttention,
+      R"({"heads": 12, "kv_heads": 6, "head_dim": 4, "bias": true,
+          "rope": {"theta": 10000}, "qk_norm": {"type": "rms"},
+          "sinks": true})",
+      16);
+  for (int size : {2, 3, 6}) ExpectRanksAddUp(attention, batch, size);
+}
+
+TEST(Attention, StateSaysWhatLaterTokensRead) {
+  const auto state = [](const std::string& fields) {
+    return MixerUnderTest(&CreateAttention,
+                          R"({"heads": 4, "kv_heads": 2)" + fields + "}", 16)
+        .mixer->state();
+  };
+  const std::vector<StateSpec> plain = state("");
+  ASSERT_EQ(plain.size(), 2u);
+  EXPECT_EQ(plain[0].name, "k");
+  EXPECT_EQ(plain[1].name, "v");
+  EXPECT_TRUE(plain[0].shape == Shape({2, 4}));
+  EXPECT_EQ(plain[0].keep_last, 0);
+  const std::vector<StateSpec> windowed =
+      state(R"(, "window": 9, "mask": {"prefix": 3})");
+  EXPECT_EQ(windowed[0].keep_first, 3);
+  EXPECT_EQ(windowed[1].keep_last, 9);
+  EXPECT_TRUE(state(R"(, "mask": "bidirectional")").empty());
+}
+
+TEST(Attention, RefusesBadConfigurations) {
+  const testing::Creator create = &CreateAttention;
+  ExpectRefused(create, "{}", "[attention] \"heads\" is missing");
+  ExpectRefused(create, R"({"heads": 4, "kv_heads": 3})", "multiple of");
+  ExpectRefused(create, R"({"heads": 3})", "\"head_dim\" is missing");
+  ExpectRefused(create, R"({"heads": 2, "head_dim": 5, "rope": {}})",
+                "must be even");
+  ExpectRefused(create, R"({"heads": 2, "rope": {"dim": 12}})",
+                "more channels than a head has");
+  ExpectRefused(create, R"({"heads": 2, "mask": "diagonal"})", "\"mask\"");
+  ExpectRefused(create, R"({"heads": 2, "mask": {"prefix": -1}})", "prefix");
+  ExpectRefused(create, R"({"heads": 2, "window": 0})", "\"window\"");
+  ExpectRefused(create, R"({"heads": 2, "bias": {"z": true}})", "z");
+  ExpectRefused(create, R"({"heads": 2, "scale": -1})", "\"scale\"");
+  ExpectRefused(create, R"({"heads": 2, "num_heads": 2})", "num_heads");
 }
 
 }  // namespace

@@ -1,0 +1,248 @@
+// Products and loads of attention's tiles. Include inside attention_cpu.cc's
+// per-target part, after <hwy/highway.h>.
+//
+// Everything is built from one product, C[r] += Σ_k A(r, k) B[k], in which each
+// element of C is a chain of multiply-adds over ascending k of its own. So a
+// query row's scores and sums do not depend on the rows beside it.
+
+// Included once per target.
+#if defined(INTARSIA_ATTENTION_TILES_INL) == defined(HWY_TARGET_TOGGLE)
+#ifdef INTARSIA_ATTENTION_TILES_INL
+#undef INTARSIA_ATTENTION_TILES_INL
+#else
+#define INTARSIA_ATTENTION_TILES_INL
+#endif
+
+#include <hwy/highway.h>
+
+#include <cstring>
+
+#include "intarsia/mixers/attention/attention_kernels.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace intarsia::attention_internal {
+namespace HWY_NAMESPACE {
+
+namespace hn = hwy::HWY_NAMESPACE;
+using DF = hn::ScalableTag<float>;
+using VF = hn::Vec<DF>;
+
+// A(r, k) at data[r * row + k * col].
+struct Left {
+  const float* data;
+  int64_t row, col;
+};
+
+// B in panels of 16 columns: B(k, 16 p + c) at data[p * panel + k * row + c].
+// Packed panels (row 16) are read in one go; `Plain` views a row-major matrix.
+constexpr int64_t kPanel = 16;
+struct Right {
+  const float* data;
+  int64_t panel, row;
+};
+HWY_INLINE Right Plain(const float* data, int64_t stride) {
+  return {data, kPanel, stride};
+}
+
+// C for R rows and P panels.
+template <int R, int P>
+HWY_INLINE void Kernel(Left a, Right b, float* HWY_RESTRICT c, int64_t c_stride,
+                       int64_t k, bool add) {
+  const DF d;
+  constexpr int kLanes = static_cast<int>(HWY_LANES(float));
+  constexpr int V = P * static_cast<int>(kPanel) / kLanes;
+  const float* column[V];
+  for (int v = 0; v < V; ++v) {
+    column[v] = b.data + v * kLanes / kPanel * b.panel + v * kLanes % kPanel;
+  }
+  VF sum[R][V];
+  for (int r = 0; r < R; ++r) {
+    for (int v = 0; v < V; ++v) {
+      sum[r][v] =
+          add ? hn::LoadU(d, c + r * c_stride + v * kLanes) : hn::Zero(d);
+    }
+  }
+  for (int64_t i = 0; i < k; ++i) {
+    // The fewer of the two operands stay in registers beside the sums.
+    if constexpr (R <= V) {
+      VF left[R];
+      for (int r = 0; r < R; ++r) {
+        left[r] = hn::Set(d, a.data[r * a.row + i * a.col]);
+      }
+      for (int v = 0; v < V; ++v) {
+        const VF right = hn::LoadU(d, column[v] + i * b.row);
+        for (int r = 0; r < R; ++r) {
+          sum[r][v] = hn::MulAdd(left[r], right, sum[r][v]);
+        }
+      }
+    } else {
+      VF right[V];
+      for (int v = 0; v < V; ++v) {
+        right[v] = hn::LoadU(d, column[v] + i * b.row);
+      }
+      for (int r = 0; r < R; ++r) {
+        const VF left = hn::Set(d, a.data[r * a.row + i * a.col]);
+        for (int v = 0; v < V; ++v) {
+          sum[r][v] = hn::MulAdd(left, right[v], sum[r][v]);
+        }
+      }
+    }
+  }
+  for (int r = 0; r < R; ++r) {
+    for (int v = 0; v < V; ++v) {
+      hn::StoreU(sum[r][v], d, c + r * c_stride + v * kLanes);
+    }
+  }
+}
+
+// As many panels at a time as the registers hold beside R rows.
+template <int R, int P>
+HWY_INLINE void Strip(Left a, Right b, float* c, int64_t c_stride, int64_t k,
+                      int64_t panels, bool add) {
+  int64_t p = 0;
+  const auto at = [&] { return Right{b.data + p * b.panel, b.panel, b.row}; };
+  for (; p + P <= panels; p += P) {
+    Kernel<R, P>(a, at(), c + p * kPanel, c_stride, k, add);
+  }
+  for (; p < panels; ++p) {
+    Kernel<R, 1>(a, at(), c + p * kPanel, c_stride, k, add);
+  }
+}
+
+// C [rows, n] (+)= A [rows, k] B [k, n]; n a multiple of 16. Panels outside,
+// so that a panel stays in the first-level cache for all rows.
+HWY_INLINE void Product(Left a, Right b, float* c, int64_t c_stride,
+                        int64_t rows, int64_t k, int64_t n, bool add) {
+  const int64_t panels = n / kPanel;
+  switch (rows) {
+    case 1:
+      return Strip<1, 4>(a, b, c, c_stride, k, panels, add);
+    case 2:
+      return Strip<2, 2>(a, b, c, c_stride, k, panels, add);
+    case 3:
+      return Strip<3, 2>(a, b, c, c_stride, k, panels, add);
+    default:
+      break;
+  }
+  for (int64_t p = 0; p < panels; ++p) {
+    const Right panel{b.data + p * b.panel, b.panel, b.row};
+    int64_t r = 0;
+    const auto left = [&] { return Left{a.data + r * a.row, a.row, a.col}; };
+    const auto out = [&] { return c + r * c_stride + p * kPanel; };
+    for (; r + 6 <= rows; r += 6) {
+      Kernel<6, 1>(left(), panel, out(), c_stride, k, add);
+    }
+    for (; r + 3 <= rows; r += 3) {
+      Kernel<3, 1>(left(), panel, out(), c_stride, k, add);
+    }
+    for (; r < rows; ++r) Kernel<1, 1>(left(), panel, out(), c_stride, k, add);
+  }
+}
+
+template <class Narrow>
+HWY_INLINE int64_t WidenVectors(const Narrow* in, float* out, int64_t n) {
+  const DF d;
+  const hn::Rebind<Narrow, DF> dn;
+  const int64_t lanes = static_cast<int64_t>(hn::Lanes(d));
+  int64_t i = 0;
+  for (; i + lanes <= n; i += lanes) {
+    hn::StoreU(hn::PromoteTo(d, hn::LoadU(dn, in + i)), d, out + i);
+  }
+  return i;
+}
+
+// The entry's channels as fp32: in place, or written to `buffer`.
+HWY_INLINE const float* FloatRow(const EntryRows& rows, int64_t entry,
+                                 int64_t dim, float* buffer) {
+  const std::byte* row = rows.Row(entry);
+  if (row == nullptr) {
+    std::memset(buffer, 0, dim * sizeof(float));
+    return buffer;
+  }
+  if (rows.dtype == DType::kF32) return reinterpret_cast<const float*>(row);
+  if (rows.dtype == DType::kBF16) {
+    int64_t i = WidenVectors(reinterpret_cast<const hwy::bfloat16_t*>(row),
+                             buffer, dim);
+    for (; i < dim; ++i)
+      buffer[i] = ToFloat(reinterpret_cast<const bf16*>(row)[i]);
+    return buffer;
+  }
+  CHECK(rows.dtype == DType::kF16) << Name(rows.dtype);
+  int64_t i =
+      WidenVectors(reinterpret_cast<const hwy::float16_t*>(row), buffer, dim);
+  for (; i < dim; ++i)
+    buffer[i] = ToFloat(reinterpret_cast<const f16*>(row)[i]);
+  return buffer;
+}
+
+// Entries tile + [j0, j1) as the columns of packed panels [dim, 16]. Columns
+// around them, up to a multiple of 4, become 0. buffer: 5 padded rows.
+HWY_INLINE Right LoadTransposed(const EntryRows& rows, int64_t tile, int64_t j0,
+                                int64_t j1, int64_t dim, float* out,
+                                float* buffer) {
+  const int64_t padded = Padded(dim);
+  float* zero = buffer + 4 * padded;
+  std::memset(zero, 0, dim * sizeof(float));
+  for (int64_t j = j0 / 4 * 4; j < j1; j += 4) {
+    const float* row[4];
+    for (int64_t i = 0; i < 4; ++i) {
+      row[i] = j + i < j0 || j + i >= j1
+                   ? zero
+                   : FloatRow(rows, tile + j + i, dim, buffer + i * padded);
+    }
+    float* to = out + j / kPanel * dim * kPanel + j % kPanel;
+    int64_t c = 0;
+#if HWY_TARGET != HWY_SCALAR
+    const hn::FixedTag<float, 4> d;
+    for (; c + 4 <= dim; c += 4) {
+      const auto r0 = hn::LoadU(d, row[0] + c), r1 = hn::LoadU(d, row[1] + c);
+      const auto r2 = hn::LoadU(d, row[2] + c), r3 = hn::LoadU(d, row[3] + c);
+      const auto low01 = hn::InterleaveLower(d, r0, r1);
+      const auto low23 = hn::InterleaveLower(d, r2, r3);
+      const auto high01 = hn::InterleaveUpper(d, r0, r1);
+      const auto high23 = hn::InterleaveUpper(d, r2, r3);
+      float* at = to + c * kPanel;
+      hn::StoreU(hn::ConcatLowerLower(d, low23, low01), d, at);
+      hn::StoreU(hn::ConcatUpperUpper(d, low23, low01), d, at + kPanel);
+      hn::StoreU(hn::ConcatLowerLower(d, high23, high01), d, at + 2 * kPanel);
+      hn::StoreU(hn::ConcatUpperUpper(d, high23, high01), d, at + 3 * kPanel);
+    }
+#endif
+    for (; c < dim; ++c) {
+      for (int64_t i = 0; i < 4; ++i) to[c * kPanel + i] = row[i][c];
+    }
+  }
+  return {out, dim * kPanel, kPanel};
+}
+
+// Entries [begin, end), at most a tile, as the rows of packed panels [kTile,
+// 16]; a view where they lie so already. buffer: a padded row.
+HWY_INLINE Right LoadRows(const EntryRows& rows, int64_t begin, int64_t end,
+                          int64_t dim, float* out, float* buffer) {
+  if (rows.dtype == DType::kF32 && dim == kPanel && rows.stride == dim &&
+      rows.OneArray(begin, end)) {
+    return Plain(reinterpret_cast<const float*>(rows.Row(begin)), dim);
+  }
+  const DF d;
+  for (int64_t e = begin; e < end; ++e) {
+    const float* from = FloatRow(rows, e, dim, buffer);
+    float* to = out + (e - begin) * kPanel;
+    int64_t c = 0;
+    for (; c + kPanel <= dim; c += kPanel, to += kTile * kPanel) {
+      for (int64_t i = 0; i < kPanel; i += hn::Lanes(d)) {
+        hn::StoreU(hn::LoadU(d, from + c + i), d, to + i);
+      }
+    }
+    if (c == dim) continue;
+    for (int64_t i = 0; i < kPanel; ++i) {
+      to[i] = c + i < dim ? from[c + i] : 0.0f;
+    }
+  }
+  return {out, kTile * kPanel, kPanel};
+}
+
+}  // namespace HWY_NAMESPACE
+}  // namespace intarsia::attention_internal
+HWY_AFTER_NAMESPACE();
+
+#endif  // once per target
