@@ -97,13 +97,15 @@ class Puller {
         }};
     while (true) {
       bool resumed = false;
+      std::error_code error;
       if (Status s = HttpDownloadFile(download, index_, &resumed); !s.ok()) {
+        // What came in is worth keeping only where more may come.
+        if (s.code() != StatusCode::kUnavailable) fs::remove(path, error);
         return WithAdvice(s);
       }
       if (wheel.sha256.empty()) return path;
       ASSIGN_OR_RETURN(const std::string hash, HashFile(path));
       if (hash == wheel.sha256) return path;
-      std::error_code error;
       fs::remove(path, error);
       // The first part may have been another file's: once from the start.
       if (resumed) continue;
