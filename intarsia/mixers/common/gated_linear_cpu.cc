@@ -23,44 +23,58 @@ using namespace intarsia::HWY_NAMESPACE;  // NOLINT: the -inl helpers
 
 using Chunk = GatedLinearPlan::Chunk;
 
-// One token with S [K, V]: a vector of value channels at a time, all keys.
+// kVectors vectors of value channels from j on, all keys: contiguous stretches
+// of S, wide enough for the prefetcher.
+template <int kVectors>
+HWY_INLINE void StepStrip(const Args& args, const float* q, const float* k,
+                          const float* v, float gate, int64_t j, float* s,
+                          float* out) {
+  const hn::ScalableTag<float> d;
+  const int64_t lanes = static_cast<int64_t>(hn::Lanes(d));
+  const auto g = hn::Set(d, gate);
+  decltype(hn::Zero(d)) sum[kVectors];
+  for (int r = 0; r < kVectors; ++r) sum[r] = hn::Zero(d);
+  for (int64_t i = 0; i < args.key_dim; ++i) {
+    float* row = s + i * args.value_dim + j;
+    const auto key = hn::Set(d, k[i]), query = hn::Set(d, q[i]);
+    for (int r = 0; r < kVectors; ++r) {
+      const auto cell = hn::MulAdd(key, hn::LoadU(d, v + j + r * lanes),
+                                   hn::Mul(g, hn::LoadU(d, row + r * lanes)));
+      hn::StoreU(cell, d, row + r * lanes);
+      sum[r] = hn::MulAdd(query, cell, sum[r]);
+    }
+  }
+  for (int r = 0; r < kVectors; ++r) {
+    hn::StoreU(hn::Mul(hn::Set(d, args.scale), sum[r]), d, out + j + r * lanes);
+  }
+}
+
+// One token with S [K, V].
 void StepKeyMajor(const Args& args, const float* q, const float* k,
                   const float* v, float gate, float* s, float* out) {
   const hn::ScalableTag<float> d;
   const int64_t lanes = static_cast<int64_t>(hn::Lanes(d));
-  const int64_t K = args.key_dim, V = args.value_dim;
-  const auto g = hn::Set(d, gate);
+  const int64_t V = args.value_dim;
   int64_t j = 0;
+  for (; j + 8 * lanes <= V; j += 8 * lanes) {
+    StepStrip<8>(args, q, k, v, gate, j, s, out);
+  }
   for (; j + 2 * lanes <= V; j += 2 * lanes) {
-    const auto v0 = hn::LoadU(d, v + j), v1 = hn::LoadU(d, v + j + lanes);
-    auto o0 = hn::Zero(d), o1 = hn::Zero(d);
-    for (int64_t i = 0; i < K; ++i) {
-      float* row = s + i * V + j;
-      const auto key = hn::Set(d, k[i]), query = hn::Set(d, q[i]);
-      const auto s0 = hn::MulAdd(key, v0, hn::Mul(g, hn::LoadU(d, row)));
-      const auto s1 =
-          hn::MulAdd(key, v1, hn::Mul(g, hn::LoadU(d, row + lanes)));
-      hn::StoreU(s0, d, row);
-      hn::StoreU(s1, d, row + lanes);
-      o0 = hn::MulAdd(query, s0, o0);
-      o1 = hn::MulAdd(query, s1, o1);
-    }
-    const auto scale = hn::Set(d, args.scale);
-    hn::StoreU(hn::Mul(scale, o0), d, out + j);
-    hn::StoreU(hn::Mul(scale, o1), d, out + j + lanes);
+    StepStrip<2>(args, q, k, v, gate, j, s, out);
   }
   for (; j < V; j += lanes) {
     const auto mask = hn::FirstN(d, std::min(lanes, V - j));
-    const auto v0 = hn::MaskedLoad(mask, d, v + j);
-    auto o0 = hn::Zero(d);
-    for (int64_t i = 0; i < K; ++i) {
+    const auto value = hn::MaskedLoad(mask, d, v + j);
+    auto sum = hn::Zero(d);
+    for (int64_t i = 0; i < args.key_dim; ++i) {
       float* row = s + i * V + j;
-      const auto s0 = hn::MulAdd(hn::Set(d, k[i]), v0,
-                                 hn::Mul(g, hn::MaskedLoad(mask, d, row)));
-      hn::BlendedStore(s0, mask, d, row);
-      o0 = hn::MulAdd(hn::Set(d, q[i]), s0, o0);
+      const auto cell =
+          hn::MulAdd(hn::Set(d, k[i]), value,
+                     hn::Mul(hn::Set(d, gate), hn::MaskedLoad(mask, d, row)));
+      hn::BlendedStore(cell, mask, d, row);
+      sum = hn::MulAdd(hn::Set(d, q[i]), cell, sum);
     }
-    hn::BlendedStore(hn::Mul(hn::Set(d, args.scale), o0), mask, d, out + j);
+    hn::BlendedStore(hn::Mul(hn::Set(d, args.scale), sum), mask, d, out + j);
   }
 }
 
