@@ -1,6 +1,7 @@
 #include "intarsia/mixers/attention/attention.h"
 
 #include "intarsia/distributed/communicator.h"
+#include "intarsia/mixers/attention/attention_cuda.h"
 #include "intarsia/mixers/config_reader.h"
 #include "intarsia/ops/elementwise/elementwise.h"
 #include "intarsia/ops/matmul/matmul.h"
@@ -48,6 +49,12 @@ Status ReadMask(ConfigReader* reader, AttentionMask* mask) {
   mask->kind = AttentionMask::Kind::kPrefix;
   mask->prefix = prefix.Int("prefix", 0, 1 << 30);
   return prefix.Finish();
+}
+
+void Append(Context& ctx, const Tensor& rows, TokenPages* pages) {
+  if (!rows.device().is_cuda()) return AppendRows(*ctx.batch, rows, pages);
+  CHECK(attention_cuda::kernels != nullptr) << "no CUDA kernels in this build";
+  attention_cuda::kernels->append(ctx, rows, pages);
 }
 
 }  // namespace
@@ -199,8 +206,8 @@ Tensor Attention::Forward(Context& ctx, const Tensor& x) const {
   keys.k = project(kK, at.k_bias, at.k_norm, true);
   keys.v = project(kV, at.v_bias, -1, false);
   if (ctx.state != nullptr && !ctx.state->entries.empty()) {
-    AppendRows(*ctx.batch, keys.k, &ctx.state->tokens(0));
-    AppendRows(*ctx.batch, keys.v, &ctx.state->tokens(1));
+    Append(ctx, keys.k, &ctx.state->tokens(0));
+    Append(ctx, keys.v, &ctx.state->tokens(1));
     keys.k_pages = &ctx.state->tokens(0);
     keys.v_pages = &ctx.state->tokens(1);
   }

@@ -1,6 +1,9 @@
 // The plan of the core: what each query sees, and who computes it.
 #include <cmath>
 
+#include "intarsia/mixers/attention/attention_cuda.h"
+#include "intarsia/cuda/kernels.h"
+#include "intarsia/mixers/attention/attention_cuda.h"
 #include "intarsia/mixers/attention/attention_kernels.h"
 
 namespace intarsia {
@@ -91,7 +94,6 @@ SegmentKeys KeysOfSegment(const Batch& queries, const AttentionKeys& keys,
 
 void CheckInputs(const Batch& batch, const Tensor& q,
                  const AttentionKeys& keys) {
-  CHECK(q.device().is_cpu());
   CHECK_EQ(q.rank(), 3);
   CHECK_EQ(q.dim(0), batch.size());
   CHECK_EQ(keys.k_pages == nullptr, keys.v_pages == nullptr);
@@ -157,6 +159,11 @@ AttentionResult AttentionCore(Context& ctx, const Tensor& q,
                               const Weight* sinks) {
   using namespace attention_internal;
   CHECK(ctx.batch != nullptr);
+  if (q.device().is_cuda()) {
+    CHECK(ctx.tape == nullptr) << "gradients run on the CPU";
+    return RequireKernels(attention_cuda::kernels, "attention")
+        .core(ctx, q, keys, config, sinks);
+  }
   const Batch& batch = *ctx.batch;
   CheckInputs(batch, q, keys);
   const bool paged = keys.k_pages != nullptr;

@@ -73,7 +73,7 @@ GatedLinearResult RetentionCore(Context& ctx, const Tensor& q, const Tensor& k,
                                 const GatedLinearOptions& options,
                                 int first_head) {
   const Tensor decay =
-      RetentionLogDecay(first_head, static_cast<int>(v.dim(1))).To(v.device());
+      RetentionLogDecay(first_head, static_cast<int>(v.dim(1)));
   return GatedLinear(ctx, q, k, v, decay, state_in, options);
 }
 
@@ -115,14 +115,7 @@ Tensor Retention::LogDecay(const Context& ctx, int heads) const {
   // A rank's heads are a slice of all; its first counts for the decay.
   const int rank =
       ctx.tensor_parallel == nullptr ? 0 : ctx.tensor_parallel->rank();
-  const std::string key = Name(ctx.device) + " " + std::to_string(rank) + " " +
-                          std::to_string(heads);
-  const std::lock_guard<std::mutex> lock(mutex_);
-  Tensor& decay = decays_[key];
-  if (!decay.defined()) {
-    decay = RetentionLogDecay(rank * heads, heads).To(ctx.device, ctx.stream);
-  }
-  return decay;
+  return RetentionLogDecay(rank * heads, heads);
 }
 
 Tensor Retention::Core(Context& ctx, const Tensor& q, const Tensor& k,

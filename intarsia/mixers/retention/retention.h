@@ -3,9 +3,7 @@
 // equations, the forms and their traps.
 #pragma once
 
-#include <map>
 #include <memory>
-#include <mutex>
 #include <optional>
 #include <string>
 #include <vector>
@@ -70,8 +68,6 @@ class Retention final : public Mixer {
   std::vector<WeightSpec> specs_;
   size_t norm_ = 0, norms_ = 0;  // first of the norm's weights and their number
   // Made once, so that a recorded graph copies nothing from the host.
-  mutable std::mutex mutex_;
-  mutable std::map<std::string, Tensor> decays_;  // by device and heads
 };
 
 Result<std::unique_ptr<Mixer>> CreateRetention(const Json& config, int dim);
