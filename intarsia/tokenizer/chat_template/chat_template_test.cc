@@ -112,6 +112,14 @@ TEST(Limits, StopWorkDepthAndSize) {
       "{% set ns = namespace(f='x') %}{% for i in range(500) %}"
       "{% set ns.f = [ns.f].index %}{% endfor %}",
       "too deep");
+  refused(
+      "{% set ns = namespace(l=['x']) %}{% for i in range(60) %}"
+      "{% set ns.l = [ns.l, ns.l] %}{% endfor %}{{ ns.l }}",
+      "too large");
+  refused(
+      "{% set s = ' ' * 9999 %}{% for i in range(900) %}"
+      "{{ s.strip() }}{{ s == s }}{% endfor %}",
+      "too much work");
   refused("{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}", "too deeply");
   refused("{{ " + repeat("(", 5000) + repeat(")", 5000) + " }}", "too deeply");
   refused("{{ " + repeat("-", 5000) + "1 }}", "too deeply");

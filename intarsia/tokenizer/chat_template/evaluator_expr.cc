@@ -148,6 +148,7 @@ Value Evaluator::Attribute(const Value& object, const std::string& name) {
 Value Evaluator::Item(const Value& object, const Value& key) {
   RequireDefined(object);
   if (object.is_dict()) {
+    if (!key.is_string()) Step(object.Weight());
     if (const Value* found = object.dict().Find(key)) return *found;
   } else if (key.is_int() || key.is_bool()) {
     if (object.is_list() && object.list().kind <= List::kRange) {
@@ -187,6 +188,7 @@ bool Evaluator::Contains(const Value& item, const Value& container) {
     Step(container.string().size());
     return container.string().find(item.string()) != std::string::npos;
   }
+  if (!container.is_dict() || !item.is_string()) Step(container.Weight());
   if (container.is_dict()) return container.dict().Find(item) != nullptr;
   const std::vector<Value> items = Iterate(container);
   return std::any_of(items.begin(), items.end(),
@@ -368,6 +370,7 @@ Value Evaluator::Evaluate(const Expr& expr) {
       const Test test = FindTest(expr.text);
       if (test == nullptr) Fail("No test named '" + expr.text + "'.");
       const Value input = child(0);
+      if (input.is_string()) Step(input.Weight());
       Arguments arguments = EvaluateArguments(expr);
       return test(*this, input, arguments);
     }
@@ -380,6 +383,7 @@ Value Evaluator::EvaluateCompare(const Expr& expr) {
   for (size_t i = 0; i < expr.operators.size(); ++i) {
     Value right = Evaluate(*expr.children[i + 1]);
     const std::string& op = expr.operators[i];
+    Step(std::min(left.Weight(), right.Weight()));
     bool holds = false;
     if (op == "==") {
       holds = Equal(left, right);
@@ -476,7 +480,7 @@ Value Evaluator::EvaluateFilter(const Expr& expr, const Value* input) {
     value = Evaluate(*inner);
   }
   Arguments arguments = EvaluateArguments(expr);
-  Step();
+  Step(value.is_string() ? value.Weight() : 0);
   return filter(*this, value, arguments);
 }
 

@@ -49,6 +49,7 @@ Value MakeDictionary(Evaluator& e, Arguments& a) {
   Dict dict;
   if (a.positional.size() > 1) Fail("dict() takes at most one argument");
   if (!a.positional.empty() && a.positional[0].is_dict()) {
+    e.Step(a.positional[0].dict().items.size() * 64);
     dict = a.positional[0].dict();
   } else if (!a.positional.empty()) {
     for (const Value& pair : e.Iterate(a.positional[0])) {

@@ -123,6 +123,7 @@ Value FindMethod(const Value& object, const std::string& name) {
   return MakeFunction(
       name,
       [method, object](Evaluator& e, Arguments& arguments) {
+        if (object.is_string()) e.Step(object.Weight());
         return method(e, object, arguments);
       },
       object.Depth());

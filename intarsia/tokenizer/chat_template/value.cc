@@ -32,6 +32,7 @@ void Dict::Set(const Value& key, const Value& value) {
     items.emplace_back(key, value);
   }
   depth = std::max({depth, key.Depth() + 1, value.Depth() + 1});
+  weight += key.Weight() + value.Weight();
 }
 
 int64_t Value::integer() const {
@@ -59,6 +60,14 @@ int Value::Depth() const {
   if (is_function()) return function().depth;
   if (is_loop()) return loop().depth;
   return 0;
+}
+
+size_t Value::Weight() const {
+  constexpr size_t kOwn = 16;
+  if (is_string()) return kOwn + string().size();
+  if (is_list()) return kOwn + list().weight;
+  if (is_dict()) return kOwn + dict().weight;
+  return kOwn;
 }
 
 const char* Value::TypeName() const {
@@ -95,7 +104,9 @@ Value MakeList(std::vector<Value> items, List::Kind kind) {
   list->kind = kind;
   for (const Value& item : items) {
     list->depth = std::max(list->depth, item.Depth() + 1);
+    list->weight += item.Weight();
   }
+  if (list->weight > kMaxValueWeight) Fail("a list is too large");
   list->items = std::move(items);
   if (list->depth > kMaxValueDepth) Fail("a list nests too deeply");
   return Value(std::shared_ptr<const List>(std::move(list)));
@@ -103,6 +114,7 @@ Value MakeList(std::vector<Value> items, List::Kind kind) {
 
 Value MakeDict(Dict dict) {
   if (dict.depth > kMaxValueDepth) Fail("a dict nests too deeply");
+  if (dict.weight > kMaxValueWeight) Fail("a dict is too large");
   return Value(
       std::shared_ptr<const Dict>(std::make_shared<Dict>(std::move(dict))));
 }
@@ -392,6 +404,8 @@ void AppendJsonDict(const Dict& dict, const JsonStyle& style, int level,
 
 void AppendJson(const Value& value, const JsonStyle& style, int level,
                 std::string* out) {
+  // Indentation can be much more than what it indents.
+  if (out->size() > 4 * kMaxValueWeight) Fail("the JSON text is too long");
   if (value.is_none()) {
     *out += "null";
   } else if (value.is_bool()) {

@@ -41,12 +41,14 @@ struct List {
   std::vector<Value> items;
   mutable size_t used = 0;  // of a generator
   int depth = 1;            // of nesting
+  size_t weight = 0;        // Value::Weight of the items together
 };
 
 struct Dict {
   std::vector<std::pair<Value, Value>> items;       // in order of insertion
   std::unordered_map<std::string, size_t> by_name;  // string keys only
   int depth = 1;
+  size_t weight = 0;  // at least the items' together
 
   const Value* Find(const Value& key) const;
   const Value* FindName(std::string_view name) const;
@@ -117,8 +119,11 @@ class Value {
   double number() const;
 
   bool Truth() const;
-  int Depth() const;             // of nesting: 0 for what holds nothing
-  const char* TypeName() const;  // as Python calls it
+  int Depth() const;  // of nesting: 0 for what holds nothing
+  // About how many bytes it takes to write or compare: what lists share counts
+  // for each.
+  size_t Weight() const;
+  const char* TypeName() const;               // as Python calls it
   bool SameObject(const Value& other) const;  // Python's `is`
 
  private:
@@ -145,6 +150,9 @@ struct Arguments {
 
 // Lists and dicts nest at most this deep, so that recursion over them is safe.
 inline constexpr int kMaxValueDepth = 100;
+// And hold at most so much, so that it ends in time: a list of a list twice, of
+// that twice, and so on is small in memory only.
+inline constexpr size_t kMaxValueWeight = size_t{1} << 25;
 
 Value MakeList(std::vector<Value> items, List::Kind kind = List::kList);
 Value MakeDict(Dict dict);
