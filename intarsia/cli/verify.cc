@@ -26,6 +26,8 @@ std::string Beside(const Checkpoint& checkpoint, const char* name) {
 
 nlohmann::json ToJson(const VerifyReport& report) {
   nlohmann::json json = {{"max_abs_error", report.max_abs_error},
+                         {"mean_kl", report.mean_kl},
+                         {"top1_agreement", report.top1_agreement},
                          {"logit_std", report.logit_std},
                          {"greedy_match", report.greedy_match},
                          {"greedy_steps", report.greedy_steps},
@@ -34,8 +36,10 @@ nlohmann::json ToJson(const VerifyReport& report) {
     json["max_hidden_error"] = report.max_hidden_error;
   }
   for (const VerifyReport::Run& run : report.runs) {
-    json["runs"].push_back(
-        {{"name", run.name}, {"max_abs_error", run.max_abs_error}});
+    json["runs"].push_back({{"name", run.name},
+                            {"max_abs_error", run.max_abs_error},
+                            {"mean_kl", run.mean_kl},
+                            {"top1_agreement", run.top1_agreement}});
   }
   if (report.has_gradients) {
     json["loss_error"] = report.loss_error;
@@ -50,9 +54,11 @@ void Print(const VerifyReport& report) {
     std::printf("%-32s %.3e\n", run.name.c_str(), run.max_abs_error);
   }
   std::printf(
-      "max_abs_error %.6e\nlogit_std %.6f\ngreedy_match %s (%d steps)\n",
-      report.max_abs_error, report.logit_std,
-      report.greedy_match ? "true" : "false", report.greedy_steps);
+      "max_abs_error %.6e\nmean_kl %.6e\ntop1_agreement %.6f\n"
+      "logit_std %.6f\ngreedy_match %s (%d steps)\n",
+      report.max_abs_error, report.mean_kl, report.top1_agreement,
+      report.logit_std, report.greedy_match ? "true" : "false",
+      report.greedy_steps);
   if (report.max_hidden_error >= 0) {
     std::printf("max_hidden_error %.6e\n", report.max_hidden_error);
   }

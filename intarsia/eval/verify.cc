@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <map>
+#include <numeric>
 
 #include "intarsia/autograd/tape.h"
 #include "intarsia/engine/engine.h"
@@ -27,13 +28,29 @@ Result<Tensor> ReadTensor(const Checkpoint& file, const std::string& name,
   return values.Clone();
 }
 
+// The larger error; not-a-number is larger than any and stays.
+double Worse(double a, double b) { return std::isnan(a) || a >= b ? a : b; }
+
 double MaxDifference(const float* a, const float* b, int64_t n) {
   double most = 0.0;
   for (int64_t i = 0; i < n; ++i) {
-    const double d = std::abs(double{a[i]} - b[i]);
-    if (!(d <= most)) most = d;  // NaN sticks
+    most = Worse(most, std::abs(double{a[i]} - b[i]));
   }
   return most;
+}
+
+// KL(softmax(p) ‖ softmax(q)) of two rows of n logits.
+double KlDivergence(const float* p, const float* q, int64_t n) {
+  const double top_p = *std::max_element(p, p + n);
+  const double top_q = *std::max_element(q, q + n);
+  double sum_p = 0.0, sum_q = 0.0, weighted = 0.0;
+  for (int64_t i = 0; i < n; ++i) {
+    const double e = std::exp(p[i] - top_p);
+    sum_p += e;
+    sum_q += std::exp(q[i] - top_q);
+    weighted += e * ((p[i] - top_p) - (q[i] - top_q));
+  }
+  return weighted / sum_p + std::log(sum_q) - std::log(sum_p);
 }
 
 double Deviation(const Tensor& x) {
@@ -72,9 +89,10 @@ class Verifier {
     if (greedy_.defined()) RETURN_IF_ERROR(CompareGreedy());
     if (!options_.gradients.empty()) RETURN_IF_ERROR(CompareGradients());
     for (const VerifyReport::Run& run : report_.runs) {
-      if (!(run.max_abs_error <= report_.max_abs_error)) {
-        report_.max_abs_error = run.max_abs_error;
-      }
+      report_.max_abs_error = Worse(report_.max_abs_error, run.max_abs_error);
+      report_.mean_kl = Worse(report_.mean_kl, run.mean_kl);
+      report_.top1_agreement =
+          std::min(report_.top1_agreement, run.top1_agreement);
     }
     report_.passed =
         report_.max_abs_error <= options_.tolerance * report_.logit_std &&
@@ -127,9 +145,28 @@ class Verifier {
   }
 
   void Note(const std::string& name, const Tensor& logits) {
-    report_.runs.push_back(
-        {name, MaxDifference(logits.data<float>(), logits_.data<float>(),
-                             logits_.numel())});
+    const float* ours = logits.data<float>();
+    const float* recorded = logits_.data<float>();
+    const int64_t vocab = logits_.dim(2);
+    const int64_t rows = logits_.numel() / vocab;
+    VerifyReport::Run run;
+    run.name = name;
+    run.max_abs_error = MaxDifference(ours, recorded, logits_.numel());
+    std::vector<double> kl(rows);
+    std::vector<uint8_t> same(rows);
+    threads_.For(rows, 1, [&](int64_t begin, int64_t end) {
+      for (int64_t r = begin; r < end; ++r) {
+        const float* a = recorded + r * vocab;
+        const float* b = ours + r * vocab;
+        kl[r] = KlDivergence(a, b, vocab);
+        same[r] = std::max_element(a, a + vocab) - a ==
+                  std::max_element(b, b + vocab) - b;
+      }
+    });
+    const double n = static_cast<double>(rows);
+    run.mean_kl = std::accumulate(kl.begin(), kl.end(), 0.0) / n;
+    run.top1_agreement = std::accumulate(same.begin(), same.end(), 0.0) / n;
+    report_.runs.push_back(run);
   }
 
   // Whole sequences as training runs them: no state kept.
@@ -159,9 +196,9 @@ class Verifier {
       auto input = [](int block) {
         return "blocks." + std::to_string(block) + ".input";
       };
-      before = std::max(before, error(input(i), i));
-      after = std::max(after,
-                       error(i + 1 < last ? input(i + 1) : "blocks.output", i));
+      before = Worse(before, error(input(i), i));
+      after =
+          Worse(after, error(i + 1 < last ? input(i + 1) : "blocks.output", i));
     }
     report_.max_hidden_error = std::min(before, after);
     return Status::Ok();
@@ -310,7 +347,8 @@ class Verifier {
         norm += double{b[i]} * b[i];
       }
       const double relative = std::sqrt(difference / std::max(norm, 1e-30));
-      if (!(relative <= report_.max_rel_grad_error)) {
+      if (!std::isnan(report_.max_rel_grad_error) &&
+          !(relative <= report_.max_rel_grad_error)) {
         report_.max_rel_grad_error = relative;
         report_.worst_gradient = name;
       }

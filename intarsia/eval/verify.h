@@ -25,9 +25,14 @@ struct VerifyReport {
   struct Run {
     std::string name;  // "whole", "chunk 7", "recurrent"
     double max_abs_error = 0.0;
+    // Of the next token's distribution, over the rows of all sequences:
+    double mean_kl = 0.0;         // KL(recorded ‖ ours), nats
+    double top1_agreement = 1.0;  // share of rows with the same largest logit
   };
   std::vector<Run> runs;
-  double max_abs_error = 0.0;      // over all runs
+  double max_abs_error = 0.0;  // the worst of all runs, as the next two
+  double mean_kl = 0.0;
+  double top1_agreement = 1.0;
   double max_hidden_error = -1.0;  // −1: not recorded
   double logit_std = 0.0;
   bool greedy_match = true;
