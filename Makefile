@@ -21,10 +21,11 @@ build: deps      ## build/release/intarsia
 	cmake --preset release >/dev/null
 	cmake --build --preset release --target intarsia -- -j$(JOBS)
 
-test: deps       ## build and pass every test (under 40 minutes on two cores)
+test:            ## build and pass every test (under 40 minutes on two cores)
+	@tools/install_deps.sh test
 	tools/test.sh
 
-test-long:       ## tests labelled long, fuzzers for ten minutes each
+test-long:       ## the same, with long tests and ten minutes of each fuzzer
 	INTARSIA_LONG=1 tools/test.sh
 
 test-asan:       ## the tests labelled asan under AddressSanitizer and UBSan

@@ -1,12 +1,23 @@
 #!/usr/bin/env bash
 # Installs the Debian or Ubuntu packages that the build needs and that are
-# missing. Asks first when a person is there.
+# missing; with the argument "test" also those of `make test`. Asks first when a
+# person is there.
 set -euo pipefail
 
 packages=(g++ cmake ninja-build ccache pkg-config git ca-certificates
           libhwy-dev nlohmann-json3-dev libpcre2-dev libcli11-dev
           libspdlog-dev libfmt-dev zlib1g-dev libcurl4-openssl-dev
           libgtest-dev libgmock-dev)
+if [[ ${1:-} == test ]]; then
+  packages+=(clang clang-format python3)
+  # The sanitizers' runtime goes by clang's version: 14 in Debian 12, 18 in
+  # Ubuntu 24.04.
+  release=$(. /etc/os-release && echo "$ID $VERSION_ID")
+  case $release in
+    "debian 12") packages+=(libclang-rt-14-dev) ;;
+    "ubuntu 24.04") packages+=(libclang-rt-18-dev) ;;
+  esac
+fi
 
 missing=()
 for package in "${packages[@]}"; do

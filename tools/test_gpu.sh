@@ -1,0 +1,52 @@
+#!/usr/bin/env bash
+# What `make test-gpu` does on a machine with a Hopper GPU: builds the cuda
+# preset, recomputes golden models on the GPU and lets a model answer there.
+# BINARY=path uses a program that was built elsewhere; MODEL=path a model that
+# need not be fetched.
+set -uo pipefail
+cd "$(dirname "$0")/.."
+if ! command -v nvidia-smi >/dev/null || ! nvidia-smi -L | grep -q GPU; then
+  echo "error: no NVIDIA GPU here (nvidia-smi finds none); run this on a" \
+    "machine with an H100 or H200" >&2
+  exit 1
+fi
+nvidia-smi --query-gpu=name,driver_version,memory.total --format=csv,noheader
+
+binary=${BINARY:-build/cuda/intarsia}
+if [[ -z ${BINARY:-} ]]; then
+  export PATH=$PATH:/usr/local/cuda/bin
+  if ! command -v nvcc >/dev/null; then
+    echo "error: nvcc is not here; install CUDA 13, or give BINARY=path" >&2
+    exit 1
+  fi
+  cmake --preset cuda >/dev/null &&
+    cmake --build --preset cuda --target intarsia -- -j"${JOBS:-$(nproc)}" ||
+    exit 1
+fi
+
+passed=0 failed=0
+check() {
+  echo "== $*"
+  if "$@"; then
+    passed=$((passed + 1))
+  else
+    failed=$((failed + 1))
+    echo "== FAILED"
+  fi
+}
+for model in llama llama3_rope qwen3 retnet; do
+  check "$binary" verify "tests/golden/$model" --device cuda
+  check "$binary" verify "tests/golden/$model" --device cuda --form recurrent
+  check "$binary" verify "tests/golden/$model" --device cuda --chunk 1,7,64
+  check "$binary" verify "tests/golden/$model" --device cuda --batch-split
+done
+model=${MODEL:-smollm2-135m}
+if [[ -e $model ]] || "$binary" pull "$model" >/dev/null; then
+  check "$binary" generate "$model" --device cuda --chat --temperature 0 \
+    --prompt "Why is the sky blue?" --max-tokens 64
+else
+  failed=$((failed + 1))
+  echo "error: no model to answer with; give MODEL=file.gguf" >&2
+fi
+echo "$passed passed, $failed failed"
+[[ $failed -eq 0 ]]
