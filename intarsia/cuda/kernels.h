@@ -4,6 +4,7 @@
 #include <string>
 
 #include "intarsia/core/check.h"
+#include "intarsia/core/tensor.h"
 
 namespace intarsia {
 
@@ -15,6 +16,14 @@ const Kernels& RequireKernels(const Kernels* kernels, const char* room) {
                       "] has no CUDA kernels in this build");
   }
   return *kernels;
+}
+
+// For what runs on the CPU alone: device memory must never be read as if it
+// were the host's.
+inline void RequireCpu(const Tensor& x, const char* what) {
+  if (x.device().is_cpu()) return;
+  throw EngineError(std::string("[") + what + "] has no kernels for " +
+                    Name(x.device()));
 }
 
 }  // namespace intarsia

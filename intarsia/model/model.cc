@@ -199,6 +199,16 @@ void Model::SetTrainable(bool trainable) {
 }
 
 void Model::MoveTo(Device device) {
+  if (device.is_cuda()) {
+    for (const BlockConfig& block : config_.blocks) {
+      for (const SublayerConfig& sublayer : block.sublayers) {
+        if (FindAnyMixer(sublayer.mixer)->cuda) continue;
+        throw EngineError("[model] " + sublayer.mixer +
+                          " has no CUDA kernels in this build; run this model "
+                          "with --device cpu");
+      }
+    }
+  }
   for (const std::string& path : paths_) {
     Weight* weight = Find(path);
     if (!weight->defined()) continue;
@@ -266,6 +276,8 @@ Tensor Model::Head(Context& ctx, const Tensor& x) const {
 
 Tensor Model::Forward(Context& ctx, ModelState* state,
                       std::span<const int32_t> rows) const {
+  CHECK(ctx.tape == nullptr || ctx.device.is_cpu())
+      << "gradients are computed on the CPU";
   Streams streams;
   Context inner = ctx;
   if (inner.streams == nullptr) inner.streams = &streams;

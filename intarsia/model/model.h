@@ -43,6 +43,7 @@ class Model {
   // Fresh weights by each spec's init, from `seed` and the path alone.
   void InitWeights(uint64_t seed);
   void SetTrainable(bool trainable);
+  // Throws EngineError when a mixer has no kernels for the device.
   void MoveTo(Device device);
 
   // What each sublayer keeps, in the order of ModelState; `name` is

@@ -1,7 +1,9 @@
 #include "intarsia/channel_mixers/glu/glu.h"
 
+#include <nlohmann/json.hpp>
+
 #include "intarsia/distributed/communicator.h"
-#include "intarsia/mixers/config_reader.h"
+#include "intarsia/core/json_reader.h"
 #include "intarsia/ops/matmul/matmul.h"
 
 namespace intarsia {
@@ -43,10 +45,10 @@ Tensor Glu::Forward(Context& ctx, const Tensor& x) const {
 }
 
 Result<std::unique_ptr<Mixer>> CreateGlu(const Json& json, int dim) {
-  ConfigReader reader(json, "glu");
+  JsonReader reader(json, "glu");
   GluConfig config;
   config.dim = dim;
-  config.hidden = static_cast<int>(reader.Int("hidden", 1, 1 << 24));
+  config.hidden = reader.Int("hidden", 1, 1 << 24);
   config.activation =
       reader.Take(ParseActivation(reader.StringOr("activation", "silu"), "glu"),
                   Activation::kSilu);

@@ -1,7 +1,9 @@
 #include "intarsia/channel_mixers/mlp/mlp.h"
 
+#include <nlohmann/json.hpp>
+
 #include "intarsia/distributed/communicator.h"
-#include "intarsia/mixers/config_reader.h"
+#include "intarsia/core/json_reader.h"
 #include "intarsia/ops/matmul/matmul.h"
 
 namespace intarsia {
@@ -40,10 +42,10 @@ Tensor Mlp::Forward(Context& ctx, const Tensor& x) const {
 }
 
 Result<std::unique_ptr<Mixer>> CreateMlp(const Json& json, int dim) {
-  ConfigReader reader(json, "mlp");
+  JsonReader reader(json, "mlp");
   MlpConfig config;
   config.dim = dim;
-  config.hidden = static_cast<int>(reader.Int("hidden", 1, 1 << 24));
+  config.hidden = reader.Int("hidden", 1, 1 << 24);
   config.activation = reader.Take(
       ParseActivation(reader.StringOr("activation", "gelu_tanh"), "mlp"),
       Activation::kGeluTanh);

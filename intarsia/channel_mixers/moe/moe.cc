@@ -1,8 +1,10 @@
 #include "intarsia/channel_mixers/moe/moe.h"
 
 #include <cmath>
+#include <nlohmann/json.hpp>
 
-#include "intarsia/mixers/config_reader.h"
+#include "intarsia/cuda/kernels.h"
+#include "intarsia/core/json_reader.h"
 #include "intarsia/ops/common/rows.h"
 #include "intarsia/ops/matmul/matmul.h"
 #include "intarsia/ops/rows/rows.h"
@@ -52,6 +54,7 @@ void RoutingWeights(const float* logits, int64_t n, const int32_t* chosen,
 
 MoeRouting RouteTokens(Context& ctx, const MoeConfig& config,
                        const Tensor& logits) {
+  RequireCpu(logits, "moe");
   const Tensor in = logits.Contiguous();
   const int64_t tokens = in.dim(0), experts = in.dim(1), k = config.top_k;
   CHECK(k > 0 && k <= experts);
@@ -152,16 +155,16 @@ Tensor Moe::Forward(Context& ctx, const Tensor& x) const {
 }
 
 Result<std::unique_ptr<Mixer>> CreateMoe(const Json& json, int dim) {
-  ConfigReader reader(json, "moe");
+  JsonReader reader(json, "moe");
   MoeConfig config;
   config.dim = dim;
-  config.experts = static_cast<int>(reader.Int("experts", 1, 1 << 16));
-  config.top_k = static_cast<int>(reader.Int("top_k", 1, 1 << 16));
+  config.experts = reader.Int("experts", 1, 1 << 16);
+  config.top_k = reader.Int("top_k", 1, 1 << 16);
   reader.Require(config.top_k <= config.experts,
                  "\"top_k\" (" + std::to_string(config.top_k) +
                      ") is more than there are \"experts\" (" +
                      std::to_string(config.experts) + ")");
-  config.hidden = static_cast<int>(reader.Int("hidden", 1, 1 << 24));
+  config.hidden = reader.Int("hidden", 1, 1 << 24);
   config.activation =
       reader.Take(ParseActivation(reader.StringOr("activation", "silu"), "moe"),
                   Activation::kSilu);
@@ -174,7 +177,7 @@ Result<std::unique_ptr<Mixer>> CreateMoe(const Json& json, int dim) {
   // Over the chosen alone it sums to 1 by itself.
   if (softmax == "after") config.normalize = true;
   config.shared_hidden =
-      static_cast<int>(reader.IntOr("shared_hidden", 0, 0, 1 << 24));
+      reader.IntOr("shared_hidden", 0, 0, 1 << 24);
   RETURN_IF_ERROR(reader.Finish());
   return std::unique_ptr<Mixer>(new Moe(config));
 }

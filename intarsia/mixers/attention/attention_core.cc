@@ -1,7 +1,6 @@
 // The plan of the core: what each query sees, and who computes it.
 #include <cmath>
 
-#include "intarsia/mixers/attention/attention_cuda.h"
 #include "intarsia/cuda/kernels.h"
 #include "intarsia/mixers/attention/attention_cuda.h"
 #include "intarsia/mixers/attention/attention_kernels.h"
@@ -248,6 +247,7 @@ AttentionResult AttentionCore(Context& ctx, const Tensor& q,
 AttentionResult MergeAttention(Context& ctx, const AttentionResult& a,
                                const AttentionResult& b) {
   using namespace attention_internal;
+  RequireCpu(a.out, "attention merge");
   CHECK_EQ(a.out.shape(), b.out.shape());
   CHECK_EQ(a.lse.shape(), b.lse.shape());
   AttentionResult result{Tensor::Empty(a.out.shape()),

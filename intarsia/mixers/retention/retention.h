@@ -61,13 +61,12 @@ class Retention final : public Mixer {
   Tensor Core(Context& ctx, const Tensor& q, const Tensor& k,
               const Tensor& v) const;
 
-  // The decays of this rank's heads on the device that runs.
+  // The decays of this rank's heads, [heads] on the host.
   Tensor LogDecay(const Context& ctx, int heads) const;
 
   RetentionConfig config_;
   std::vector<WeightSpec> specs_;
   size_t norm_ = 0, norms_ = 0;  // first of the norm's weights and their number
-  // Made once, so that a recorded graph copies nothing from the host.
 };
 
 Result<std::unique_ptr<Mixer>> CreateRetention(const Json& config, int dim);

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "intarsia/autograd/tape.h"
+#include "intarsia/cuda/kernels.h"
 #include "intarsia/ops/common/rows.h"
 #include "intarsia/ops/conv1d/conv1d_cpu.h"
 #include "intarsia/ops/elementwise/elementwise_cpu.h"
@@ -200,6 +201,7 @@ void CheckArguments(const Context& ctx, const Tensor& x, const Weight& weight,
 
 Tensor CausalConv1d(Context& ctx, const Tensor& x, const Weight& weight,
                     const Weight* bias, Activation activation, Tensor state) {
+  RequireCpu(x, "conv1d");
   CheckArguments(ctx, x, weight, bias, state);
   const Taps taps(weight, bias);
   const RowView rows(x);

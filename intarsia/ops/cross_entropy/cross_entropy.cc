@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "intarsia/autograd/tape.h"
+#include "intarsia/cuda/kernels.h"
 #include "intarsia/ops/common/rows.h"
 #include "intarsia/ops/cross_entropy/cross_entropy_cpu.h"
 
@@ -12,6 +13,7 @@ namespace intarsia {
 
 Tensor CrossEntropy(Context& ctx, const Tensor& logits,
                     std::span<const int32_t> targets) {
+  RequireCpu(logits, "cross_entropy");
   CHECK_EQ(logits.rank(), 2);
   CHECK_EQ(static_cast<int64_t>(targets.size()), logits.dim(0));
   const int64_t vocabulary = logits.dim(1);

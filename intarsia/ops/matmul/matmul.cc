@@ -166,6 +166,7 @@ Tensor GroupedWeightGradient(Context& ctx, const Weight& w, const Tensor& g,
 
 Tensor GroupedLinear(Context& ctx, const Tensor& x, const Weight& w,
                      std::span<const int32_t> offsets) {
+  RequireCpu(x, "grouped matmul");
   CHECK_EQ(x.rank(), 2);
   CHECK_EQ(w.shape().rank(), 3) << w.spec().name;
   CHECK_EQ(x.dim(1), w.shape()[2]) << w.spec().name;
@@ -224,6 +225,7 @@ Tensor Product(Context& ctx, const Tensor& a, bool trans_a, const Tensor& b,
 
 Tensor DenseMatmul(Context& ctx, const Tensor& a, bool trans_a, const Tensor& b,
                    bool trans_b) {
+  RequireCpu(a, "dense matmul");
   CHECK(a.rank() == 2 && b.rank() == 2) << a.shape() << b.shape();
   CHECK_EQ(a.dim(trans_a ? 0 : 1), b.dim(trans_b ? 1 : 0))
       << a.shape() << b.shape();

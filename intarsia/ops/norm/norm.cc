@@ -4,7 +4,6 @@
 
 #include "intarsia/autograd/tape.h"
 #include "intarsia/cuda/kernels.h"
-#include "intarsia/ops/common/json_fields.h"
 #include "intarsia/ops/common/rows.h"
 #include "intarsia/ops/norm/norm_cpu.h"
 #include "intarsia/ops/norm/norm_cuda.h"
@@ -207,22 +206,21 @@ Tensor LayerNorm(Context& ctx, const Tensor& x, const Weight* scale,
 Result<NormConfig> ParseNorm(const nlohmann::json& json,
                              const std::string& room) {
   NormConfig config;
-  JsonFields fields(json, room, "norm");
-  std::string type = "rms";
-  fields.Read("type", &type);
-  fields.Read("eps", &config.eps);
-  fields.Read("affine", &config.affine);
-  fields.Read("unit_offset", &config.unit_offset);
-  fields.RefuseUnless(type == "rms" || type == "layer" || type == "none",
+  JsonReader reader(json, room, {.path = "norm", .key_prefix = ""});
+  const std::string type = reader.StringOr("type", "rms");
+  config.eps = static_cast<float>(reader.NumberOr("eps", config.eps));
+  config.affine = reader.BoolOr("affine", config.affine);
+  config.unit_offset = reader.BoolOr("unit_offset", config.unit_offset);
+  reader.RequireField(type == "rms" || type == "layer" || type == "none",
                       "type", "\"rms\", \"layer\" or \"none\"");
-  fields.RefuseUnless(config.eps >= 0 && config.eps < 1, "eps", "in [0, 1)");
+  reader.RequireField(config.eps >= 0 && config.eps < 1, "eps", "in [0, 1)");
   config.kind = type == "rms"     ? NormConfig::Kind::kRms
                 : type == "layer" ? NormConfig::Kind::kLayer
                                   : NormConfig::Kind::kNone;
-  fields.RefuseUnless(
+  reader.RequireField(
       !config.unit_offset || config.kind == NormConfig::Kind::kRms,
       "unit_offset", "false unless the type is \"rms\"");
-  RETURN_IF_ERROR(fields.Finish());
+  RETURN_IF_ERROR(reader.Finish());
   return config;
 }
 

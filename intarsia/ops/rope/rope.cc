@@ -7,7 +7,6 @@
 
 #include "intarsia/autograd/tape.h"
 #include "intarsia/cuda/kernels.h"
-#include "intarsia/ops/common/json_fields.h"
 #include "intarsia/ops/common/rows.h"
 #include "intarsia/ops/rope/rope_cpu.h"
 #include "intarsia/ops/rope/rope_cuda.h"
@@ -158,46 +157,45 @@ namespace {
 
 Status ParseScaling(const nlohmann::json& json, const std::string& room,
                     RopeConfig* config) {
-  JsonFields fields(json, room, "rope.scaling");
-  std::string type = "none";
-  fields.Read("type", &type);
-  fields.Read("factor", &config->factor);
-  fields.RefuseUnless(std::isfinite(config->factor) && config->factor >= 1,
+  JsonReader reader(json, room, {.path = "rope.scaling", .key_prefix = ""});
+  const std::string type = reader.StringOr("type", "none");
+  config->factor = reader.NumberOr("factor", config->factor);
+  reader.RequireField(config->factor >= 1,
                       "factor", "at least 1");
   using Scaling = RopeConfig::Scaling;
   config->scaling = type == "linear"   ? Scaling::kLinear
                     : type == "llama3" ? Scaling::kLlama3
                     : type == "yarn"   ? Scaling::kYarn
                                        : Scaling::kNone;
-  fields.RefuseUnless(type == "none" || config->scaling != Scaling::kNone,
+  reader.RequireField(type == "none" || config->scaling != Scaling::kNone,
                       "type", "\"none\", \"linear\", \"llama3\" or \"yarn\"");
   if (config->scaling == Scaling::kLlama3) {
-    fields.Read("low_freq_factor", &config->low_freq_factor);
-    fields.Read("high_freq_factor", &config->high_freq_factor);
-    fields.RefuseUnless(config->low_freq_factor > 0, "low_freq_factor",
+    config->low_freq_factor = reader.NumberOr("low_freq_factor", config->low_freq_factor);
+    config->high_freq_factor = reader.NumberOr("high_freq_factor", config->high_freq_factor);
+    reader.RequireField(config->low_freq_factor > 0, "low_freq_factor",
                         "positive");
-    fields.RefuseUnless(config->high_freq_factor > config->low_freq_factor,
+    reader.RequireField(config->high_freq_factor > config->low_freq_factor,
                         "high_freq_factor", "above low_freq_factor");
   }
   if (config->scaling == Scaling::kYarn) {
-    fields.Read("beta_fast", &config->beta_fast);
-    fields.Read("beta_slow", &config->beta_slow);
-    fields.Read("attention_factor", &config->attention_factor);
-    fields.RefuseUnless(config->beta_slow > 0, "beta_slow", "positive");
-    fields.RefuseUnless(config->beta_fast >= config->beta_slow, "beta_fast",
+    config->beta_fast = reader.NumberOr("beta_fast", config->beta_fast);
+    config->beta_slow = reader.NumberOr("beta_slow", config->beta_slow);
+    config->attention_factor = reader.NumberOr("attention_factor", config->attention_factor);
+    reader.RequireField(config->beta_slow > 0, "beta_slow", "positive");
+    reader.RequireField(config->beta_fast >= config->beta_slow, "beta_fast",
                         "at least beta_slow");
-    fields.RefuseUnless(config->attention_factor >= 0, "attention_factor",
+    reader.RequireField(config->attention_factor >= 0, "attention_factor",
                         "at least 0");
-    fields.RefuseUnless(config->theta > 1, "type",
+    reader.RequireField(config->theta > 1, "type",
                         "another than \"yarn\" where theta is 1 or less");
   }
   if (config->scaling == Scaling::kLlama3 ||
       config->scaling == Scaling::kYarn) {
-    fields.Read("original_max_positions", &config->original_max_positions);
-    fields.RefuseUnless(config->original_max_positions > 0,
+    config->original_max_positions = reader.IntOr("original_max_positions", config->original_max_positions);
+    reader.RequireField(config->original_max_positions > 0,
                         "original_max_positions", "positive");
   }
-  return fields.Finish();
+  return reader.Finish();
 }
 
 }  // namespace
@@ -209,18 +207,18 @@ Result<RopeConfig> ParseRope(const nlohmann::json& json,
     config.enabled = json.get<bool>();
     return config;
   }
-  JsonFields fields(json, room, "rope");
-  fields.Read("theta", &config.theta);
-  fields.Read("dim", &config.dim);
-  fields.Read("interleaved", &config.interleaved);
-  fields.Know("scaling");
-  fields.RefuseUnless(std::isfinite(config.theta) && config.theta > 0, "theta",
+  JsonReader reader(json, room, {.path = "rope", .key_prefix = ""});
+  config.theta = reader.NumberOr("theta", config.theta);
+  config.dim = reader.IntOr("dim", config.dim);
+  config.interleaved = reader.BoolOr("interleaved", config.interleaved);
+  const nlohmann::json* scaling = reader.Find("scaling");
+  reader.RequireField(config.theta > 0, "theta",
                       "positive");
-  fields.RefuseUnless(config.dim >= 0 && config.dim % 2 == 0, "dim",
+  reader.RequireField(config.dim >= 0 && config.dim % 2 == 0, "dim",
                       "even and at least 0");
-  RETURN_IF_ERROR(fields.Finish());
-  if (fields.Has("scaling")) {
-    RETURN_IF_ERROR(ParseScaling(json.at("scaling"), room, &config));
+  RETURN_IF_ERROR(reader.Finish());
+  if (scaling != nullptr) {
+    RETURN_IF_ERROR(ParseScaling(*scaling, room, &config));
   }
   return config;
 }

@@ -122,6 +122,7 @@ Tensor GatherRows(Context& ctx, const Tensor& x,
 
 Tensor CombineRows(Context& ctx, const Tensor& x, std::span<const int32_t> rows,
                    const Tensor& weights, int64_t count) {
+  RequireCpu(x, "combine rows");
   CHECK_EQ(x.rank(), 2);
   CHECK_EQ(static_cast<int64_t>(rows.size()), x.dim(0));
   CheckRows(rows, count);
