@@ -215,7 +215,7 @@ void Time(const Options& options, Report* report, int batch, int length,
   args.out = out.data();
   std::vector<BandwidthCase> cases;
   std::vector<int> splits = {0};
-  if (!options.quick) splits = {0, 256, 1024, 2048};
+  if (!options.quick) splits = {0, 256, 512};
   DeviceBuffer<char> workspace(size_t{1} << 28);
   args.workspace = workspace.data();
   for (const int split : splits) {

@@ -1,7 +1,11 @@
-// The selective scan of Mamba-1, forward.
+// The selective scan of Mamba-1, forward; beside mamba-ssm's, if the variable
+// INTARSIA_SCAN_PEER names the library made from bench/peers/mamba_ssm_scan.cu.
 #include "intarsia/mixers/mamba/sm90_selective_scan.h"
 
+#include <dlfcn.h>
+
 #include <cmath>
+#include <cstdlib>
 #include <string>
 #include <vector>
 
@@ -135,6 +139,57 @@ void Check(const Options& options, Report* report, const Shape& s) {
              state, 1e-5);
 }
 
+using PeerFn = int (*)(int batch, int dim, int length, const void* u,
+                       const void* dt, const float* a, const void* b,
+                       const void* c, const float* d, const float* bias,
+                       const void* z, void* out, void* out_z, void* carry,
+                       cudaStream_t stream);
+
+PeerFn LoadPeer() {
+  const char* path = std::getenv("INTARSIA_SCAN_PEER");
+  void* library = path == nullptr ? nullptr : dlopen(path, RTLD_NOW);
+  if (library == nullptr) return nullptr;
+  return reinterpret_cast<PeerFn>(dlsym(library, "MambaSsmSelectiveScan"));
+}
+
+// Ours and the peer's, in turn, each on its own layout of the same numbers.
+void TimeBesidePeer(const Options& options, Report* report, PeerFn peer,
+                    const Device& dev, const std::string& name, int sequences,
+                    int length, int channels) {
+  DeviceBuffer<__nv_bfloat16> out(dev.x.size()), out_z(dev.x.size());
+  DeviceBuffer<float> carry(size_t(sequences) * channels * 32 *
+                            ((length + 2047) / 2048));
+  std::vector<Candidate> candidates;
+  for (const bool z : {true, false}) {
+    Sm90SelectiveScanArgs args = dev.args;
+    if (!z) args.z = nullptr;
+    candidates.push_back({"ours", [=](cudaStream_t stream, int) {
+                            INTARSIA_BENCH_CUDA(
+                                LaunchSm90SelectiveScan(args, stream));
+                          }});
+    candidates.push_back(
+        {"mamba-ssm", [&, z](cudaStream_t stream, int) {
+           INTARSIA_BENCH_CUDA(static_cast<cudaError_t>(
+               peer(sequences, channels, length, dev.x.data(), dev.dt.data(),
+                    dev.a.data(), dev.b.data(), dev.c.data(), dev.d.data(),
+                    dev.bias.data(), z ? dev.z.data() : nullptr, out.data(),
+                    z ? out_z.data() : nullptr, carry.data(), stream)));
+         }});
+  }
+  TimingOptions timing;
+  timing.rounds = options.rounds;
+  timing.flush_l2 = false;
+  const std::vector<Timing> times = TimeInterleaved(candidates, timing);
+  for (const int i : {0, 2}) {
+    report->Line(
+        {Report::Str("time", "selective_scan"),
+         Report::Str("case", name + (i == 0 ? " z" : "")),
+         Report::Num("us", times[i].median_us),
+         Report::Num("mamba_ssm_us", times[i + 1].median_us),
+         Report::Num("ratio", times[i + 1].median_us / times[i].median_us)});
+  }
+}
+
 void Time(const Options& options, Report* report, int sequences, int length,
           int channels) {
   Device dev;
@@ -172,6 +227,10 @@ void Time(const Options& options, Report* report, int sequences, int length,
        {name, 6.0 * n, [=](cudaStream_t stream) {
           INTARSIA_BENCH_CUDA(LaunchSm90SelectiveScan(without_z, stream));
         }}});
+  if (const PeerFn peer = LoadPeer()) {
+    TimeBesidePeer(options, report, peer, dev, name, sequences, length,
+                   channels);
+  }
 }
 
 }  // namespace

@@ -15,6 +15,7 @@
 //   scan   the recurrence over tile i; each thread leaves its part of y;
 //   gate   sums the parts of tile i - 1, adds D x, applies silu(z), stores.
 #include "intarsia/cuda/launch.h"
+#include "intarsia/cuda/ptx/barrier.cuh"
 #include "intarsia/cuda/tile/vector.cuh"
 #include "intarsia/mixers/mamba/sm90_selective_scan.h"
 
@@ -163,12 +164,6 @@ __device__ __forceinline__ void LoadGateInputs(GateInputs<S>& in,
   }
 }
 
-__device__ __forceinline__ float StepSize(const Sm90SelectiveScanArgs& a,
-                                          float dt, float bias) {
-  dt += bias;
-  return a.softplus ? cuda::Softplus(dt) : dt;
-}
-
 __device__ __forceinline__ uint32_t FloatBits(float x) {
   return __float_as_uint(x);
 }
@@ -178,17 +173,27 @@ template <typename S>
 __device__ __forceinline__ void Stage(Tile<S>& tile, const StageInputs<S>& in,
                                       const Sm90SelectiveScanArgs& a,
                                       float2 bias, int64_t count) {
+  float2 d[S::kPairs];
+#pragma unroll
+  for (int i = 0; i < S::kPairs; ++i) {
+    d[i].x = cuda::LowBf16(in.dt[i]) + bias.x;
+    d[i].y = cuda::HighBf16(in.dt[i]) + bias.y;
+  }
+  if (a.softplus) {
+#pragma unroll
+    for (int i = 0; i < S::kPairs; ++i) {
+      d[i].x = cuda::Softplus(d[i].x);
+      d[i].y = cuda::Softplus(d[i].y);
+    }
+  }
 #pragma unroll
   for (int i = 0; i < S::kPairs; ++i) {
     const int t = PairStep<S>(i);
-    float4 step = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
-    if (t < count) {
-      step.x = StepSize(a, cuda::LowBf16(in.dt[i]), bias.x);
-      step.y = step.x * cuda::LowBf16(in.x[i]);
-      step.z = StepSize(a, cuda::HighBf16(in.dt[i]), bias.y);
-      step.w = step.z * cuda::HighBf16(in.x[i]);
-    }
-    *reinterpret_cast<float4*>(&tile.step[t][PairChannel<S>()]) = step;
+    d[i].x = t < count ? d[i].x : 0.0f;
+    d[i].y = t < count ? d[i].y : 0.0f;
+    *reinterpret_cast<float4*>(&tile.step[t][PairChannel<S>()]) =
+        make_float4(d[i].x, d[i].x * cuda::LowBf16(in.x[i]), d[i].y,
+                    d[i].y * cuda::HighBf16(in.x[i]));
   }
 #pragma unroll
   for (int i = 0; i < S::kBcLoads; ++i) {
@@ -271,38 +276,55 @@ struct States {
   float h[S::kChannels][S::kN];
 };
 
-// kGroup tokens at a time: their loads first and their stores last, since the
-// compiler does not move a load over a store.
+template <typename S>
+__device__ __forceinline__ void LoadGroup(Operands<S> (&o)[S::kGroup],
+                                          const Tile<S>& tile, int t) {
+#pragma unroll
+  for (int u = 0; u < S::kGroup; ++u) {
+    LoadOperands(o[u], tile, t + u, threadIdx.x % S::kLanes,
+                 threadIdx.x / S::kLanes);
+  }
+}
+
+// One token: h and this thread's part of y.
+template <typename S>
+__device__ __forceinline__ void ScanToken(States<S>& states,
+                                          const Operands<S>& o, int t,
+                                          float (&y)[S::kChannels]) {
+#pragma unroll
+  for (int k = 0; k < S::kChannels; ++k) {
+    y[k] = 0.0f;
+#pragma unroll
+    for (int n = 0; n < S::kN; ++n) {
+      constexpr int kEvery = S::kPolynomial > 0 ? S::kPolynomial : 1;
+      const int index = (t % 4 * S::kChannels + k) * S::kN + n;
+      const float exponent = o.step[k].x * states.a[k][n];
+      const float decay = S::kPolynomial > 0 && index % kEvery == 0
+                              ? PolynomialExp2(exponent)
+                              : cuda::FastExp2(exponent);
+      float& h = states.h[k][n];
+      h = fmaf(decay, h, o.step[k].y * o.B(n));
+      y[k] = fmaf(o.C(n), h, y[k]);
+    }
+  }
+}
+
+// kGroup tokens at a time. The next ones' operands are loaded ahead of this
+// group's stores, since the compiler moves no load over a store.
 template <typename S>
 __device__ __forceinline__ void Scan(States<S>& states, Tile<S>& tile) {
-  const int lane = threadIdx.x % S::kLanes;
-  const int slot = threadIdx.x / S::kLanes;
-#pragma unroll 4 / S::kGroup
+  static_assert((S::kSteps & (S::kSteps - 1)) == 0);
+  constexpr int kUnroll = S::kGroup < 4 ? 4 / S::kGroup : 2;
+  Operands<S> now[S::kGroup];
+  LoadGroup(now, tile, 0);
+#pragma unroll kUnroll
   for (int t = 0; t < S::kSteps; t += S::kGroup) {
-    Operands<S> o[S::kGroup];
+    Operands<S> next[S::kGroup];  // after the last group: the first, unused
+    LoadGroup(next, tile, (t + S::kGroup) % S::kSteps);
     float y[S::kGroup][S::kChannels];
 #pragma unroll
     for (int u = 0; u < S::kGroup; ++u) {
-      LoadOperands(o[u], tile, t + u, lane, slot);
-    }
-#pragma unroll
-    for (int u = 0; u < S::kGroup; ++u) {
-#pragma unroll
-      for (int k = 0; k < S::kChannels; ++k) {
-        y[u][k] = 0.0f;
-#pragma unroll
-        for (int n = 0; n < S::kN; ++n) {
-          constexpr int kEvery = S::kPolynomial > 0 ? S::kPolynomial : 1;
-          const int index = ((t + u) % 4 * S::kChannels + k) * S::kN + n;
-          const float exponent = o[u].step[k].x * states.a[k][n];
-          const float decay = S::kPolynomial > 0 && index % kEvery == 0
-                                  ? PolynomialExp2(exponent)
-                                  : cuda::FastExp2(exponent);
-          float& h = states.h[k][n];
-          h = fmaf(decay, h, o[u].step[k].y * o[u].B(n));
-          y[u][k] = fmaf(o[u].C(n), h, y[u][k]);
-        }
-      }
+      ScanToken(states, now[u], t + u, y[u]);
     }
 #pragma unroll
     for (int u = 0; u < S::kGroup; ++u) {
@@ -310,6 +332,7 @@ __device__ __forceinline__ void Scan(States<S>& states, Tile<S>& tile) {
       for (int k = 0; k < S::kChannels; ++k) {
         tile.y[t + u][k][threadIdx.x] = y[u][k];
       }
+      now[u] = next[u];
     }
   }
 }
@@ -321,32 +344,43 @@ __device__ __forceinline__ void Gate(const Tile<S>& tile,
                                      const Place& place, float2 skip,
                                      int64_t row) {
   const int channel = PairChannel<S>();
+  float2 y[S::kPairs];
+#pragma unroll
+  for (int i = 0; i < S::kPairs; ++i) {
+    uint32_t bits[2 * S::kLanes];
+    LoadShared(bits, reinterpret_cast<const uint32_t*>(
+                         &tile.y[PairStep<S>(i)][channel / S::kSlots]
+                                [channel % S::kSlots * S::kLanes]));
+    y[i].x = skip.x * cuda::LowBf16(in.x[i]);
+    y[i].y = skip.y * cuda::HighBf16(in.x[i]);
+#pragma unroll
+    for (int l = 0; l < S::kLanes; ++l) {
+      y[i].x += __uint_as_float(bits[l]);
+      y[i].y += __uint_as_float(bits[S::kLanes + l]);
+    }
+  }
+  if (a.z != nullptr) {
+#pragma unroll
+    for (int i = 0; i < S::kPairs; ++i) {
+      y[i].x *= cuda::Silu(cuda::LowBf16(in.z[i]));
+      y[i].y *= cuda::Silu(cuda::HighBf16(in.z[i]));
+    }
+  }
   if (place.channel0 + channel >= a.channels) return;
 #pragma unroll
   for (int i = 0; i < S::kPairs; ++i) {
-    const int t = PairStep<S>(i);
-    if (row + t >= place.end) break;
-    uint32_t bits[2 * S::kLanes];
-    LoadShared(
-        bits,
-        reinterpret_cast<const uint32_t*>(
-            &tile.y[t][channel / S::kSlots][channel % S::kSlots * S::kLanes]));
-    float y[2] = {0.0f, 0.0f};
-#pragma unroll
-    for (int l = 0; l < S::kLanes; ++l) {
-      y[0] += __uint_as_float(bits[l]);
-      y[1] += __uint_as_float(bits[S::kLanes + l]);
+    const int64_t t = row + PairStep<S>(i);
+    if (t < place.end) {
+      *reinterpret_cast<uint32_t*>(a.out + t * a.out_stride + place.channel0 +
+                                   channel) = cuda::PackBf16(y[i].x, y[i].y);
     }
-    y[0] = fmaf(skip.x, cuda::LowBf16(in.x[i]), y[0]);
-    y[1] = fmaf(skip.y, cuda::HighBf16(in.x[i]), y[1]);
-    if (a.z != nullptr) {
-      y[0] *= cuda::Silu(cuda::LowBf16(in.z[i]));
-      y[1] *= cuda::Silu(cuda::HighBf16(in.z[i]));
-    }
-    *reinterpret_cast<uint32_t*>(a.out + (row + t) * a.out_stride +
-                                 place.channel0 + channel) =
-        cuda::PackBf16(y[0], y[1]);
   }
+}
+
+// Between two tiles. The two roles meet here from different places in the
+// code, which a named barrier allows and __syncthreads() does not.
+__device__ __forceinline__ void TileBarrier() {
+  ptx::NamedBarrierSync(1, kThreads);
 }
 
 // The four warps of the recurrence.
@@ -368,10 +402,10 @@ __device__ __forceinline__ void RunScan(Tile<S>* tiles,
       states.h[k][n] = valid && place.state != nullptr ? place.state[at] : 0.0f;
     }
   }
-  __syncthreads();
+  TileBarrier();
   for (int i = 0; i < count; ++i) {
     Scan(states, tiles[i % 2]);
-    __syncthreads();
+    TileBarrier();
   }
   if (place.state == nullptr) return;
 #pragma unroll
@@ -409,7 +443,7 @@ __device__ __forceinline__ void RunHelp(Tile<S>* tiles,
   LoadStageInputs(stage, a, place, row);
   Stage(tiles[0], stage, a, bias, place.end - row);
   LoadStageInputs(stage, a, place, row + S::kSteps);
-  __syncthreads();
+  TileBarrier();
   for (int i = 0; i < count; ++i, row += S::kSteps) {
     if (i + 1 < count) {
       Stage(tiles[(i + 1) % 2], stage, a, bias, place.end - row - S::kSteps);
@@ -417,7 +451,7 @@ __device__ __forceinline__ void RunHelp(Tile<S>* tiles,
     }
     if (i > 0) Gate(tiles[(i + 1) % 2], gate, a, place, skip, row - S::kSteps);
     LoadGateInputs(gate, a, place, row);
-    __syncthreads();
+    TileBarrier();
   }
   Gate(tiles[(count + 1) % 2], gate, a, place, skip, row - S::kSteps);
 }
@@ -482,8 +516,8 @@ cudaError_t LaunchSm90SelectiveScan(const Sm90SelectiveScanArgs& a,
   // few sequences smaller blocks with longer tiles.
   int multiprocessors = 0;
   INTARSIA_RETURN_IF_CUDA_ERROR(cuda::MultiprocessorCount(&multiprocessors));
-  using Wide = ScanShape<16, 4, 2, 16, 16, true, 2, 4>;
-  using Narrow = ScanShape<16, 4, 1, 32, 0, true, 4, 2>;
+  using Wide = ScanShape<16, 4, 2, 16, 0, false, 2, 4>;
+  using Narrow = ScanShape<16, 4, 1, 64, 0, true, 2, 2>;
   const int64_t wide_blocks =
       cuda::CeilDiv(a.channels, Wide::kBlockChannels) * a.sequences;
   return wide_blocks >= 2 * multiprocessors ? LaunchShape<Wide>(a, stream)
