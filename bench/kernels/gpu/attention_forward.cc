@@ -152,6 +152,7 @@ void AttentionForwardFamily(const Options& options, Report* report) {
     }
     if (!options.time) continue;
     for (const AttentionShape& shape : AttentionTimeShapes(d, options.quick)) {
+      if (shape.name.find(options.shape) == std::string::npos) continue;
       if (SecondsSinceStart() > options.budget_s) return;
       const AttentionProblem problem(shape, options.seed);
       std::vector<Candidate> candidates;

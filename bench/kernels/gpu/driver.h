@@ -37,6 +37,7 @@ struct Options {
   bool time = true;    // measure
   bool quick = false;  // few shapes, few repetitions (for the sanitizer)
   std::string only;    // run only entries whose name contains this
+  std::string shape;   // attention: time only shapes with this name
   std::string output;  // JSON lines go here as they come ("" = nowhere)
   uint64_t seed = 1;
   int rounds = 15;        // timed rounds; each runs every candidate once

@@ -1,5 +1,6 @@
 // bench_gpu_kernels [FAMILY ...] [--check-only] [--time-only] [--quick]
-//   [--only TEXT] [--output FILE] [--seed N] [--rounds N] [--budget SECONDS]
+//   [--only TEXT] [--shape TEXT] [--output FILE] [--seed N] [--rounds N]
+//   [--budget SECONDS]
 // Checks, then times, the kernels of the named families (all by default) on
 // GPU 0. Exit status 1 if a check failed, 2 on bad usage, 3 on a CUDA error.
 #include <cstdio>
@@ -27,10 +28,11 @@ constexpr Family kFamilies[] = {
 };
 
 int Usage() {
-  std::fprintf(stderr,
-               "usage: bench_gpu_kernels [FAMILY ...] [--check-only] "
-               "[--time-only] [--quick]\n  [--only TEXT] [--output FILE] "
-               "[--seed N] [--rounds N] [--budget SECONDS]\nfamilies:");
+  std::fprintf(
+      stderr,
+      "usage: bench_gpu_kernels [FAMILY ...] [--check-only] "
+      "[--time-only] [--quick]\n  [--only TEXT] [--shape TEXT] [--output FILE] "
+      "[--seed N] [--rounds N] [--budget SECONDS]\nfamilies:");
   for (const Family& family : kFamilies) {
     std::fprintf(stderr, " %s", family.name);
   }
@@ -62,6 +64,8 @@ int Run(int argc, char** argv) {
       ++i;
       if (arg == "--only") {
         options.only = value;
+      } else if (arg == "--shape") {
+        options.shape = value;
       } else if (arg == "--output") {
         options.output = value;
       } else if (arg == "--seed") {

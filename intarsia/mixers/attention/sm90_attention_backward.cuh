@@ -12,7 +12,6 @@
 // order in which threads hold them; the last kernel puts them in place.
 #pragma once
 
-#include <algorithm>
 #include <climits>
 
 #include "intarsia/cuda/ptx/barrier.cuh"
@@ -25,205 +24,11 @@
 #include "intarsia/cuda/ptx/tma.cuh"
 #include "intarsia/cuda/ptx/wgmma.cuh"
 #include "intarsia/cuda/tile/operand.cuh"
-#include "intarsia/cuda/tile/packed_scheduler.cuh"
 #include "intarsia/cuda/tile/pipeline.cuh"
 #include "intarsia/cuda/tile/rows.cuh"
-#include "intarsia/cuda/tile/tensor_map.h"
-#include "intarsia/mixers/attention/sm90_attention_backward.h"
-#include "intarsia/mixers/attention/sm90_attention_padding.cuh"
+#include "intarsia/mixers/attention/sm90_attention_backward_load.cuh"
 
 namespace intarsia::sm90 {
-
-struct BackwardParams {
-  CUtensorMap q, k, v, dout;
-  __nv_bfloat16* dk;
-  __nv_bfloat16* dv;
-  const int32_t* cu_q;
-  const int32_t* cu_k;
-  int32_t* counter;
-  float* dq_sum;       // [heads, padded_rows, head_dim], see Padding
-  const float* lse;    // [heads, padded_rows], base 2; +inf: P is 0
-  const float* delta;  // [heads, padded_rows], rowsum(dO out)
-  int64_t dk_row_stride, dk_head_stride, dv_row_stride, dv_head_stride;
-  int sequences, kv_heads, heads_per_kv, heads_per_group, padded_rows;
-  float scale, scale_log2;
-  int window_left;
-  bool causal;
-};
-
-struct BackwardTile {
-  int32_t q_start, q_len, k_start, k_len, kv_head;
-  int32_t key;         // first of the tile, in its sequence
-  int32_t padded_row;  // of the sequence's first query; a multiple of a block
-  int32_t begin, end;  // query blocks that see a key of the tile
-};
-
-// kBlockQueries: queries a step. kStages: of Q and of dO.
-template <class C>
-struct BackwardShared {
-  static constexpr int kKeys = 128;
-  using QTile = tile::PanelTile<C::kBlockQueries, C::kHeadDim>;
-  using KvTile = tile::PanelTile<kKeys, C::kHeadDim>;
-  using DsTile = tile::PanelTile<C::kBlockQueries, kKeys>;
-
-  alignas(1024) uint8_t k[KvTile::kBytes];
-  alignas(1024) uint8_t v[KvTile::kBytes];
-  alignas(1024) uint8_t q[C::kStages][QTile::kBytes];
-  alignas(1024) uint8_t dout[C::kStages][QTile::kBytes];
-  alignas(1024) uint8_t ds[2][DsTile::kBytes];
-  alignas(128) float lse[C::kStages][C::kBlockQueries];
-  alignas(128) float delta[C::kStages][C::kBlockQueries];
-  uint64_t k_full, v_full, kv_empty;
-  uint64_t q_full[C::kStages], q_empty[C::kStages];
-  uint64_t dout_full[C::kStages], dout_empty[C::kStages];
-  uint64_t tile_full[2], tile_empty[2];
-  BackwardTile tiles[2];
-};
-
-// Two warps, so that each gets by with few registers: one finds tiles and
-// announces them, the other loads.
-template <class C>
-class BackwardScheduler {
- public:
-  using Shared = BackwardShared<C>;
-  static constexpr int kQueries = C::kBlockQueries;
-  static constexpr int kKeys = Shared::kKeys;
-
-  __device__ __forceinline__ BackwardScheduler(const BackwardParams& p,
-                                               Shared& shared)
-      : p_(p), shared_(shared) {}
-
-  __device__ __forceinline__ void Run() {
-    const bool leader = threadIdx.x % 32 == 0;
-    tile::PackedScheduler<kKeys, false> scheduler(
-        p_.cu_k, p_.sequences, p_.kv_heads, p_.heads_per_group);
-    tile::RingPosition<2> slot;
-    int number = blockIdx.x;
-    while (true) {
-      const tile::PackedTile found = scheduler.Find(number);
-      int next = 0;
-      if (leader) {
-        if (found.rows > 0) next = tile::TakeNumber(p_.counter);
-        ptx::MbarrierWait(&shared_.tile_empty[slot.stage], slot.phase ^ 1);
-        Describe(found, &shared_.tiles[slot.stage]);
-        ptx::MbarrierArrive(&shared_.tile_full[slot.stage]);
-      }
-      __syncwarp();
-      slot.Next();
-      if (found.rows == 0) break;
-      number = __shfl_sync(~0u, next, 0);
-    }
-    // The last number that any block can get: nobody reads the counter again.
-    if (leader && number == scheduler.total() + int(gridDim.x) - 1) {
-      *p_.counter = 0;
-    }
-  }
-
- private:
-  __device__ __forceinline__ void Describe(const tile::PackedTile& found,
-                                           BackwardTile* t) const {
-    t->k_len = found.rows;
-    if (found.rows == 0) return;
-    const int q_start = p_.cu_q[found.sequence];
-    const int q_len = p_.cu_q[found.sequence + 1] - q_start;
-    t->q_start = q_start;
-    t->q_len = q_len;
-    t->k_start = found.row_start;
-    t->kv_head = found.head;
-    t->key = found.block * kKeys;
-    t->padded_row = Padding<kQueries>::Row(q_start, found.sequence);
-    const int first_key = found.block * kKeys - (found.rows - q_len);
-    const int last_key =
-        min(first_key + kKeys - 1, q_len - 1);  // as a query's position
-    const int begin = p_.causal ? max(0, first_key) : 0;
-    int end = q_len;
-    if (p_.window_left >= 0) end = min(end, last_key + p_.window_left + 1);
-    t->end = (max(end, 0) + kQueries - 1) / kQueries;
-    t->begin = min(begin / kQueries, t->end);
-  }
-
-  const BackwardParams& p_;
-  Shared& shared_;
-};
-
-template <class C>
-class BackwardLoader {
- public:
-  using Shared = BackwardShared<C>;
-  static constexpr int kQueries = C::kBlockQueries;
-
-  __device__ __forceinline__ BackwardLoader(const BackwardParams& p,
-                                            Shared& shared)
-      : p_(p), shared_(shared) {}
-
-  // By one thread.
-  __device__ __forceinline__ void Run() {
-    tile::RingPosition<2> slot;
-    while (true) {
-      ptx::MbarrierWait(&shared_.tile_full[slot.stage], slot.phase);
-      const BackwardTile& t = shared_.tiles[slot.stage];
-      if (t.k_len == 0) break;
-      if (t.begin < t.end) Load(t);
-      ptx::MbarrierArrive(&shared_.tile_empty[slot.stage]);
-      slot.Next();
-    }
-  }
-
- private:
-  using QTile = typename Shared::QTile;
-  using KvTile = typename Shared::KvTile;
-
-  __device__ __forceinline__ void Load(const BackwardTile& t) {
-    ptx::MbarrierWait(&shared_.kv_empty, phase_ ^ 1);
-    phase_ ^= 1;
-    LoadPanels<KvTile>(&p_.k, shared_.k, &shared_.k_full, 0, t.kv_head,
-                       t.k_start + t.key);
-    bool first = true;
-    const int last_head = (t.kv_head + 1) * p_.heads_per_kv;
-    for (int head = t.kv_head * p_.heads_per_kv; head < last_head; ++head) {
-      for (int m = t.begin; m < t.end; ++m) {
-        const uint32_t s = ring_.stage;
-        ptx::MbarrierWait(&shared_.q_empty[s], ring_.phase ^ 1);
-        LoadPanels<QTile>(&p_.q, shared_.q[s], &shared_.q_full[s], kQueries * 4,
-                          head, t.q_start + m * kQueries);
-        const int padded = head * p_.padded_rows + t.padded_row + m * kQueries;
-        ptx::BulkLoad(shared_.lse[s], p_.lse + padded, kQueries * 4,
-                      &shared_.q_full[s]);
-        if (first) {
-          LoadPanels<KvTile>(&p_.v, shared_.v, &shared_.v_full, 0, t.kv_head,
-                             t.k_start + t.key);
-          first = false;
-        }
-        ptx::MbarrierWait(&shared_.dout_empty[s], ring_.phase ^ 1);
-        LoadPanels<QTile>(&p_.dout, shared_.dout[s], &shared_.dout_full[s],
-                          kQueries * 4, head, t.q_start + m * kQueries);
-        ptx::BulkLoad(shared_.delta[s], p_.delta + padded, kQueries * 4,
-                      &shared_.dout_full[s]);
-        ring_.Next();
-      }
-    }
-  }
-
-  // `more`: bytes that a further copy will bring to the same barrier.
-  template <class Tile>
-  __device__ __forceinline__ static void LoadPanels(const CUtensorMap* map,
-                                                    uint8_t* destination,
-                                                    uint64_t* full,
-                                                    uint32_t more, int head,
-                                                    int row) {
-    ptx::MbarrierArriveExpect(full, Tile::kBytes + more);
-#pragma unroll
-    for (int c = 0; c < Tile::kPanels; ++c) {
-      ptx::TmaLoad3d(destination + c * Tile::kPanelBytes, map, full,
-                     c * tile::kPanelColumns, head, row);
-    }
-  }
-
-  const BackwardParams& p_;
-  Shared& shared_;
-  tile::RingPosition<C::kStages> ring_;
-  uint32_t phase_ = 0;
-};
 
 // One of two warpgroups; w is 0 or 1.
 template <class C>
@@ -255,6 +60,7 @@ class BackwardConsumer {
       if (leader_) ptx::MbarrierArrive(&shared_.tile_empty[slot.stage]);
       slot.Next();
     }
+    if (C::kCopyDq && leader_) ptx::TmaWait<0>();
   }
 
  private:
@@ -293,7 +99,15 @@ class BackwardConsumer {
     float dq[kDqQueries / 2];
     ptx::MbarrierWait(&shared_.k_full, phase_);
     if (ragged) ZeroRows<KvTile>(shared_.k, t.k_len - t.key);
-    WaitQ(t, t.begin);
+    // From one lane, so that the compiler knows that a warp agrees, and keeps
+    // what follows from it in uniform registers.
+    const int begin = __shfl_sync(~0u, t.begin, 0);
+    const int end = __shfl_sync(~0u, t.end, 0);
+    QueryOrder order(begin, end, __shfl_sync(~0u, t.key, 0) / kKeys,
+                     p_.heads_per_kv, C::kSpread);
+    const int first_head = __shfl_sync(~0u, t.kv_head, 0) * p_.heads_per_kv;
+    float* sum = nullptr;  // where the dQ of the step before belongs
+    WaitQ(t, order.block());
     MultiplyKq(s);
     ptx::WgmmaWait<0>();
     ptx::FenceRegisters(s);
@@ -301,17 +115,15 @@ class BackwardConsumer {
     if (ragged) ZeroRows<KvTile>(shared_.v, t.k_len - t.key);
     phase_ ^= 1;
 
-    int m = t.begin;
-    int head = t.kv_head * p_.heads_per_kv;
-    const int last_head = head + p_.heads_per_kv - 1;
     while (true) {
+      // S of this step is there.
       const uint32_t stage = ring_.stage;
+      const int row = order.block() * kQueries;
       ptx::MbarrierWait(&shared_.dout_full[stage], ring_.phase);
-      if (t.q_len - m * kQueries < kQueries) {
-        ZeroRows<QTile>(shared_.dout[stage], t.q_len - m * kQueries);
+      if (t.q_len - row < kQueries) {
+        ZeroRows<QTile>(shared_.dout[stage], t.q_len - row);
       }
       MultiplyVdo(dp);
-      const int row = m * kQueries;
       // The query on the diagonal with this warpgroup's first key.
       const int first = t.key + 64 * w_ - (t.k_len - t.q_len);
       if (ragged || (p_.causal && row < first + 63) ||
@@ -328,40 +140,54 @@ class BackwardConsumer {
       ScoreGradients(s, dp, shared_.delta[stage]);
       Fragments ds;
       Pack(s, ds);
+      ptx::MbarrierWait(&shared_.ds_empty[ds_.stage], ds_.phase ^ 1);
       StoreDs(ds);
       ptx::FenceProxyAsync();
+      __syncwarp();
+      if (leader_) ptx::MbarrierArrive(&shared_.ds_full[ds_.stage]);
+      ds_.Next();
       MultiplyDsQ(ds, dk);
       ptx::WgmmaWait<1>();
       ptx::FenceRegisters(dv);
-      ptx::NamedBarrierSync(kBothBarrier, 256);
-      MultiplyDsK(dq);
-      buffer_ ^= 1;
+      // dQ of the step before, whose dS the other warpgroup wrote long ago.
+      // Products that nobody reads (this one in the first step, S after the
+      // last) cost less than branches: with wgmma in a branch the compiler
+      // waits for all of them.
+      if (sum != nullptr) WaitDs(ds_);
+      MultiplyDsK(dq, ds_);
       ring_.Next();
-
-      float* sum =
-          p_.dq_sum +
-          (int64_t{head} * p_.padded_rows + t.padded_row + row) * kHeadDim;
-      if (++m == t.end) {
-        m = t.begin;
-        ++head;
-      }
-      const bool done = head > last_head;
-      if (!done) WaitQ(t, m);
-      // After the last block a product that nobody reads: a branch around it
-      // would make the compiler wait for all others first.
+      float* const add = sum;
+      sum = p_.dq_sum + (int64_t{first_head + order.head()} * p_.padded_rows +
+                         t.padded_row + row) *
+                            kHeadDim;
+      order.Next(begin, end, p_.heads_per_kv);
+      if (!order.done()) WaitQ(t, order.block());
       MultiplyKq(s);
       ptx::WgmmaWait<1>();
       ptx::FenceRegisters(dq);
       ptx::FenceRegisters(dk);
+      __syncwarp();
       if (leader_) {
         ptx::MbarrierArrive(&shared_.q_empty[stage]);
         ptx::MbarrierArrive(&shared_.dout_empty[stage]);
       }
-      AddDq(dq, sum);
+      if (add != nullptr) {
+        if (leader_) ptx::MbarrierArrive(&shared_.ds_empty[ds_.stage]);
+        AddDq(dq, add);
+      }
       ptx::WgmmaWait<0>();
       ptx::FenceRegisters(s);
-      if (done) break;
+      if (order.done()) break;
     }
+    tile::RingPosition<2> last = ds_;
+    last.Next();
+    WaitDs(last);
+    MultiplyDsK(dq, last);
+    ptx::WgmmaWait<0>();
+    ptx::FenceRegisters(dq);
+    __syncwarp();
+    if (leader_) ptx::MbarrierArrive(&shared_.ds_empty[last.stage]);
+    AddDq(dq, sum);
   }
 
   __device__ __forceinline__ void WaitQ(const BackwardTile& t, int m) {
@@ -369,6 +195,11 @@ class BackwardConsumer {
     if (t.q_len - m * kQueries < kQueries) {
       ZeroRows<QTile>(shared_.q[ring_.stage], t.q_len - m * kQueries);
     }
+  }
+
+  // Until both warpgroups wrote the dS that `next` would overwrite.
+  __device__ __forceinline__ void WaitDs(const tile::RingPosition<2>& next) {
+    ptx::MbarrierWait(&shared_.ds_full[next.stage], next.phase ^ 1);
   }
 
   // S^T = K Q^T
@@ -423,7 +254,8 @@ class BackwardConsumer {
   }
 
   // This warpgroup's half of dQ^T = K^T dS
-  __device__ __forceinline__ void MultiplyDsK(float (&dq)[kDqQueries / 2]) {
+  __device__ __forceinline__ void MultiplyDsK(float (&dq)[kDqQueries / 2],
+                                              const tile::RingPosition<2>& ds) {
     using A = tile::ColumnOperand<kKeys, kHeadDim>;
     using B = tile::RowOperand<kQueries, kKeys>;
     const uint32_t a_offset = kHeadDim == 128 ? w_ * KvTile::kPanelBytes : 0;
@@ -431,7 +263,7 @@ class BackwardConsumer {
         kHeadDim == 128 ? 0 : w_ * kDqQueries * tile::kPanelRowBytes;
     const uint64_t a = A::Descriptor(ptx::SharedAddress(shared_.k) + a_offset);
     const uint64_t b =
-        B::Descriptor(ptx::SharedAddress(shared_.ds[buffer_]) + b_offset);
+        B::Descriptor(ptx::SharedAddress(shared_.ds[ds.stage]) + b_offset);
     ptx::FenceRegisters(dq);
     ptx::WgmmaFence();
 #pragma unroll
@@ -496,7 +328,7 @@ class BackwardConsumer {
 
   // dS^T from registers to dS [queries][keys] in shared memory.
   __device__ __forceinline__ void StoreDs(const Fragments& ds) {
-    const uint32_t base = ptx::SharedAddress(shared_.ds[buffer_]);
+    const uint32_t base = ptx::SharedAddress(shared_.ds[ds_.stage]);
     const int query = lane_ / 16 * 8 + lane_ % 8;
     const int chunk = warp_row_ / 8 + lane_ / 8 % 2;
 #pragma unroll
@@ -507,12 +339,32 @@ class BackwardConsumer {
     }
   }
 
+  // A warp's part of the block is contiguous, in the order of its registers.
   __device__ __forceinline__ void AddDq(const float (&dq)[kDqQueries / 2],
                                         float* sum) {
-    sum += w_ * (kQueries * kHeadDim / 2) + threadIdx.x % 128 * 4;
+    constexpr int kCount = kDqQueries / 2 * 32;  // a warp's
+    sum += (w_ * 4 + threadIdx.x / 32 % 4) * kCount;
+    if constexpr (C::kCopyDq) {
+      float* buffer = shared_.dq[w_ * 4 + threadIdx.x / 32 % 4];
+      if (leader_) ptx::TmaWaitRead<0>();
+      __syncwarp();
 #pragma unroll
-    for (int i = 0; i < kDqQueries / 2; i += 4) {
-      ptx::ReduceAdd4(sum + i * 128, dq[i], dq[i + 1], dq[i + 2], dq[i + 3]);
+      for (int i = 0; i < kDqQueries / 2; i += 4) {
+        *reinterpret_cast<float4*>(buffer + i * 32 + lane_ * 4) =
+            float4{dq[i], dq[i + 1], dq[i + 2], dq[i + 3]};
+      }
+      ptx::FenceProxyAsync();
+      __syncwarp();
+      if (leader_) {
+        ptx::BulkReduceAddF32(sum, buffer, kCount * 4);
+        ptx::TmaCommit();
+      }
+    } else {
+      sum += lane_ * 4;
+#pragma unroll
+      for (int i = 0; i < kDqQueries / 2; i += 4) {
+        ptx::ReduceAdd4(sum + i * 32, dq[i], dq[i + 1], dq[i + 2], dq[i + 3]);
+      }
     }
   }
 
@@ -568,13 +420,14 @@ class BackwardConsumer {
     }
   }
 
-  static constexpr int kBothBarrier = 1, kOwnBarrier = 2;
+  static constexpr int kOwnBarrier = 1;
   const BackwardParams& p_;
   Shared& shared_;
   const int w_, lane_, warp_row_;
   const bool leader_;
   tile::RingPosition<C::kStages> ring_;
-  uint32_t phase_ = 0, buffer_ = 0;
+  tile::RingPosition<2> ds_;  // where this step's dS goes
+  uint32_t phase_ = 0;
 };
 
 template <class C>
@@ -595,6 +448,8 @@ __global__ __launch_bounds__(384, 1) void BackwardKernel(
       ptx::MbarrierInit(&shared.dout_empty[s], kWarps);
     }
     for (int s = 0; s < 2; ++s) {
+      ptx::MbarrierInit(&shared.ds_full[s], kWarps);
+      ptx::MbarrierInit(&shared.ds_empty[s], kWarps);
       ptx::MbarrierInit(&shared.tile_full[s], 1);
       ptx::MbarrierInit(&shared.tile_empty[s], kWarps + 1);
     }

@@ -8,6 +8,9 @@ struct Config {
   static constexpr int kHeadDim = 64;
   static constexpr int kBlockQueries = 96;
   static constexpr int kStages = 2;
+  static constexpr bool kCopyDq = true;
+  static constexpr int kSpread = 8;
+  static constexpr int64_t kGroupBytes = 32 << 20;
 };
 
 }  // namespace

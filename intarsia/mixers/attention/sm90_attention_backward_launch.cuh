@@ -1,7 +1,12 @@
 // The three kernels of the backward pass for one configuration.
 #pragma once
 
+#include <algorithm>
+#include <climits>
+
+#include "intarsia/cuda/tile/tensor_map.h"
 #include "intarsia/mixers/attention/sm90_attention_backward.cuh"
+#include "intarsia/mixers/attention/sm90_attention_backward.h"
 #include "intarsia/mixers/attention/sm90_attention_backward_rows.cuh"
 
 namespace intarsia::sm90 {
@@ -68,11 +73,11 @@ cudaError_t LaunchBackward(const Sm90AttentionBackwardArgs& a,
   p.sequences = f.sequences;
   p.kv_heads = f.kv_heads;
   p.heads_per_kv = f.heads / f.kv_heads;
-  // Q, dO and the fp32 dQ of a group's heads take at most 32 MB of L2.
+  // Q, dO and the fp32 dQ of a group's heads take at most kGroupBytes of L2.
   const int64_t bytes =
       int64_t{8} * std::max(f.max_seqlen_q, 1) * kHeadDim * p.heads_per_kv;
   p.heads_per_group = static_cast<int>(
-      std::clamp<int64_t>((int64_t{32} << 20) / bytes, 1, f.kv_heads));
+      std::clamp<int64_t>(C::kGroupBytes / bytes, 1, f.kv_heads));
   p.padded_rows = rows.padded_rows;
   p.scale = f.scale;
   p.scale_log2 = f.scale * 1.44269504089f;

@@ -114,7 +114,7 @@ __global__ __launch_bounds__(256) void BackwardFinishKernel(
   constexpr int kHalf = kBlock * kHeadDim / 2;
 #pragma unroll
   for (int i = 0; i < kHalf / 128; i += 4) {
-    const float4 x = sum[w * (kHalf / 4) + i / 4 * 128 + t];
+    const float4 x = sum[(w * 4 + t / 32) * (kHalf / 16) + i / 4 * 32 + t % 32];
     const float values[4] = {x.x, x.y, x.z, x.w};
 #pragma unroll
     for (int e = 0; e < 4; ++e) {

@@ -510,11 +510,13 @@ __global__ __launch_bounds__(128 * (C::kWarpgroups + 1), 1) void ForwardKernel(
 
   // Uniform over a warp, and known to be.
   const int warpgroup = __shfl_sync(~0u, threadIdx.x / 128, 0);
+  // The sums fit what registers.cuh says for 384 and 512 threads.
+  constexpr bool kThree = C::kWarpgroups == 3;
   if (warpgroup == 0) {
-    ptx::DecreaseRegisters<C::kWarpgroups == 2 ? 40 : 32>();
+    if (C::kWarpgroups > 1) ptx::DecreaseRegisters<kThree ? 32 : 40>();
     if (threadIdx.x < 32) ForwardProducer<C, kMask>(p, shared).Run();
   } else {
-    ptx::IncreaseRegisters<C::kWarpgroups == 2 ? 232 : 160>();
+    if (C::kWarpgroups > 1) ptx::IncreaseRegisters<kThree ? 160 : 232>();
     ForwardConsumer<C, kMask>(p, shared, warpgroup - 1).Run();
   }
 }
