@@ -115,17 +115,22 @@ std::vector<StateView> StatePool::View(const Batch& batch) const {
     for (size_t s = 0; s < slots_.size(); ++s) {
       std::copy(table[s].begin(), table[s].end(), rows.begin() + s * width);
     }
-    auto upload = [&](const std::vector<int32_t>& host, const Shape& shape,
-                      Tensor* out) {
-      if (!out->defined() || !(out->shape() == shape)) {
-        *out = Tensor::Empty(shape, DType::kI32, options_.device);
-      }
+    // Allocated once, for the most sequences: recorded graphs keep pointers to
+    // them, whatever batches come between.
+    const int64_t slots = static_cast<int64_t>(slots_.size());
+    if (!device_table_.defined()) {
+      device_table_ =
+          Tensor::Empty({slots, width}, DType::kI32, options_.device);
+      device_entries_ = Tensor::Empty({slots}, DType::kI32, options_.device);
+    }
+    auto upload = [&](const std::vector<int32_t>& host, Tensor* out) {
+      CHECK_LE(static_cast<int64_t>(host.size()), out->numel());
       Backend(options_.device)
           .CopyToDevice(out->mutable_raw(), host.data(),
                         host.size() * sizeof(int32_t), nullptr);
     };
-    upload(rows, {static_cast<int64_t>(slots_.size()), width}, &device_table_);
-    upload(before, {batch.segments()}, &device_entries_);
+    upload(rows, &device_table_);
+    upload(before, &device_entries_);
   }
   std::vector<StateView> views;
   for (const Sublayer& sublayer : sublayers_) {
