@@ -5,37 +5,36 @@
 namespace intarsia::bench {
 namespace {
 
-template <int kD, int kQ, int kS, int kCopy, int kSpreads, int kGroup>
+template <int kD, int kQ, int kS, int kCopy, int kSpreads>
 struct TunedBackward {
   static constexpr int kHeadDim = kD;
   static constexpr int kBlockQueries = kQ;
   static constexpr int kStages = kS;
   static constexpr bool kCopyDq = kCopy;
   static constexpr int kSpread = kSpreads;
-  static constexpr int64_t kGroupBytes = int64_t{kGroup} << 20;
 };
 
 template <class C>
 BackwardVariant MakeBackwardVariant() {
-  return {"q" + std::to_string(C::kBlockQueries) + " s" +
-              std::to_string(C::kStages) + " copy" +
-              std::to_string(C::kCopyDq) + " spread" +
-              std::to_string(C::kSpread) + " group" +
-              std::to_string(C::kGroupBytes >> 20),
+  const auto text = [](int value) { return std::to_string(value); };
+  return {"q" + text(C::kBlockQueries) + " s" + text(C::kStages) + " copy" +
+              text(C::kCopyDq) + " spread" + text(C::kSpread),
           C::kHeadDim, sm90::LaunchBackward<C>};
 }
 
 }  // namespace
 
-// Queries a block, stages, dQ by the copy engine, spread of starts, MiB of a
-// group of heads.
+// Queries a block, stages, dQ by the copy engine, spread of starts.
 std::vector<BackwardVariant> BackwardVariants64() {
-  return {MakeBackwardVariant<TunedBackward<64, 96, 2, 1, 1, 32>>()};
+  return {MakeBackwardVariant<TunedBackward<64, 96, 2, 1, 1>>(),
+          MakeBackwardVariant<TunedBackward<64, 96, 2, 0, 8>>(),
+          MakeBackwardVariant<TunedBackward<64, 64, 2, 1, 8>>()};
 }
 
 std::vector<BackwardVariant> BackwardVariants128() {
-  return {MakeBackwardVariant<TunedBackward<128, 64, 2, 1, 1, 32>>(),
-          MakeBackwardVariant<TunedBackward<128, 64, 2, 1, 8, 512>>()};
+  return {MakeBackwardVariant<TunedBackward<128, 64, 2, 1, 1>>(),
+          MakeBackwardVariant<TunedBackward<128, 64, 2, 0, 8>>(),
+          MakeBackwardVariant<TunedBackward<128, 32, 3, 1, 8>>()};
 }
 
 }  // namespace intarsia::bench

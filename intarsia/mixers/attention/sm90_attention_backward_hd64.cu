@@ -10,7 +10,6 @@ struct Config {
   static constexpr int kStages = 2;
   static constexpr bool kCopyDq = true;
   static constexpr int kSpread = 8;
-  static constexpr int64_t kGroupBytes = 32 << 20;
 };
 
 }  // namespace

@@ -73,11 +73,6 @@ cudaError_t LaunchBackward(const Sm90AttentionBackwardArgs& a,
   p.sequences = f.sequences;
   p.kv_heads = f.kv_heads;
   p.heads_per_kv = f.heads / f.kv_heads;
-  // Q, dO and the fp32 dQ of a group's heads take at most kGroupBytes of L2.
-  const int64_t bytes =
-      int64_t{8} * std::max(f.max_seqlen_q, 1) * kHeadDim * p.heads_per_kv;
-  p.heads_per_group = static_cast<int>(
-      std::clamp<int64_t>(C::kGroupBytes / bytes, 1, f.kv_heads));
   p.padded_rows = rows.padded_rows;
   p.scale = f.scale;
   p.scale_log2 = f.scale * 1.44269504089f;
@@ -90,6 +85,9 @@ cudaError_t LaunchBackward(const Sm90AttentionBackwardArgs& a,
   error = cudaDeviceGetAttribute(&processors, cudaDevAttrMultiProcessorCount,
                                  device);
   if (error != cudaSuccess) return error;
+  // Long tiles of all heads first, but at least eight blocks of the grid that
+  // stream the same Q and dO out of L2.
+  p.heads_per_group = std::clamp(processors / 8, 1, f.kv_heads);
   constexpr int kBytes = sizeof(BackwardShared<C>);
   static_assert(kBytes <= 227 * 1024);
   error = cudaFuncSetAttribute(
