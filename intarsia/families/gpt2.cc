@@ -47,7 +47,7 @@ std::vector<TensorMap> MapTensors(int layers, int dim) {
 }
 
 Result<FamilyModel> FromConfig(const Json& json) {
-  ForeignConfig reader(json, "gpt2");
+  JsonReader reader(json, "gpt2");
   const int layers = reader.Int("n_layer", 1, 4096);
   const int dim = reader.Int("n_embd");
   const int heads = reader.Int("n_head", 1, 65536);
@@ -73,16 +73,12 @@ Result<FamilyModel> FromConfig(const Json& json) {
   config.dim = dim;
   config.max_positions = reader.Int("n_positions");
   config.learned_positions = true;
-  config.tied_head = reader.BoolOr("tie_word_embeddings", true);
+  config.tied_head = true;
   config.bos_id = reader.IntOr("bos_token_id", -1, -1);
-  config.eos_ids = reader.IdsOr("eos_token_id");
-  if (!config.tied_head) {
-    reader.Fail(StatusCode::kUnsupported, "an untied head is not supported");
-  }
-  if (dim % heads != 0) {
-    reader.Fail(StatusCode::kInvalidArgument,
-                "\"n_embd\" must be a multiple of \"n_head\"");
-  }
+  config.eos_ids = reader.Ids("eos_token_id");
+  reader.Expect("tie_word_embeddings", true);
+  reader.Require(dim % heads == 0,
+                 "\"n_embd\" must be a multiple of \"n_head\"");
   RETURN_IF_ERROR(reader.status());
   const NormConfig norm{.kind = NormConfig::Kind::kLayer,
                         .eps = static_cast<float>(eps)};

@@ -64,20 +64,22 @@ std::vector<TensorMap> MapTensors(const Dims& d) {
 }
 
 // JSON has no infinity; files say "Infinity" or {"__float__": "Infinity"}.
-Json TimeStepLimit(const Json& json, size_t i) {
-  if (!json.is_array() || json.size() != 2 || !json[i].is_number()) {
+Json TimeStepLimit(const Json* json, size_t i) {
+  if (json == nullptr || !json->is_array() || json->size() != 2 ||
+      !(*json)[i].is_number()) {
     return nullptr;
   }
-  return json[i];
+  return (*json)[i];
 }
 
 Result<FamilyModel> FromConfig(const Json& json) {
-  ForeignConfig reader(json, "mamba2");
+  JsonReader reader(json, "mamba2");
   const int dim = reader.Int("hidden_size");
-  const int heads = reader.Int("num_heads", 1, 1 << 20);
-  const int head_dim = reader.Int("head_dim", 1, 65536);
-  const int state = reader.Int("state_size", 1, 65536);
-  const int groups = reader.IntOr("n_groups", 1, 1);
+  // The mixer's own bounds: their products fit an int.
+  const int heads = reader.Int("num_heads", 1, 1 << 14);
+  const int head_dim = reader.Int("head_dim", 1, 1 << 12);
+  const int state = reader.Int("state_size", 1, 1 << 12);
+  const int groups = reader.IntOr("n_groups", 1, 1, 1 << 14);
   const double eps = reader.NumberOr("layer_norm_epsilon", 1e-5);
   Dims d{.layers = reader.Int("num_hidden_layers", 1, 4096),
          .heads = heads,
@@ -88,10 +90,9 @@ Result<FamilyModel> FromConfig(const Json& json) {
          .tied = reader.BoolOr("tie_word_embeddings", false)};
   const int conv_width = reader.IntOr("conv_kernel", 4, 1, 64);
   const int chunk = reader.IntOr("chunk_size", 64, 1, 65536);
-  reader.Expect("hidden_act", std::string("silu"));
+  reader.Expect("hidden_act", "silu");
   reader.Expect("use_bias", false);
-  reader.Has("time_step_limit");
-  const Json limit = json.value("time_step_limit", Json());
+  const Json* limit = reader.Find("time_step_limit");
   IgnoreBookkeeping(&reader);
   // Initialisation only; "expand" repeats num_heads × head_dim; the residual is
   // always fp32 here.
@@ -105,7 +106,7 @@ Result<FamilyModel> FromConfig(const Json& json) {
   config.dim = dim;
   config.tied_head = d.tied;
   config.bos_id = reader.IntOr("bos_token_id", -1, -1);
-  config.eos_ids = reader.IdsOr("eos_token_id");
+  config.eos_ids = reader.Ids("eos_token_id");
   RETURN_IF_ERROR(reader.status());
   config.final_norm = RmsNormConfig(eps);
   Json mixer = {{"heads", heads},           {"head_dim", head_dim},

@@ -30,24 +30,25 @@ std::vector<TensorMap> MapTensors(int layers, bool tied) {
 }
 
 Result<FamilyModel> FromConfig(const Json& json) {
-  ForeignConfig reader(json, "retnet");
+  JsonReader reader(json, "retnet");
   const int layers = reader.Int("num_hidden_layers", 1, 4096);
   const int dim = reader.Int("hidden_size");
   const int heads = reader.Int("num_heads", 1, 65536);
   const double expand_k = reader.NumberOr("expand_k", 1.0);
   const double expand_v = reader.NumberOr("expand_v", 2.0);
+  reader.RequireField(expand_k > 0 && expand_k <= 64, "expand_k", "in (0, 64]");
+  reader.RequireField(expand_v > 0 && expand_v <= 64, "expand_v", "in (0, 64]");
   const double eps = reader.NumberOr("norm_eps", 1e-6);
   const int ratio = reader.IntOr("hidden_ratio", 2, 1, 64);
   const int hidden = reader.IntOr("intermediate_size", dim * ratio, 1);
-  reader.Expect("hidden_act", std::string("swish"));
+  reader.Expect("hidden_act", "swish");
   reader.Expect("use_output_gate", true);
   reader.Expect("use_short_conv", false);
   reader.Expect("elementwise_affine", true);
   reader.Expect("num_kv_heads", heads);
-  if (reader.Has("attn") || reader.Has("feature_map") ||
-      reader.Has("attnres_block_size")) {
-    reader.Fail(StatusCode::kUnsupported,
-                "attention layers and feature maps are not supported");
+  // Attention layers and feature maps.
+  for (const char* key : {"attn", "feature_map", "attnres_block_size"}) {
+    reader.Expect(key, nullptr);
   }
   IgnoreBookkeeping(&reader);
   // How that implementation computes, not what.
@@ -61,13 +62,12 @@ Result<FamilyModel> FromConfig(const Json& json) {
   config.max_positions = reader.IntOr("max_position_embeddings", 0);
   config.tied_head = reader.BoolOr("tie_word_embeddings", false);
   config.bos_id = reader.IntOr("bos_token_id", -1, -1);
-  config.eos_ids = reader.IdsOr("eos_token_id");
+  config.eos_ids = reader.Ids("eos_token_id");
+  RETURN_IF_ERROR(reader.status());  // the products below fit an int
   const int key_dim = static_cast<int>(dim * expand_k) / heads;
   const int value_dim = static_cast<int>(dim * expand_v) / heads;
-  if (key_dim < 2 || value_dim < 1) {
-    reader.Fail(StatusCode::kInvalidArgument,
-                "\"expand_k\" and \"expand_v\" leave heads without channels");
-  }
+  reader.Require(key_dim >= 2 && value_dim >= 1,
+                 "\"expand_k\" and \"expand_v\" leave heads without channels");
   RETURN_IF_ERROR(reader.status());
   const NormConfig norm = RmsNormConfig(eps);
   config.final_norm = norm;

@@ -181,30 +181,27 @@ std::vector<TensorMap> MapTensors(const TransformerTraits& traits,
   return maps;
 }
 
-void ReadWindows(const TransformerTraits& traits, ForeignConfig* reader,
-                 const Json& config, Dims* s) {
+void ReadWindows(const TransformerTraits& traits, JsonReader* reader, Dims* s) {
   s->windows.assign(s->layers, 0);
   const int window = reader->IntOr("sliding_window", 0, 1);
   const bool uses =
       traits.sliding_window || reader->BoolOr("use_sliding_window", false);
   reader->Ignore({"max_window_layers"});
-  if (!reader->Has("layer_types")) {
+  const Json* types = reader->Find("layer_types");
+  if (types == nullptr) {
     if (uses && window > 0) s->windows.assign(s->layers, window);
     return;
   }
-  const Json& types = config["layer_types"];
-  if (!types.is_array() || static_cast<int>(types.size()) != s->layers) {
-    reader->Fail(StatusCode::kInvalidArgument,
-                 "\"layer_types\" must name each of the layers");
-    return;
-  }
-  for (int i = 0; i < s->layers; ++i) {
-    if (types[i] == "sliding_attention") {
-      s->windows[i] = window;
-    } else if (types[i] != "full_attention") {
-      reader->Fail(StatusCode::kUnsupported,
-                   "layer type " + types[i].dump() + " is not supported");
-    }
+  const bool each =
+      types->is_array() && static_cast<int>(types->size()) == s->layers;
+  reader->Require(each, "\"layer_types\" must name each of the layers");
+  for (int i = 0; each && i < s->layers; ++i) {
+    const Json& type = (*types)[i];
+    if (type == "sliding_attention") s->windows[i] = window;
+    reader->Require(type == "sliding_attention" || type == "full_attention",
+                    "a layer type is neither \"sliding_attention\" nor "
+                    "\"full_attention\"",
+                    StatusCode::kUnsupported);
   }
 }
 
@@ -214,7 +211,7 @@ NormConfig RmsNormConfig(double eps) {
   return {.kind = NormConfig::Kind::kRms, .eps = static_cast<float>(eps)};
 }
 
-void IgnoreBookkeeping(ForeignConfig* reader) {
+void IgnoreBookkeeping(JsonReader* reader) {
   reader->Ignore({"architectures", "model_type", "torch_dtype", "dtype",
                   "transformers_version", "use_cache", "initializer_range",
                   "bos_token_id", "eos_token_id", "pad_token_id",
@@ -224,7 +221,7 @@ void IgnoreBookkeeping(ForeignConfig* reader) {
                   "transformers.js_config"});
 }
 
-Json RopeFromConfig(ForeignConfig* reader) {
+Json RopeFromConfig(JsonReader* reader) {
   Json parameters = reader->ObjectOr("rope_parameters");
   const Json old_scaling = reader->ObjectOr("rope_scaling");
   if (parameters.empty()) {
@@ -252,7 +249,7 @@ Json RopeFromConfig(ForeignConfig* reader) {
 
 Result<FamilyModel> TransformerFromConfig(const TransformerTraits& traits,
                                           const Json& config) {
-  ForeignConfig reader(config, traits.family);
+  JsonReader reader(config, traits.family);
   Dims s;
   s.layers = reader.Int("num_hidden_layers", 1, 4096);
   s.dim = reader.Int("hidden_size");
@@ -269,13 +266,13 @@ Result<FamilyModel> TransformerFromConfig(const TransformerTraits& traits,
   s.mlp_bias = reader.BoolOr("mlp_bias", false);
   s.tied = reader.BoolOr("tie_word_embeddings", false);
   s.rope = RopeFromConfig(&reader);
-  ReadWindows(traits, &reader, config, &s);
+  ReadWindows(traits, &reader, &s);
   if (traits.experts) {
     s.experts = reader.Int("num_local_experts", 1, 65536);
     s.experts_per_token = reader.Int("num_experts_per_tok", 1, s.experts);
   }
   const int bos = reader.IntOr("bos_token_id", -1, -1);
-  const std::vector<int> eos = reader.IdsOr("eos_token_id");
+  const std::vector<int> eos = reader.Ids("eos_token_id");
   IgnoreBookkeeping(&reader);
   RETURN_IF_ERROR(reader.status());
   FamilyModel model{.config = Compose(traits, s),
@@ -292,7 +289,8 @@ Result<FamilyModel> TransformerFromConfig(const TransformerTraits& traits,
 Result<FamilyModel> TransformerFromGguf(const TransformerTraits& traits,
                                         const std::string& architecture,
                                         const Json& metadata) {
-  ForeignConfig reader(metadata, traits.family, architecture + ".");
+  JsonReader reader(metadata, traits.family,
+                    {.key_prefix = architecture + "."});
   Dims s;
   s.layers = reader.Int("block_count", 1, 4096);
   s.dim = reader.Int("embedding_length");
@@ -312,13 +310,11 @@ Result<FamilyModel> TransformerFromGguf(const TransformerTraits& traits,
   const double factor = reader.NumberOr("rope.scaling.factor", 1.0);
   if (scaling == "linear") {
     s.rope["scaling"] = {{"type", "linear"}, {"factor", factor}};
-  } else if (scaling != "none") {
-    reader.Fail(StatusCode::kUnsupported,
-                "rope scaling \"" + scaling + "\" in GGUF is not supported");
+  } else {
+    reader.Expect("rope.scaling.type", "none");
   }
   s.windows.assign(s.layers, reader.IntOr("attention.sliding_window", 0));
-  const Json vocab = metadata.value(architecture + ".vocab_size", Json());
-  s.vocab = vocab.is_number_integer() ? reader.Int("vocab_size") : 0;
+  s.vocab = reader.IntOr("vocab_size", 0, 1, 1 << 24);
   RETURN_IF_ERROR(reader.status());
   FamilyModel model{.config = Compose(traits, s),
                     .tensors = MapTensors(traits, s, kGguf),

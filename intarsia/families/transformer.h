@@ -5,8 +5,8 @@
 #include <string>
 #include <vector>
 
+#include "intarsia/core/json_reader.h"
 #include "intarsia/families/family.h"
-#include "intarsia/families/foreign_config.h"
 
 namespace intarsia {
 
@@ -28,13 +28,13 @@ Result<FamilyModel> TransformerFromGguf(const TransformerTraits& traits,
                                         const Json& metadata);
 
 // Fields that never change what a model computes at inference.
-void IgnoreBookkeeping(ForeignConfig* reader);
+void IgnoreBookkeeping(JsonReader* reader);
 
 // {"type": "rms", "eps": eps}.
 NormConfig RmsNormConfig(double eps);
 
 // The rope object of an attention configuration, from "rope_parameters" or the
 // older "rope_theta" and "rope_scaling".
-Json RopeFromConfig(ForeignConfig* reader);
+Json RopeFromConfig(JsonReader* reader);
 
 }  // namespace intarsia

@@ -2,8 +2,8 @@
 
 #include <nlohmann/json.hpp>
 
-#include "intarsia/distributed/communicator.h"
 #include "intarsia/core/json_reader.h"
+#include "intarsia/distributed/communicator.h"
 #include "intarsia/ops/matmul/matmul.h"
 
 namespace intarsia {

@@ -3,8 +3,8 @@
 #include <cmath>
 #include <nlohmann/json.hpp>
 
-#include "intarsia/cuda/kernels.h"
 #include "intarsia/core/json_reader.h"
+#include "intarsia/cuda/kernels.h"
 #include "intarsia/ops/common/rows.h"
 #include "intarsia/ops/matmul/matmul.h"
 #include "intarsia/ops/rows/rows.h"
@@ -176,8 +176,7 @@ Result<std::unique_ptr<Mixer>> CreateMoe(const Json& json, int dim) {
                      softmax + "\"");
   // Over the chosen alone it sums to 1 by itself.
   if (softmax == "after") config.normalize = true;
-  config.shared_hidden =
-      reader.IntOr("shared_hidden", 0, 0, 1 << 24);
+  config.shared_hidden = reader.IntOr("shared_hidden", 0, 0, 1 << 24);
   RETURN_IF_ERROR(reader.Finish());
   return std::unique_ptr<Mixer>(new Moe(config));
 }

@@ -1,8 +1,10 @@
 #include "intarsia/mixers/attention/attention.h"
 
+#include <nlohmann/json.hpp>
+
+#include "intarsia/core/json_reader.h"
 #include "intarsia/distributed/communicator.h"
 #include "intarsia/mixers/attention/attention_cuda.h"
-#include "intarsia/mixers/config_reader.h"
 #include "intarsia/ops/elementwise/elementwise.h"
 #include "intarsia/ops/matmul/matmul.h"
 
@@ -11,7 +13,7 @@ namespace {
 
 enum : size_t { kQ = 0, kK, kV, kO };
 
-Status ReadBias(ConfigReader* reader, AttentionConfig* config) {
+Status ReadBias(JsonReader* reader, AttentionConfig* config) {
   const Json* bias = reader->Find("bias");
   if (bias == nullptr) return Status::Ok();
   if (bias->is_boolean()) {
@@ -24,7 +26,7 @@ Status ReadBias(ConfigReader* reader, AttentionConfig* config) {
         "[attention] \"bias\" must be true, false or an object with booleans "
         "q, k, v, o");
   }
-  ConfigReader parts(*bias, "attention");
+  JsonReader parts(*bias, "attention", {.path = "bias"});
   config->bias_q = parts.BoolOr("q", false);
   config->bias_k = parts.BoolOr("k", false);
   config->bias_v = parts.BoolOr("v", false);
@@ -32,7 +34,7 @@ Status ReadBias(ConfigReader* reader, AttentionConfig* config) {
   return parts.Finish();
 }
 
-Status ReadMask(ConfigReader* reader, AttentionMask* mask) {
+Status ReadMask(JsonReader* reader, AttentionMask* mask) {
   mask->window = reader->IntOr("window", 0, 1, 1 << 30);
   const Json* json = reader->Find("mask");
   if (json == nullptr || *json == "causal") return Status::Ok();
@@ -45,7 +47,7 @@ Status ReadMask(ConfigReader* reader, AttentionMask* mask) {
         "[attention] \"mask\" must be \"causal\", \"bidirectional\" or "
         "{\"prefix\": n}");
   }
-  ConfigReader prefix(*json, "attention");
+  JsonReader prefix(*json, "attention", {.path = "mask"});
   mask->kind = AttentionMask::Kind::kPrefix;
   mask->prefix = prefix.Int("prefix", 0, 1 << 30);
   return prefix.Finish();
@@ -60,12 +62,11 @@ void Append(Context& ctx, const Tensor& rows, TokenPages* pages) {
 }  // namespace
 
 Result<std::unique_ptr<Mixer>> CreateAttention(const Json& json, int dim) {
-  ConfigReader reader(json, "attention");
+  JsonReader reader(json, "attention");
   AttentionConfig config;
   config.dim = dim;
-  config.heads = static_cast<int>(reader.Int("heads", 1, 1 << 16));
-  config.kv_heads =
-      static_cast<int>(reader.IntOr("kv_heads", config.heads, 1, 1 << 16));
+  config.heads = reader.Int("heads", 1, 1 << 16);
+  config.kv_heads = reader.IntOr("kv_heads", config.heads, 1, 1 << 16);
   reader.Require(config.heads % config.kv_heads == 0,
                  "\"heads\" (" + std::to_string(config.heads) +
                      ") must be a multiple of \"kv_heads\" (" +

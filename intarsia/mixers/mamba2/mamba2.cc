@@ -3,9 +3,9 @@
 #include <cmath>
 #include <nlohmann/json.hpp>
 
+#include "intarsia/core/json_reader.h"
 #include "intarsia/distributed/communicator.h"
 #include "intarsia/distributed/tensor_parallel.h"
-#include "intarsia/mixers/config_reader.h"
 #include "intarsia/ops/conv1d/conv1d.h"
 #include "intarsia/ops/elementwise/elementwise.h"
 #include "intarsia/ops/matmul/matmul.h"
@@ -45,15 +45,15 @@ const Weight* Optional(const Context& ctx, int place) {
 }  // namespace
 
 Result<Mamba2Config> ParseMamba2(const Json& json, int dim) {
-  ConfigReader reader(json, "mamba2");
+  JsonReader reader(json, "mamba2");
   Mamba2Config c;
   c.dim = dim;
   auto whole = [&](const char* name, int fallback, int high) {
-    return static_cast<int>(reader.IntOr(name, fallback, 1, high));
+    return reader.IntOr(name, fallback, 1, high);
   };
-  c.heads = static_cast<int>(reader.Int("heads", 1, 1 << 14));
-  c.head_dim = static_cast<int>(reader.Int("head_dim", 1, 1 << 12));
-  c.state_dim = static_cast<int>(reader.Int("state_dim", 1, 1 << 12));
+  c.heads = reader.Int("heads", 1, 1 << 14);
+  c.head_dim = reader.Int("head_dim", 1, 1 << 12);
+  c.state_dim = reader.Int("state_dim", 1, 1 << 12);
   c.groups = whole("groups", c.groups, 1 << 14);
   c.conv_width = whole("conv_width", c.conv_width, 64);
   c.conv_bias = reader.BoolOr("conv_bias", c.conv_bias);

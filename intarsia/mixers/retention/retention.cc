@@ -3,8 +3,8 @@
 #include <cmath>
 #include <nlohmann/json.hpp>
 
+#include "intarsia/core/json_reader.h"
 #include "intarsia/distributed/communicator.h"
-#include "intarsia/mixers/config_reader.h"
 #include "intarsia/ops/matmul/matmul.h"
 
 namespace intarsia {
@@ -23,13 +23,13 @@ GatedLinearOptions OptionsOf(const RetentionConfig& config) {
 
 Result<RetentionConfig> ParseRetention(const Json& json, int dim) {
   const std::string room = "retention";
-  ConfigReader reader(json, room);
+  JsonReader reader(json, room);
   RetentionConfig config;
   config.dim = dim;
-  config.heads = static_cast<int>(reader.Int("heads", 1, 1 << 12));
-  config.key_dim = static_cast<int>(reader.Int("key_dim", 1, 1 << 14));
-  config.value_dim = static_cast<int>(reader.Int("value_dim", 1, 1 << 14));
-  config.chunk = static_cast<int>(reader.IntOr("chunk", 64, 1, 1 << 12));
+  config.heads = reader.Int("heads", 1, 1 << 12);
+  config.key_dim = reader.Int("key_dim", 1, 1 << 14);
+  config.value_dim = reader.Int("value_dim", 1, 1 << 14);
+  config.chunk = reader.IntOr("chunk", 64, 1, 1 << 12);
   if (const Json* rope = reader.Find("rope")) {
     config.rope = reader.Take(ParseRope(*rope, room), RopeConfig());
   }

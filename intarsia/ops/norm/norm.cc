@@ -1,8 +1,10 @@
 #include "intarsia/ops/norm/norm.h"
 
 #include <algorithm>
+#include <nlohmann/json.hpp>
 
 #include "intarsia/autograd/tape.h"
+#include "intarsia/core/json_reader.h"
 #include "intarsia/cuda/kernels.h"
 #include "intarsia/ops/common/rows.h"
 #include "intarsia/ops/norm/norm_cpu.h"
@@ -206,7 +208,7 @@ Tensor LayerNorm(Context& ctx, const Tensor& x, const Weight* scale,
 Result<NormConfig> ParseNorm(const nlohmann::json& json,
                              const std::string& room) {
   NormConfig config;
-  JsonReader reader(json, room, {.path = "norm", .key_prefix = ""});
+  JsonReader reader(json, room, {.path = "norm"});
   const std::string type = reader.StringOr("type", "rms");
   config.eps = static_cast<float>(reader.NumberOr("eps", config.eps));
   config.affine = reader.BoolOr("affine", config.affine);

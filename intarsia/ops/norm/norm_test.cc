@@ -184,14 +184,14 @@ TEST(NormConfigTest, ParsesAndApplies) {
     return config.ok() ? "" : config.status().message();
   };
   EXPECT_EQ(message(R"({"type": "batch"})"),
-            "[attention] norm.type must be \"rms\", \"layer\" or \"none\", "
-            "not \"batch\"");
+            "[attention] \"norm.type\" must be \"rms\", \"layer\" or \"none\", "
+            "got \"batch\"");
   EXPECT_EQ(message(R"({"eps": "1e-6"})"),
-            "[attention] norm.eps must be a number, not \"1e-6\"");
+            "[attention] \"norm.eps\" must be a finite number, got \"1e-6\"");
   EXPECT_EQ(message(R"({"epsilon": 1e-6})"),
-            "[attention] norm has no field \"epsilon\"; it may have affine, "
+            "[attention] unknown field \"norm.epsilon\"; there are affine, "
             "eps, type, unit_offset");
-  EXPECT_EQ(message("3"), "[attention] norm must be an object, not 3");
+  EXPECT_EQ(message("3"), "[attention] \"norm\" must be an object, got 3");
 }
 
 }  // namespace

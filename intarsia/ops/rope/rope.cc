@@ -3,9 +3,11 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <nlohmann/json.hpp>
 #include <utility>
 
 #include "intarsia/autograd/tape.h"
+#include "intarsia/core/json_reader.h"
 #include "intarsia/cuda/kernels.h"
 #include "intarsia/ops/common/rows.h"
 #include "intarsia/ops/rope/rope_cpu.h"
@@ -157,11 +159,10 @@ namespace {
 
 Status ParseScaling(const nlohmann::json& json, const std::string& room,
                     RopeConfig* config) {
-  JsonReader reader(json, room, {.path = "rope.scaling", .key_prefix = ""});
+  JsonReader reader(json, room, {.path = "rope.scaling"});
   const std::string type = reader.StringOr("type", "none");
   config->factor = reader.NumberOr("factor", config->factor);
-  reader.RequireField(config->factor >= 1,
-                      "factor", "at least 1");
+  reader.RequireField(config->factor >= 1, "factor", "at least 1");
   using Scaling = RopeConfig::Scaling;
   config->scaling = type == "linear"   ? Scaling::kLinear
                     : type == "llama3" ? Scaling::kLlama3
@@ -170,8 +171,10 @@ Status ParseScaling(const nlohmann::json& json, const std::string& room,
   reader.RequireField(type == "none" || config->scaling != Scaling::kNone,
                       "type", "\"none\", \"linear\", \"llama3\" or \"yarn\"");
   if (config->scaling == Scaling::kLlama3) {
-    config->low_freq_factor = reader.NumberOr("low_freq_factor", config->low_freq_factor);
-    config->high_freq_factor = reader.NumberOr("high_freq_factor", config->high_freq_factor);
+    config->low_freq_factor =
+        reader.NumberOr("low_freq_factor", config->low_freq_factor);
+    config->high_freq_factor =
+        reader.NumberOr("high_freq_factor", config->high_freq_factor);
     reader.RequireField(config->low_freq_factor > 0, "low_freq_factor",
                         "positive");
     reader.RequireField(config->high_freq_factor > config->low_freq_factor,
@@ -180,7 +183,8 @@ Status ParseScaling(const nlohmann::json& json, const std::string& room,
   if (config->scaling == Scaling::kYarn) {
     config->beta_fast = reader.NumberOr("beta_fast", config->beta_fast);
     config->beta_slow = reader.NumberOr("beta_slow", config->beta_slow);
-    config->attention_factor = reader.NumberOr("attention_factor", config->attention_factor);
+    config->attention_factor =
+        reader.NumberOr("attention_factor", config->attention_factor);
     reader.RequireField(config->beta_slow > 0, "beta_slow", "positive");
     reader.RequireField(config->beta_fast >= config->beta_slow, "beta_fast",
                         "at least beta_slow");
@@ -191,7 +195,8 @@ Status ParseScaling(const nlohmann::json& json, const std::string& room,
   }
   if (config->scaling == Scaling::kLlama3 ||
       config->scaling == Scaling::kYarn) {
-    config->original_max_positions = reader.IntOr("original_max_positions", config->original_max_positions);
+    config->original_max_positions =
+        reader.IntOr("original_max_positions", config->original_max_positions);
     reader.RequireField(config->original_max_positions > 0,
                         "original_max_positions", "positive");
   }
@@ -207,15 +212,13 @@ Result<RopeConfig> ParseRope(const nlohmann::json& json,
     config.enabled = json.get<bool>();
     return config;
   }
-  JsonReader reader(json, room, {.path = "rope", .key_prefix = ""});
+  JsonReader reader(json, room, {.path = "rope"});
   config.theta = reader.NumberOr("theta", config.theta);
   config.dim = reader.IntOr("dim", config.dim);
   config.interleaved = reader.BoolOr("interleaved", config.interleaved);
   const nlohmann::json* scaling = reader.Find("scaling");
-  reader.RequireField(config.theta > 0, "theta",
-                      "positive");
-  reader.RequireField(config.dim >= 0 && config.dim % 2 == 0, "dim",
-                      "even and at least 0");
+  reader.RequireField(config.theta > 0, "theta", "positive");
+  reader.RequireField(config.dim % 2 == 0, "dim", "even");
   RETURN_IF_ERROR(reader.Finish());
   if (scaling != nullptr) {
     RETURN_IF_ERROR(ParseScaling(*scaling, room, &config));

@@ -205,16 +205,19 @@ TEST(ParseRopeTest, ReadsAllFieldsAndExplainsErrors) {
     return config.ok() ? "" : config.status().message();
   };
   EXPECT_EQ(message(R"({"dim": 3})"),
-            "[attention] rope.dim must be even and at least 0, not 3");
+            "[attention] \"rope.dim\" must be even, got 3");
+  EXPECT_EQ(message(R"({"dim": -2})"),
+            "[attention] \"rope.dim\" must be a whole number in [0, "
+            "1073741824], got -2");
   EXPECT_EQ(message(R"({"thetta": 3})"),
-            "[attention] rope has no field \"thetta\"; it may have dim, "
+            "[attention] unknown field \"rope.thetta\"; there are dim, "
             "interleaved, scaling, theta");
   EXPECT_EQ(message(R"({"scaling": {"type": "ntk"}})"),
-            "[attention] rope.scaling.type must be \"none\", \"linear\", "
-            "\"llama3\" or \"yarn\", not \"ntk\"");
+            "[attention] \"rope.scaling.type\" must be \"none\", \"linear\", "
+            "\"llama3\" or \"yarn\", got \"ntk\"");
   EXPECT_EQ(message(R"({"scaling": {"type": "yarn", "factor": 4}})"),
-            "[attention] rope.scaling.original_max_positions must be "
-            "positive, not null");
+            "[attention] \"rope.scaling.original_max_positions\" must be "
+            "positive, and is absent");
   EXPECT_NE(message(R"({"theta": -1})"), "");
   EXPECT_NE(message(R"({"theta": true})"), "");
 }
