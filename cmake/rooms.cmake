@@ -48,9 +48,8 @@ function(intarsia_rooms kind macro)
       list(APPEND sources ${room}/${source})
     endforeach()
     if(NOT sources)
-      message(WARNING "${kind}/registry.def names ${room}, but "
+      message(FATAL_ERROR "${kind}/registry.def names ${room}, but "
                           "${dir}/${room} has no sources")
-      continue()
     endif()
     set(library intarsia_${kind}_${room})
     intarsia_library(${library} SOURCES ${sources}

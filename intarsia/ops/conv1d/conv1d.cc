@@ -6,9 +6,9 @@
 
 #include "intarsia/autograd/tape.h"
 #include "intarsia/cuda/kernels.h"
+#include "intarsia/ops/common/activation_cpu.h"
 #include "intarsia/ops/common/rows.h"
 #include "intarsia/ops/conv1d/conv1d_cpu.h"
-#include "intarsia/ops/elementwise/elementwise_cpu.h"
 
 namespace intarsia {
 namespace {

@@ -6,8 +6,8 @@
 
 #include "intarsia/autograd/tape.h"
 #include "intarsia/cuda/kernels.h"
+#include "intarsia/ops/common/activation_cpu.h"
 #include "intarsia/ops/common/rows.h"
-#include "intarsia/ops/elementwise/elementwise_cpu.h"
 #include "intarsia/ops/elementwise/elementwise_cuda.h"
 
 namespace intarsia {

@@ -1,4 +1,4 @@
-// Kernels over n contiguous floats; inputs and outputs may coincide. A value
+// Activations of n contiguous floats; inputs and outputs may coincide. A value
 // does not depend on where in the array it stands.
 #pragma once
 

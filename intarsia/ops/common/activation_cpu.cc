@@ -1,7 +1,7 @@
-#include "intarsia/ops/elementwise/elementwise_cpu.h"
+#include "intarsia/ops/common/activation_cpu.h"
 
 #undef HWY_TARGET_INCLUDE
-#define HWY_TARGET_INCLUDE "intarsia/ops/elementwise/elementwise_cpu.cc"
+#define HWY_TARGET_INCLUDE "intarsia/ops/common/activation_cpu.cc"
 #include <hwy/foreach_target.h>
 #include <hwy/highway.h>
 
