@@ -7,9 +7,10 @@
 // which they go in again (A from registers):
 //   S^T = K Q^T    dP^T = V dO^T    dV += P^T dO    dK += dS^T Q
 // dK and dV stay in registers. dQ needs the dS of both warpgroups: each writes
-// its half to shared memory, and computes a half of dQ^T = K^T dS, which is
-// added to an fp32 buffer in device memory. Its elements lie there in the
-// order in which threads hold them; the last kernel puts them in place.
+// its half to shared memory and, one step later, when the other's is there
+// too, computes a half of dQ^T = K^T dS, which the copy engine adds to an fp32
+// buffer in device memory. Its elements lie there in the order in which
+// threads hold them; the last kernel puts them in place.
 #pragma once
 
 #include <climits>

@@ -41,8 +41,9 @@ struct BackwardTile {
 };
 
 // The order in which a tile meets its query blocks: downward, for all heads of
-// the group at each, but from a start that differs between tiles, since two
-// that add to the same block of dQ at the same time slow each other down.
+// the group at each, so that tiles that run together read the same Q and dO;
+// from a start that differs between tiles by up to `spread` blocks, so that
+// they do not all add to the same block of dQ at once.
 class QueryOrder {
  public:
   // Query blocks [begin, end); `tile` numbers the key blocks.
