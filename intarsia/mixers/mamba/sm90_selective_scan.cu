@@ -5,7 +5,8 @@
 //   - kLanes threads share a channel, kN states each in registers, and each
 //     thread has kChannels channels: B and C are read once for all of them;
 //   - B and C of a state lie in one word, as bf16 (kPacked), or as two floats;
-//   - every kPolynomial-th exponential is computed on the FMA units.
+//   - every kPolynomial-th exponential can be computed on the FMA units; the
+//     shapes launched below use none, as README_hopper.md explains.
 //
 // A block owns some channels of one sequence and walks down time: no second
 // pass and no exchange of states between blocks. Four of its warps do nothing
