@@ -1,5 +1,6 @@
-// The selective scan of Mamba-1, forward; beside mamba-ssm's, if the variable
-// INTARSIA_SCAN_PEER names the library made from bench/peers/mamba_ssm_scan.cu.
+// The selective scan of Mamba-1, forward; beside another implementation, if the
+// variable INTARSIA_SCAN_PEER names a shared library that exports it as
+// SelectiveScanPeer with the type PeerFn below.
 #include "intarsia/mixers/mamba/sm90_selective_scan.h"
 
 #include <dlfcn.h>
@@ -139,6 +140,10 @@ void Check(const Options& options, Report* report, const Shape& s) {
              state, 1e-5);
 }
 
+// A peer behind one C function; returns a cudaError_t. u, dt, z, out, out_z:
+// [batch, dim, length] bf16; b, c: [batch, 16, length] bf16; a [dim, 16], d,
+// bias [dim] fp32; z and out_z may be null; carry: batch · dim · 32 floats for
+// every 2048 tokens.
 using PeerFn = int (*)(int batch, int dim, int length, const void* u,
                        const void* dt, const float* a, const void* b,
                        const void* c, const float* d, const float* bias,
@@ -149,7 +154,7 @@ PeerFn LoadPeer() {
   const char* path = std::getenv("INTARSIA_SCAN_PEER");
   void* library = path == nullptr ? nullptr : dlopen(path, RTLD_NOW);
   if (library == nullptr) return nullptr;
-  return reinterpret_cast<PeerFn>(dlsym(library, "MambaSsmSelectiveScan"));
+  return reinterpret_cast<PeerFn>(dlsym(library, "SelectiveScanPeer"));
 }
 
 // Ours and the peer's, in turn, each on its own layout of the same numbers.
@@ -168,7 +173,7 @@ void TimeBesidePeer(const Options& options, Report* report, PeerFn peer,
                                 LaunchSm90SelectiveScan(args, stream));
                           }});
     candidates.push_back(
-        {"mamba-ssm", [&, z](cudaStream_t stream, int) {
+        {"peer", [&, z](cudaStream_t stream, int) {
            INTARSIA_BENCH_CUDA(static_cast<cudaError_t>(
                peer(sequences, channels, length, dev.x.data(), dev.dt.data(),
                     dev.a.data(), dev.b.data(), dev.c.data(), dev.d.data(),

@@ -78,7 +78,8 @@ double Error(const Tensor& got, const Doubles& want) {
   double worst = 0;
   for (size_t i = 0; i < want.size(); ++i) {
     const double difference = std::abs(values[i] - want[i]);
-    if (!(difference <= worst)) worst = difference;  // keeps NaN
+    if (std::isnan(difference)) return difference;  // a maximum loses it
+    worst = std::max(worst, difference);
   }
   return worst / std::max(Deviation(want), 1e-30);
 }
