@@ -4,9 +4,7 @@
 The order of FOLDERS is the order of docs/architecture.md. A folder may include
 itself and any folder of a lower rank; `formats/weight.h` and the other contract
 headers are ordinary headers of their folders. A room (a folder below ops,
-mixers, channel_mixers or formats) may include another room's door header alone;
-among the ops also its kernels over plain arrays, x_cpu.h, so that fused ops can
-call each other's.
+mixers, channel_mixers or formats) may include another room's door header alone.
 """
 
 import pathlib
@@ -56,8 +54,7 @@ def check(path, target):
     if other is None or room == other and a == b or other in SHARED or test:
         return None
     stem = pathlib.PurePath(there[-1]).stem
-    kernels = a == b == "ops" and stem == other + "_cpu"
-    if stem != other and not kernels and not stem.startswith("sm90_"):
+    if stem != other and not stem.startswith("sm90_"):
         return f"{there[-1]} is not the door of {b}/{other}"
     return None
 
