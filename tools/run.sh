@@ -6,7 +6,8 @@ binary=$1 model=$2 prompt=$3
 
 if "$binary" pull "$model" >/dev/null; then
   echo "> $prompt"
-  "$binary" generate "$model" --chat --prompt "$prompt" --max-tokens 128
+  "$binary" generate "$model" --chat --prompt "$prompt" \
+    --temperature 0 --max-tokens 128
   cat <<EOT
 
 Go on with
@@ -17,8 +18,9 @@ Go on with
 EOT
 else
   echo "The model could not be fetched (see above), so a tiny model from the" >&2
-  echo "tests runs instead; its weights are random and its text is nonsense." >&2
-  "$binary" generate tests/golden/tiny --prompt "$prompt" --max-tokens 32
+  echo "tests runs instead: 0.4 M parameters, trained for two minutes; it babbles." >&2
+  "$binary" generate tests/golden/tiny --prompt "$prompt" --temperature 0 \
+    --max-tokens 64
   echo
   echo "With a network: make run. Your own model: $binary chat FOLDER-OR-GGUF"
 fi

@@ -237,8 +237,10 @@ Result<std::string> ResolveModel(const std::string& name_or_path,
                       "`");
     }
   }
-  return NotFound("[pull] " + Printable(name_or_path) +
-                  ": no such file or folder, nor a pulled model");
+  return NotFound(
+      "[pull] " + Printable(name_or_path) +
+      ": no such file or folder, nor a pulled model; `intarsia pull "
+      "--help` lists what can be fetched");
 }
 
 }  // namespace intarsia

@@ -138,6 +138,7 @@ nlohmann::json StatsJson(const GenerateStats& stats) {
 
 void PrintStats(const GenerateStats& stats, ModelRunner& runner) {
   const nlohmann::json json = StatsJson(stats);
+  std::fflush(stdout);  // the answer stands before its figures
   std::fprintf(
       stderr,
       "[%lld prompt tokens at %.0f/s, %lld generated at %.1f/s, state %s]\n",

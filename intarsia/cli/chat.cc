@@ -42,9 +42,17 @@ class Conversation {
       return answered.status();
     }
     messages_.push_back({"assistant", answered->text});
+    if (flags_.json) {
+      nlohmann::json turn = StatsJson(stats_);
+      turn["user"] = text;
+      turn["assistant"] = answered->text;
+      turn["finish"] = answered->finish;
+      turns_.push_back(std::move(turn));
+    }
     return Status::Ok();
   }
 
+  const nlohmann::json& turns() const { return turns_; }
   void PrintTurnStats() { PrintStats(stats_, runner_); }
 
  private:
@@ -72,7 +80,8 @@ class Conversation {
     ASSIGN_OR_RETURN(Answer answer, Ask(
                                         runner_, *opened_.tokenizer, request,
                                         flags_.answer.stops, &stats_,
-                                        [](const std::string& piece) {
+                                        [this](const std::string& piece) {
+                                          if (flags_.json) return;
                                           std::fputs(piece.c_str(), stdout);
                                           std::fflush(stdout);
                                         },
@@ -97,13 +106,10 @@ class Conversation {
   std::vector<ChatMessage> messages_;
   std::vector<int32_t> seen_;  // tokens the state has seen
   GenerateStats stats_;
+  nlohmann::json turns_ = nlohmann::json::array();  // with --json
 };
 
 Status Run(const Flags& flags) {
-  if (flags.json) {
-    return Unsupported(
-        "[chat] --json is for one-shot use: intarsia generate --chat --json");
-  }
   ASSIGN_OR_RETURN(const OpenedModel opened,
                    OpenModel(flags.model, {}, flags.device_of()));
   if (opened.tokenizer == nullptr) {
@@ -140,11 +146,12 @@ Status Run(const Flags& flags) {
       continue;
     }
     const Status status = conversation.Say(line);
-    std::printf("\n");
+    if (!flags.json) std::printf("\n");
     if (!status.ok() && !terminal) return status;
     if (!status.ok()) std::fprintf(stderr, "%s\n", status.message().c_str());
     if (status.ok() && terminal) conversation.PrintTurnStats();
   }
+  if (flags.json) PrintJson({{"turns", conversation.turns()}});
   return Status::Ok();
 }
 
