@@ -15,16 +15,15 @@ namespace intarsia::cuda {
 
 inline cudaStream_t StreamOf(const Context& ctx) {
   return static_cast<cudaStream_t>(
-      ctx.stream != nullptr ? ctx.stream
-                            : Backend(ctx.device).DefaultStream());
+      ctx.stream != nullptr ? ctx.stream : Backend(ctx.device).DefaultStream());
 }
 
 // After a launch: throws EngineError when it was refused.
 inline void CheckLaunch(const char* room) {
   const cudaError_t status = cudaGetLastError();
   if (status != cudaSuccess) {
-    throw EngineError(std::string("[") + room + "] kernel launch: " +
-                      cudaGetErrorString(status));
+    throw EngineError(std::string("[") + room +
+                      "] kernel launch: " + cudaGetErrorString(status));
   }
 }
 
@@ -69,8 +68,8 @@ __device__ inline float NumberAt(const unsigned char* row, int64_t k) {
     constexpr int kHeader = kNumbers == Numbers::kQ4_0 ? 2 : 4;
     const unsigned char* block = row + k / 32 * (kHeader + 16);
     const int i = static_cast<int>(k % 32);
-    const int code = i < 16 ? block[kHeader + i] & 15
-                            : block[kHeader + i - 16] >> 4;
+    const int code =
+        i < 16 ? block[kHeader + i] & 15 : block[kHeader + i - 16] >> 4;
     if constexpr (kNumbers == Numbers::kQ4_0) {
       return HalfAt(block) * static_cast<float>(code - 8);
     } else {

@@ -216,13 +216,11 @@ void AppendEntries(Context& ctx, const Tensor& rows, TokenPages* pages) {
   const int64_t entry = rows.numel() / rows.dim(0);
   DispatchDType(pages->pool.dtype(), [&](auto number) {
     using T = decltype(number);
-    Append<T><<<cuda::Blocks(rows.numel(), 256), 256, 0,
-                cuda::StreamOf(ctx)>>>(
+    Append<T><<<cuda::Blocks(rows.numel(), 256), 256, 0, cuda::StreamOf(ctx)>>>(
         rows.data<float>(), reinterpret_cast<T*>(pages->pool.mutable_raw()),
         batch.device.positions.data<int32_t>(),
         batch.device.segment_ids.data<int32_t>(),
-        batch.device.slots.data<int32_t>(),
-        pages->device_table.data<int32_t>(),
+        batch.device.slots.data<int32_t>(), pages->device_table.data<int32_t>(),
         static_cast<int>(pages->device_table.dim(1)),
         static_cast<int>(pages->page), rows.dim(0), entry);
   });

@@ -43,8 +43,8 @@ __global__ void Walk(Args p, Constants constants) {
     return p.value_major ? int64_t{column} * p.key_dim + c
                          : int64_t{c} * p.value_dim + column;
   };
-  const float* from = p.pool ? p.pool + at
-                             : (p.state_in ? p.state_in + at : nullptr);
+  const float* from =
+      p.pool ? p.pool + at : (p.state_in ? p.state_in + at : nullptr);
   float state[kPerThread];
 #pragma unroll
   for (int i = 0; i < kPerThread; ++i) {
@@ -109,29 +109,27 @@ Tensor Recurrent(Context& ctx, const Tensor& q, const Tensor& k,
   }
   Tensor out = Tensor::Empty(v.shape(), DType::kF32, v.device());
   if (out.numel() == 0) return out;
-  const Args args{.q = q.data<float>(),
-                  .k = k.data<float>(),
-                  .v = v.data<float>(),
-                  .a = constant ? nullptr : log_decay.data<float>(),
-                  .out = out.mutable_data<float>(),
-                  .cu_seqlens = batch.device.cu_seqlens.data<int32_t>(),
-                  .slots = batch.device.slots.data<int32_t>(),
-                  .pool = pool ? pool->mutable_data<float>() : nullptr,
-                  .state_in =
-                      state_in.defined() ? state_in.data<float>() : nullptr,
-                  .state_out =
-                      state_out ? state_out->mutable_data<float>() : nullptr,
-                  .heads = static_cast<int>(v.dim(1)),
-                  .groups = static_cast<int>(q.dim(1)),
-                  .key_dim = static_cast<int>(q.dim(2)),
-                  .value_dim = static_cast<int>(v.dim(2)),
-                  .scale = options.scale,
-                  .value_major = options.value_major};
+  const Args args{
+      .q = q.data<float>(),
+      .k = k.data<float>(),
+      .v = v.data<float>(),
+      .a = constant ? nullptr : log_decay.data<float>(),
+      .out = out.mutable_data<float>(),
+      .cu_seqlens = batch.device.cu_seqlens.data<int32_t>(),
+      .slots = batch.device.slots.data<int32_t>(),
+      .pool = pool ? pool->mutable_data<float>() : nullptr,
+      .state_in = state_in.defined() ? state_in.data<float>() : nullptr,
+      .state_out = state_out ? state_out->mutable_data<float>() : nullptr,
+      .heads = static_cast<int>(v.dim(1)),
+      .groups = static_cast<int>(q.dim(1)),
+      .key_dim = static_cast<int>(q.dim(2)),
+      .value_dim = static_cast<int>(v.dim(2)),
+      .scale = options.scale,
+      .value_major = options.value_major};
   const dim3 grid(cuda::Blocks(v.dim(2), kColumns),
                   static_cast<unsigned>(v.dim(1)),
                   static_cast<unsigned>(batch.segments()));
-  Walk<<<grid, kColumns * kGroups, 0, cuda::StreamOf(ctx)>>>(
-      args, constants);
+  Walk<<<grid, kColumns * kGroups, 0, cuda::StreamOf(ctx)>>>(args, constants);
   cuda::CheckLaunch("gated_linear");
   return out;
 }

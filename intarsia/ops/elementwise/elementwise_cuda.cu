@@ -15,8 +15,7 @@ __device__ float Act(Activation kind, float x) {
       return 0.5f * x * (1.0f + erff(x * 0.70710678118654752f));
     case Activation::kGeluTanh:
       return 0.5f * x *
-             (1.0f + tanhf(0.79788456080286536f *
-                           (x + 0.044715f * x * x * x)));
+             (1.0f + tanhf(0.79788456080286536f * (x + 0.044715f * x * x * x)));
     case Activation::kRelu:
       return fmaxf(x, 0.0f);
     case Activation::kRelu2: {
@@ -61,24 +60,28 @@ Tensor Mul(Context& ctx, const Tensor& a, const Tensor& b) {
 }
 
 Tensor Scale(Context& ctx, const Tensor& x, float factor) {
-  return Launch(ctx, x.shape(), [p = x.data<float>(), factor] __device__(
-                                    int64_t i) { return p[i] * factor; });
+  return Launch(ctx, x.shape(),
+                [p = x.data<float>(), factor] __device__(int64_t i) {
+                  return p[i] * factor;
+                });
 }
 
 Tensor Activate(Context& ctx, Activation kind, const Tensor& x) {
-  return Launch(ctx, x.shape(), [p = x.data<float>(), kind] __device__(
-                                    int64_t i) { return Act(kind, p[i]); });
+  return Launch(ctx, x.shape(),
+                [p = x.data<float>(), kind] __device__(int64_t i) {
+                  return Act(kind, p[i]);
+                });
 }
 
 Tensor Gated(Context& ctx, Activation kind, const Tensor& gate,
              const Tensor& up) {
-  return Launch(ctx, gate.shape(),
-                [g = gate.data<float>(), gs = gate.stride(0),
-                 u = up.data<float>(), us = up.stride(0), dim = gate.dim(-1),
-                 kind] __device__(int64_t i) {
-                  const int64_t row = i / dim, col = i % dim;
-                  return Act(kind, g[row * gs + col]) * u[row * us + col];
-                });
+  return Launch(
+      ctx, gate.shape(),
+      [g = gate.data<float>(), gs = gate.stride(0), u = up.data<float>(),
+       us = up.stride(0), dim = gate.dim(-1), kind] __device__(int64_t i) {
+        const int64_t row = i / dim, col = i % dim;
+        return Act(kind, g[row * gs + col]) * u[row * us + col];
+      });
 }
 
 constexpr Kernels kKernels = {.add = Add,

@@ -20,11 +20,11 @@ Tensor Embedding(Context& ctx, const Weight& table, const Tensor& ids) {
   if (out.numel() == 0) return out;
   cuda::DispatchNumbers(
       cuda::NumbersOf(table.format()), [&]<cuda::Numbers kNumbers>() {
-        Gather<kNumbers><<<cuda::Blocks(out.numel(), 256), 256, 0,
-                           cuda::StreamOf(ctx)>>>(
-            reinterpret_cast<const unsigned char*>(table.values().raw()),
-            static_cast<int64_t>(table.format().row_bytes(dim)),
-            ids.data<int32_t>(), out.mutable_data<float>(), rows, dim);
+        Gather<kNumbers>
+            <<<cuda::Blocks(out.numel(), 256), 256, 0, cuda::StreamOf(ctx)>>>(
+                reinterpret_cast<const unsigned char*>(table.values().raw()),
+                static_cast<int64_t>(table.format().row_bytes(dim)),
+                ids.data<int32_t>(), out.mutable_data<float>(), rows, dim);
       });
   cuda::CheckLaunch("embedding");
   return out;

@@ -6,8 +6,8 @@
 namespace intarsia::matmul_cuda {
 namespace {
 
-using cuda::Numbers;
 using cuda::NumberAt;
+using cuda::Numbers;
 
 constexpr int kFew = 8;  // tokens that share a pass over the weight
 
@@ -17,8 +17,8 @@ __global__ void FewTokens(const float* x, int64_t x_stride,
                           const unsigned char* w, int64_t row_bytes,
                           const float* bias, float* y, int m, int64_t n,
                           int64_t k) {
-  const int64_t row = int64_t{blockIdx.x} * (blockDim.x / 32) +
-                      threadIdx.x / 32;
+  const int64_t row =
+      int64_t{blockIdx.x} * (blockDim.x / 32) + threadIdx.x / 32;
   if (row >= n) return;
   const int lane = threadIdx.x % 32;
   const unsigned char* weights = w + row * row_bytes;
@@ -56,13 +56,12 @@ __global__ void ManyTokens(const float* x, int64_t x_stride,
     for (int i = threadIdx.x; i < kTile * kDepth; i += 256) {
       const int row = i / kDepth, col = i % kDepth;
       const bool inside = k0 + col < k;
-      xs[col][row] = inside && m0 + row < m
-                         ? x[(m0 + row) * x_stride + k0 + col]
-                         : 0.0f;
-      ws[col][row] = inside && n0 + row < n
-                         ? NumberAt<kNumbers>(w + (n0 + row) * row_bytes,
-                                              k0 + col)
-                         : 0.0f;
+      xs[col][row] =
+          inside && m0 + row < m ? x[(m0 + row) * x_stride + k0 + col] : 0.0f;
+      ws[col][row] =
+          inside && n0 + row < n
+              ? NumberAt<kNumbers>(w + (n0 + row) * row_bytes, k0 + col)
+              : 0.0f;
     }
     __syncthreads();
 #pragma unroll
@@ -106,8 +105,8 @@ Tensor Linear(Context& ctx, const Tensor& x, const Weight& w,
     }
     for (int64_t t = 0; t < m; t += kFew) {
       FewTokens<kNumbers><<<cuda::Blocks(n, 4), 128, 0, stream>>>(
-          x.data<float>() + t * x.stride(0), x.stride(0), weights, row_bytes,
-          b, y.mutable_data<float>() + t * n,
+          x.data<float>() + t * x.stride(0), x.stride(0), weights, row_bytes, b,
+          y.mutable_data<float>() + t * n,
           static_cast<int>(std::min<int64_t>(kFew, m - t)), n, k);
     }
   });

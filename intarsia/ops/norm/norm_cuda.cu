@@ -51,9 +51,8 @@ Tensor RmsNorm(Context& ctx, const Tensor& x, const Weight* scale, float eps,
   const int64_t parts = scale ? scale->shape().numel() / dim : 1;
   RmsNormRow<<<static_cast<unsigned>(x.numel() / dim), kThreads, 0,
                cuda::StreamOf(ctx)>>>(
-      x.data<float>(), scale ? scale->f32() : nullptr,
-      y.mutable_data<float>(), static_cast<int>(dim), parts, eps,
-      unit_offset ? 1.0f : 0.0f);
+      x.data<float>(), scale ? scale->f32() : nullptr, y.mutable_data<float>(),
+      static_cast<int>(dim), parts, eps, unit_offset ? 1.0f : 0.0f);
   cuda::CheckLaunch("norm");
   return y;
 }

@@ -26,8 +26,7 @@ __global__ void Rotate(const float* x, const int32_t* positions, float* y,
     out[pairs + j] = in[pairs + j];
     return;
   }
-  const float angle =
-      static_cast<float>(positions[row / heads]) * f.values[j];
+  const float angle = static_cast<float>(positions[row / heads]) * f.values[j];
   float s, c;
   sincosf(angle, &s, &c);
   s *= scale;
