@@ -4,7 +4,7 @@
 # BINARY=path uses a program that was built elsewhere; MODEL=path a model that
 # need not be fetched.
 set -uo pipefail
-cd "$(dirname "$0")/.."
+cd "$(dirname "$0")/.." || exit 1
 if ! command -v nvidia-smi >/dev/null || ! nvidia-smi -L | grep -q GPU; then
   echo "error: no NVIDIA GPU here (nvidia-smi finds none); run this on a" \
     "machine with an H100 or H200" >&2
