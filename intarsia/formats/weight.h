@@ -38,8 +38,8 @@ struct WeightSpec {
   std::string name;  // within its room: "q_proj", "norm", "A_log"
   Shape shape;
   Role role = Role::kMatrix;
-  ShardRule shard;
-  WeightInit init;
+  ShardRule shard = {};
+  WeightInit init = {};
   bool decay = true;  // weight decay applies
 };
 
