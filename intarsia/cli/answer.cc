@@ -62,8 +62,8 @@ std::vector<int32_t> StopIds(const OpenedModel& opened) {
   for (int32_t id = 0; id < opened.tokenizer->vocab_size(); ++id) {
     if (opened.tokenizer->is_end_of_generation(id)) ids.push_back(id);
   }
-  std::ranges::sort(ids);
-  ids.erase(std::ranges::unique(ids).begin(), ids.end());
+  std::sort(ids.begin(), ids.end());
+  ids.erase(std::unique(ids.begin(), ids.end()), ids.end());
   return ids;
 }
 
