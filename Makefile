@@ -53,7 +53,7 @@ lint:            ## format, arrows between folders, file lengths
 	tools/lint.sh
 
 format:          ## clang-format in place
-	git ls-files '*.cc' '*.h' '*.cu' '*.cuh' | xargs clang-format -i
+	git ls-files '*.cc' '*.h' '*.cu' '*.cuh' | xargs clang-format-14 -i
 
 clean:           ## remove build/
 	rm -rf build

@@ -8,7 +8,7 @@ packages=(g++ cmake ninja-build ccache pkg-config git ca-certificates
           libhwy-dev nlohmann-json3-dev libpcre2-dev libcli11-dev
           zlib1g-dev libcurl4-openssl-dev)
 if [[ ${1:-} == test ]]; then
-  packages+=(libgtest-dev libgmock-dev clang clang-format python3)
+  packages+=(libgtest-dev libgmock-dev clang clang-format-14 python3)
   # The sanitizers' runtime goes by clang's version: 14 in Debian 12, 18 in
   # Ubuntu 24.04.
   release=$(. /etc/os-release && echo "$ID $VERSION_ID")

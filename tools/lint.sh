@@ -14,8 +14,12 @@ if [[ -n $long ]]; then
   failed=1
 fi
 
-if command -v clang-format >/dev/null; then
+# One version, which Debian 12 and Ubuntu 24.04 both have: they disagree.
+if command -v clang-format-14 >/dev/null; then
   git ls-files '*.cc' '*.h' '*.cu' '*.cuh' |
-    xargs clang-format --dry-run --Werror || failed=1
+    xargs clang-format-14 --dry-run --Werror || failed=1
+else
+  echo "clang-format-14 is not here (make test installs it)" >&2
+  failed=1
 fi
 exit $failed
