@@ -93,6 +93,18 @@ TEST(ThreadPoolTest, RunsEachTaskOnceAndRethrows) {
   }
 }
 
+// More threads than processors, and loops shorter than a turn on one: workers
+// come late to most of them, and to loops that are over.
+TEST(ThreadPoolTest, LateWorkersChangeNothing) {
+  ThreadPool pool(7, /*pin=*/true);
+  std::vector<int> seen(5);
+  for (int round = 1; round <= 5000; ++round) {
+    const int64_t tasks = 2 + round % 4;
+    pool.Run(tasks, [&](int64_t i) { seen[i] = round; });
+    for (int64_t i = 0; i < tasks; ++i) ASSERT_EQ(seen[i], round);
+  }
+}
+
 TEST(RandomTest, MatchesPhiloxAndItsMoments) {
   // Known answer of Philox-4x32-10 for key 0, counter 0.
   EXPECT_EQ(Random(0).At(0),

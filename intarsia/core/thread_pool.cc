@@ -1,9 +1,12 @@
 #include "intarsia/core/thread_pool.h"
 
+#include <pthread.h>
 #include <sched.h>
 
-#include <algorithm>
+#include <limits>
 #include <utility>
+
+#include "intarsia/core/check.h"
 
 namespace intarsia {
 namespace {
@@ -14,12 +17,23 @@ constexpr int kSpins = 2000;
 
 thread_local bool inside_task = false;
 
-int UsableProcessors() {
+// The processors this process may use, in ascending order; empty if unknown.
+std::vector<int> UsableProcessors() {
+  std::vector<int> usable;
   cpu_set_t set;
-  if (sched_getaffinity(0, sizeof(set), &set) == 0) {
-    return std::max(1, CPU_COUNT(&set));
+  if (sched_getaffinity(0, sizeof(set), &set) != 0) return usable;
+  for (int i = 0; i < CPU_SETSIZE; ++i) {
+    if (CPU_ISSET(i, &set)) usable.push_back(i);
   }
-  return std::max(1u, std::thread::hardware_concurrency());
+  return usable;
+}
+
+// A wish: where it cannot be granted, the thread runs as it would.
+void Pin(std::thread& thread, int processor) {
+  cpu_set_t set;
+  CPU_ZERO(&set);
+  CPU_SET(processor, &set);
+  pthread_setaffinity_np(thread.native_handle(), sizeof(set), &set);
 }
 
 void Pause() {
@@ -39,9 +53,17 @@ void WaitWhile(const std::atomic<uint32_t>& value, uint32_t old) {
 
 }  // namespace
 
-ThreadPool::ThreadPool(int threads) {
-  const int n = threads > 0 ? threads : UsableProcessors();
-  for (int i = 1; i < n; ++i) workers_.emplace_back([this] { Work(); });
+ThreadPool::ThreadPool(int threads, bool pin) {
+  const std::vector<int> usable = UsableProcessors();
+  int n = threads;
+  if (n <= 0) n = static_cast<int>(usable.size());
+  if (n <= 0) n = static_cast<int>(std::thread::hardware_concurrency());
+  for (int i = 1; i < n; ++i) {
+    workers_.emplace_back([this] { Work(); });
+    if (pin && !usable.empty()) {
+      Pin(workers_.back(), usable[i % usable.size()]);
+    }
+  }
 }
 
 ThreadPool::~ThreadPool() {
@@ -51,19 +73,25 @@ ThreadPool::~ThreadPool() {
   for (std::thread& worker : workers_) worker.join();
 }
 
-void ThreadPool::Drain() {
+void ThreadPool::TakeTasks() {
+  uint32_t finished = 0;
   inside_task = true;
   for (;;) {
-    const int64_t i = next_.fetch_add(1, std::memory_order_relaxed);
-    if (i >= tasks_) break;
+    const int64_t left = untaken_.fetch_sub(1, std::memory_order_acquire);
+    if (left <= 0) break;
+    ++finished;
     try {
-      (*task_)(i);
+      loop_.call(loop_.task, loop_.tasks - left);
     } catch (...) {
       std::lock_guard<std::mutex> lock(error_mutex_);
       if (!error_) error_ = std::current_exception();
     }
   }
   inside_task = false;
+  if (finished > 0 &&
+      unfinished_.fetch_sub(finished, std::memory_order_acq_rel) == finished) {
+    unfinished_.notify_one();
+  }
 }
 
 void ThreadPool::Work() {
@@ -72,28 +100,27 @@ void ThreadPool::Work() {
     WaitWhile(generation_, seen);
     seen = generation_.load(std::memory_order_acquire);
     if (stop_) return;
-    Drain();
-    if (busy_.fetch_sub(1, std::memory_order_acq_rel) == 1) busy_.notify_one();
+    TakeTasks();
   }
 }
 
-void ThreadPool::Run(int64_t tasks, const std::function<void(int64_t)>& task) {
-  if (tasks <= 0) return;
-  if (workers_.empty() || tasks == 1 || inside_task) {
-    for (int64_t i = 0; i < tasks; ++i) task(i);
+void ThreadPool::RunLoop(const Loop& loop) {
+  if (loop.tasks <= 0) return;
+  if (workers_.empty() || loop.tasks == 1 || inside_task) {
+    for (int64_t i = 0; i < loop.tasks; ++i) loop.call(loop.task, i);
     return;
   }
-  tasks_ = tasks;
-  task_ = &task;
-  next_.store(0, std::memory_order_relaxed);
-  busy_.store(static_cast<uint32_t>(workers_.size()),
-              std::memory_order_relaxed);
+  CHECK_LE(loop.tasks, std::numeric_limits<int32_t>::max());
+  loop_ = loop;
+  unfinished_.store(static_cast<uint32_t>(loop.tasks),
+                    std::memory_order_relaxed);
+  untaken_.store(loop.tasks, std::memory_order_release);
   generation_.fetch_add(1, std::memory_order_release);
   generation_.notify_all();
-  Drain();
-  for (uint32_t left = busy_.load(std::memory_order_acquire); left != 0;
-       left = busy_.load(std::memory_order_acquire)) {
-    WaitWhile(busy_, left);
+  TakeTasks();
+  for (uint32_t left = unfinished_.load(std::memory_order_acquire); left != 0;
+       left = unfinished_.load(std::memory_order_acquire)) {
+    WaitWhile(unfinished_, left);
   }
   if (error_) std::rethrow_exception(std::exchange(error_, nullptr));
 }

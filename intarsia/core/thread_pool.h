@@ -1,12 +1,15 @@
 // A fixed team of threads for data-parallel loops. Results of the engine never
 // depend on the number of threads: a task's work is fixed by its index alone.
+//
+// Whoever is free takes the next task, and a loop ends when its tasks are done,
+// not when every thread has looked in: a worker that lost its processor to
+// another program is waited for only while it holds a task.
 #pragma once
 
 #include <algorithm>
 #include <atomic>
 #include <cstdint>
 #include <exception>
-#include <functional>
 #include <mutex>
 #include <thread>
 #include <vector>
@@ -16,7 +19,9 @@ namespace intarsia {
 class ThreadPool {
  public:
   // `threads` counts the caller; 0 takes the processors this process may use.
-  explicit ThreadPool(int threads = 0);
+  // `pin` ties each worker to one of these processors, leaving the first to the
+  // caller: for machines that nothing else runs on.
+  explicit ThreadPool(int threads = 0, bool pin = false);
   ~ThreadPool();
   ThreadPool(const ThreadPool&) = delete;
   ThreadPool& operator=(const ThreadPool&) = delete;
@@ -25,8 +30,13 @@ class ThreadPool {
 
   // Calls task(i) once for each i in [0, tasks), on any thread, and returns
   // when all are done. The first exception is rethrown. One caller at a time; a
-  // call from inside a task runs on that thread alone.
-  void Run(int64_t tasks, const std::function<void(int64_t)>& task);
+  // call from inside a task runs on that thread alone. Allocates nothing.
+  template <typename Task>
+  void Run(int64_t tasks, const Task& task) {
+    RunLoop({tasks, &task, [](const void* task, int64_t i) {
+               (*static_cast<const Task*>(task))(i);
+             }});
+  }
 
   // Splits [0, n) into ranges of at least `grain` and calls body(begin, end).
   template <typename Body>
@@ -43,16 +53,25 @@ class ThreadPool {
   }
 
  private:
+  // A loop in flight, by reference: it lives on the caller's stack.
+  struct Loop {
+    int64_t tasks = 0;
+    const void* task = nullptr;
+    void (*call)(const void* task, int64_t i) = nullptr;
+  };
+
+  void RunLoop(const Loop& loop);
   void Work();
-  void Drain();
+  void TakeTasks();
 
   std::vector<std::thread> workers_;
-  std::atomic<uint32_t> generation_{0};
-  std::atomic<uint32_t> busy_{0};  // workers inside the present loop
-  std::atomic<int64_t> next_{0};
+  std::atomic<uint32_t> generation_{0};  // counts loops; workers wait on it
   std::atomic<bool> stop_{false};
-  int64_t tasks_ = 0;
-  const std::function<void(int64_t)>* task_ = nullptr;
+  // Tasks nobody took yet; at most 0 between loops. Taking one (a decrement
+  // from above 0) keeps the loop, and so loop_, alive until it is finished.
+  alignas(64) std::atomic<int64_t> untaken_{0};
+  alignas(64) std::atomic<uint32_t> unfinished_{0};
+  Loop loop_;
   std::mutex error_mutex_;
   std::exception_ptr error_;
 };
