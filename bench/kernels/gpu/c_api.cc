@@ -3,6 +3,8 @@
 // library: the structs follow the kernels' argument structs.
 #include "intarsia/mixers/attention/sm90_attention_backward.h"
 #include "intarsia/mixers/attention/sm90_attention_forward.h"
+#include "intarsia/mixers/mamba2/sm90_ssd_backward.h"
+#include "intarsia/mixers/mamba2/sm90_ssd_forward.h"
 
 extern "C" {
 
@@ -23,6 +25,26 @@ int intarsia_attention_backward(const intarsia::Sm90AttentionBackwardArgs* args,
 uint64_t intarsia_attention_backward_workspace(
     const intarsia::Sm90AttentionForwardArgs* args) {
   return intarsia::Sm90AttentionBackwardWorkspace(*args);
+}
+
+int intarsia_ssd_forward(const intarsia::Sm90SsdForwardArgs* args,
+                         void* stream) {
+  return intarsia::Sm90SsdForward(*args, static_cast<cudaStream_t>(stream));
+}
+
+int intarsia_ssd_backward(const intarsia::Sm90SsdBackwardArgs* args,
+                          void* stream) {
+  return intarsia::Sm90SsdBackward(*args, static_cast<cudaStream_t>(stream));
+}
+
+// Bytes.
+uint64_t intarsia_ssd_forward_workspace(
+    const intarsia::Sm90SsdForwardArgs* args) {
+  return intarsia::Sm90SsdForwardWorkspace(*args);
+}
+uint64_t intarsia_ssd_backward_workspace(
+    const intarsia::Sm90SsdBackwardArgs* args) {
+  return intarsia::Sm90SsdBackwardWorkspace(*args);
 }
 
 }  // extern "C"

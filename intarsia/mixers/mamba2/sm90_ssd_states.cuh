@@ -1,0 +1,302 @@
+// A walk over the chunks of a unit that computes states and nothing else, for
+// kHeads heads of a group, a consumer warpgroup a head:
+//   forward   S = 2^c_last S + sum over j of (2^(c_last - c_j) d_j x_j) B_j^T
+//   backward  S = 2^c_last S + sum over i of (2^c_i dy_i) C_i^T, last chunk
+//             first: the gradient of the state before the chunk
+// The forward walk prepares segments of long sequences; both walks give the
+// backward pass the states between chunks.
+#pragma once
+
+#include "intarsia/cuda/ptx/registers.cuh"
+#include "intarsia/cuda/ptx/tma.cuh"
+#include "intarsia/cuda/tile/pipeline.cuh"
+#include "intarsia/mixers/mamba2/sm90_ssd_chunk.cuh"
+
+namespace intarsia::sm90 {
+
+struct SsdStatesParams {
+  CUtensorMap narrow, wide;  // x, B or dy, C
+  SsdPacking packing;
+  SsdSteps steps;
+  const float* start;  // [sequences, heads, P, N] or null
+  float* end;          // the same or null
+  // The state that each chunk meets, in bf16 as a PanelTile<P, N>; [SsdUnits
+  // of chunks, heads, ...] or null.
+  uint8_t* chunk_states;
+  // For segments: the state at the unit's end, in fragment order, and log2 of
+  // its decay; [SsdUnits of segments, heads, ...], or both null. The last
+  // segment of a sequence is left out.
+  float* segment_state;
+  float* segment_decay;
+  int heads, groups;
+  int unit;  // tokens
+};
+
+// cp.async.bulk from shared to global memory: bytes and addresses are
+// multiples of 16. Completion goes by TmaCommit's groups.
+__device__ __forceinline__ void SsdBulkStore(void* to, const void* from,
+                                             uint32_t bytes) {
+  asm volatile(
+      "cp.async.bulk.global.shared::cta.bulk_group [%0], [%1], %2;" ::"l"(to),
+      "r"(ptx::SharedAddress(from)), "r"(bytes)
+      : "memory");
+}
+
+template <class C>
+struct SsdStatesShared {
+  using WideTile = tile::PanelTile<kSsdChunk, C::kN>;
+  struct Decay {
+    __nv_bfloat16 weights[kSsdChunk];
+    float whole;  // decay of the chunk
+  };
+  struct Stage {
+    alignas(1024) uint8_t wide[WideTile::kBytes];
+    alignas(1024) uint8_t narrow[C::kHeads][SsdHeadTile::kBytes];
+  };
+  Stage stages[C::kStages];
+  alignas(1024) uint8_t state[C::kHeads][WideTile::kBytes];
+  alignas(16) Decay decay[C::kStages][C::kHeads];
+  uint64_t full[C::kStages], empty[C::kStages];
+};
+
+// Walks of a block, and the chunk that step k handles.
+template <bool kReverse>
+struct SsdStatesWork {
+  SsdUnit unit;
+  int number, row, rows, chunks, chunk_number, head, group;
+
+  __device__ __forceinline__ SsdStatesWork(const SsdStatesParams& p,
+                                           int heads_per_block) {
+    const int blocks = p.heads / heads_per_block;
+    number = blockIdx.x / blocks;
+    head = blockIdx.x % blocks * heads_per_block;
+    group = head / (p.heads / p.groups);
+    unit = FindSsdUnit(p.packing, p.unit, number);
+    const int first = unit.block * p.unit;
+    row = unit.start + first;
+    rows = min(p.unit, unit.rows - first);
+    chunks = (rows + kSsdChunk - 1) / kSsdChunk;
+    chunk_number = unit.start / kSsdChunk + unit.sequence + first / kSsdChunk;
+    if (p.segment_state != nullptr && unit.rows - first <= p.unit) {
+      unit.exists = false;
+    }
+  }
+  __device__ __forceinline__ int Chunk(int k) const {
+    return kReverse ? chunks - 1 - k : k;
+  }
+};
+
+template <class C, bool kReverse>
+struct SsdStatesProducer {
+  using Shared = SsdStatesShared<C>;
+  using WideTile = typename Shared::WideTile;
+  using Work = SsdStatesWork<kReverse>;
+
+  // By one thread.
+  __device__ __forceinline__ static void Load(const SsdStatesParams& p,
+                                              Shared& shared,
+                                              const Work& work) {
+    tile::RingPosition<C::kStages> ring;
+    for (int k = 0; k < work.chunks; ++k, ring.Next()) {
+      auto& stage = shared.stages[ring.stage];
+      uint64_t* full = &shared.full[ring.stage];
+      ptx::MbarrierWait(&shared.empty[ring.stage], ring.phase ^ 1);
+      ptx::MbarrierArriveExpect(
+          full, WideTile::kBytes + C::kHeads * SsdHeadTile::kBytes);
+      const int row = work.row + work.Chunk(k) * kSsdChunk;
+#pragma unroll
+      for (int i = 0; i < WideTile::kPanels; ++i) {
+        ptx::TmaLoad3d(stage.wide + i * WideTile::kPanelBytes, &p.wide, full,
+                       i * tile::kPanelColumns, work.group, row);
+      }
+#pragma unroll
+      for (int h = 0; h < C::kHeads; ++h) {
+        ptx::TmaLoad3d(stage.narrow[h], &p.narrow, full, 0, work.head + h, row);
+      }
+    }
+  }
+
+  // By one warp, for head h of the block.
+  __device__ __forceinline__ static void Decays(const SsdStatesParams& p,
+                                                Shared& shared,
+                                                const Work& work, int h) {
+    const int head = work.head + h, lane = threadIdx.x % 32;
+    const float a = p.steps.a[head] * 1.44269504089f;
+    const float bias = p.steps.bias == nullptr ? 0.0f : p.steps.bias[head];
+    tile::RingPosition<C::kStages> ring;
+    if (work.chunks == 0) return;
+    float whole = 0;
+    int at = work.Chunk(0) * kSsdChunk;
+    float2 raw = SsdLoadSteps(p.steps, head, work.row + at, work.rows - at);
+    for (int k = 0; k < work.chunks; ++k, ring.Next()) {
+      const SsdSums s = SsdSumSteps(p.steps, raw, work.rows - at, bias, a);
+      at = work.Chunk(k + 1) * kSsdChunk;
+      if (k + 1 < work.chunks) {
+        raw = SsdLoadSteps(p.steps, head, work.row + at, work.rows - at);
+      }
+      whole += s.last;
+      auto& decay = shared.decay[ring.stage][h];
+      const float w0 =
+          kReverse ? ptx::Exp2(s.c0) : ptx::Exp2(s.last - s.c0) * s.d0;
+      const float w1 =
+          kReverse ? ptx::Exp2(s.c1) : ptx::Exp2(s.last - s.c1) * s.d1;
+      ptx::MbarrierWait(&shared.empty[ring.stage], ring.phase ^ 1);
+      reinterpret_cast<uint32_t*>(decay.weights)[lane] = ptx::PackBf16(w0, w1);
+      if (lane == 0) decay.whole = ptx::Exp2(s.last);
+      __syncwarp();
+      if (lane == 0) ptx::MbarrierArrive(&shared.full[ring.stage]);
+    }
+    if (p.segment_decay != nullptr && lane == 0) {
+      p.segment_decay[int64_t{work.number} * p.heads + head] = whole;
+    }
+  }
+};
+
+template <class C, bool kReverse>
+class SsdStatesConsumer {
+ public:
+  using Shared = SsdStatesShared<C>;
+  using WideTile = typename Shared::WideTile;
+  using Work = SsdStatesWork<kReverse>;
+  static constexpr int kN = C::kN;
+
+  __device__ __forceinline__ SsdStatesConsumer(const SsdStatesParams& p,
+                                               Shared& shared, const Work& work,
+                                               int h)
+      : p_(p),
+        shared_(shared),
+        work_(work),
+        h_(h),
+        thread_(threadIdx.x % 128),
+        warp_(threadIdx.x / 32 % 4) {}
+
+  __device__ __forceinline__ void Run() {
+    const int head = work_.head + h_;
+    const int64_t state_at =
+        (int64_t{work_.unit.sequence} * p_.heads + head) * (kSsdHeadDim * kN);
+    float state[kN / 2];
+#pragma unroll
+    for (float& x : state) x = 0;
+    if (p_.start != nullptr && p_.segment_state == nullptr) {
+      SsdLoadState(state, p_.start + state_at);
+    }
+    tile::RingPosition<C::kStages> ring;
+    for (int k = 0; k < work_.chunks; ++k, ring.Next()) {
+      if (p_.chunk_states != nullptr) Save(state, work_.Chunk(k));
+      ptx::MbarrierWait(&shared_.full[ring.stage], ring.phase);
+      Step(state, work_.rows - work_.Chunk(k) * kSsdChunk, ring.stage);
+      __syncwarp();
+      if (thread_ % 32 == 0) ptx::MbarrierArrive(&shared_.empty[ring.stage]);
+    }
+    if (p_.segment_state != nullptr) {
+      SsdStoreFragments(
+          state, p_.segment_state + (int64_t{work_.number} * p_.heads + head) *
+                                        (kSsdHeadDim * kN));
+    } else if (p_.end != nullptr) {
+      SsdStoreState(state, p_.end + state_at);
+    }
+    if (thread_ == 0) ptx::TmaWait<0>();
+  }
+
+ private:
+  using State = float[kN / 2];
+
+  __device__ __forceinline__ void Save(const State& state, int chunk) {
+    if (thread_ == 0) ptx::TmaWaitRead<0>();  // the state before
+    Barrier();
+    const int lane = thread_ % 32;
+    const uint32_t base = ptx::SharedAddress(shared_.state[h_]);
+#pragma unroll
+    for (int q = 0; q < kN / 16; ++q) {
+      ptx::StoreMatrix4(
+          base + WideTile::Chunk(warp_ * 16 + lane % 16, 2 * q + lane / 16),
+          ptx::PackBf16(state[8 * q], state[8 * q + 1]),
+          ptx::PackBf16(state[8 * q + 2], state[8 * q + 3]),
+          ptx::PackBf16(state[8 * q + 4], state[8 * q + 5]),
+          ptx::PackBf16(state[8 * q + 6], state[8 * q + 7]));
+    }
+    ptx::FenceProxyAsync();
+    Barrier();
+    if (thread_ == 0) {
+      SsdBulkStore(
+          p_.chunk_states + (int64_t{work_.chunk_number + chunk} * p_.heads +
+                             work_.head + h_) *
+                                WideTile::kBytes,
+          shared_.state[h_], WideTile::kBytes);
+      ptx::TmaCommit();
+    }
+  }
+
+  __device__ __forceinline__ void Step(State& state, int valid, int s) {
+    auto& stage = shared_.stages[s];
+    if (valid < kSsdChunk) {
+      SsdZeroRows<WideTile>(stage.wide, valid);
+      SsdZeroRows<SsdHeadTile>(stage.narrow[h_], valid);
+      ptx::FenceProxyAsync();
+      Barrier();
+    }
+    const auto& decay = shared_.decay[s][h_];
+    uint32_t x[16], weighted[16];
+    SsdLoadTransposed(x, ptx::SharedAddress(stage.narrow[h_]), warp_);
+    SsdScaleColumns(x, decay.weights, weighted);
+    const float whole = decay.whole;
+#pragma unroll
+    for (float& value : state) value *= whole;
+    using B = tile::ColumnOperand<kSsdChunk, kN>;
+    const uint64_t b = B::Descriptor(ptx::SharedAddress(stage.wide));
+    ptx::FenceRegisters(weighted);
+    ptx::FenceRegisters(state);
+    ptx::WgmmaFence();
+#pragma unroll
+    for (int k = 0; k < B::kSteps; ++k) {
+      ptx::Wgmma<kN>::template Register<B::kTranspose>(
+          state, weighted[4 * k], weighted[4 * k + 1], weighted[4 * k + 2],
+          weighted[4 * k + 3], ptx::Advance(b, B::Step(k)), 1);
+    }
+    ptx::WgmmaCommit();
+    ptx::WgmmaWait<0>();
+    ptx::FenceRegisters(state);
+  }
+
+  __device__ __forceinline__ void Barrier() const {
+    ptx::NamedBarrierSync(1 + h_, 128);
+  }
+
+  const SsdStatesParams& p_;
+  Shared& shared_;
+  const Work& work_;
+  const int h_, thread_, warp_;
+};
+
+template <class C, bool kReverse>
+__global__ __launch_bounds__(128 * (C::kHeads + 1), 1) void SsdStatesKernel(
+    const __grid_constant__ SsdStatesParams p) {
+  using Shared = SsdStatesShared<C>;
+  extern __shared__ __align__(1024) uint8_t memory[];
+  Shared& shared = *reinterpret_cast<Shared*>(memory);
+  const SsdStatesWork<kReverse> work(p, C::kHeads);
+  if (!work.unit.exists) return;
+  if (threadIdx.x == 0) {
+    for (int s = 0; s < C::kStages; ++s) {
+      ptx::MbarrierInit(&shared.full[s], 1 + C::kHeads);
+      ptx::MbarrierInit(&shared.empty[s], 4 * C::kHeads);
+    }
+    ptx::FenceMbarrierInit();
+  }
+  __syncthreads();
+  const int warpgroup = __shfl_sync(~0u, threadIdx.x / 128, 0);
+  if (warpgroup == 0) {
+    const int warp = __shfl_sync(~0u, threadIdx.x / 32, 0);
+    if (warp == 0) {
+      if (threadIdx.x == 0) {
+        SsdStatesProducer<C, kReverse>::Load(p, shared, work);
+      }
+    } else if (warp <= C::kHeads) {
+      SsdStatesProducer<C, kReverse>::Decays(p, shared, work, warp - 1);
+    }
+  } else {
+    SsdStatesConsumer<C, kReverse>(p, shared, work, warpgroup - 1).Run();
+  }
+}
+
+}  // namespace intarsia::sm90
