@@ -1,15 +1,15 @@
 // The main kernel behind sm90_attention_backward.h.
 //
-// A tile is 128 keys of one key/value head; its K and V stay in shared memory
-// while Q and dO of every query block that sees them, of every query head of
-// the group, stream past. Two warpgroups hold 64 keys each and work with keys
-// as rows, so that P^T and dS^T come out of the tensor cores in the layout in
-// which they go in again (A from registers):
+// A tile is 128 keys and one query head; K and V stay in shared memory while Q
+// and dO of every query block that sees them stream past. Two warpgroups hold
+// 64 keys each and work with keys as rows, so that P^T and dS^T come out of the
+// tensor cores in the layout in which they go in again (A from registers):
 //   S^T = K Q^T    dP^T = V dO^T    dV += P^T dO    dK += dS^T Q
-// dK and dV stay in registers. dQ needs the dS of both warpgroups: each writes
-// its half to shared memory and, one step later, when the other's is there
-// too, computes a half of dQ^T = K^T dS, which the copy engine adds to an fp32
-// buffer in device memory. Its elements lie there in the order in which
+// dK and dV stay in registers; where query heads share keys, each writes its
+// part, and a later kernel adds them. dQ needs the dS of both warpgroups: each
+// writes its half to shared memory and, one step later, when the other's is
+// there too, computes a half of dQ^T = K^T dS, which the copy engine adds to an
+// fp32 buffer in device memory. Its elements lie there in the order in which
 // threads hold them; the last kernel puts them in place.
 #pragma once
 
@@ -83,8 +83,13 @@ class BackwardConsumer {
     if (!empty) Queries(t, dk, dv);
 #pragma unroll
     for (float& x : dk) x *= p_.scale;
-    Store(t, dv, p_.dv, p_.dv_row_stride, p_.dv_head_stride, empty);
-    Store(t, dk, p_.dk, p_.dk_row_stride, p_.dk_head_stride, empty);
+    if (p_.dv_parts != nullptr) {
+      StorePart(t, dv, p_.dv_parts);
+      StorePart(t, dk, p_.dk_parts);
+    } else {
+      Store(t, dv, p_.dv, p_.dv_row_stride, p_.dv_head_stride, empty);
+      Store(t, dk, p_.dk, p_.dk_row_stride, p_.dk_head_stride, empty);
+    }
     if (!empty) {
       ptx::FenceProxyAsync();
       __syncwarp();
@@ -105,8 +110,8 @@ class BackwardConsumer {
     const int begin = __shfl_sync(~0u, t.begin, 0);
     const int end = __shfl_sync(~0u, t.end, 0);
     QueryOrder order(begin, end, __shfl_sync(~0u, t.key, 0) / kKeys,
-                     p_.heads_per_kv, C::kSpread);
-    const int first_head = __shfl_sync(~0u, t.kv_head, 0) * p_.heads_per_kv;
+                     C::kSpread);
+    const int head = __shfl_sync(~0u, t.head, 0);
     float* sum = nullptr;  // where the dQ of the step before belongs
     WaitQ(t, order.block());
     MultiplyKq(s);
@@ -158,10 +163,9 @@ class BackwardConsumer {
       MultiplyDsK(dq, ds_);
       ring_.Next();
       float* const add = sum;
-      sum = p_.dq_sum + (int64_t{first_head + order.head()} * p_.padded_rows +
-                         t.padded_row + row) *
-                            kHeadDim;
-      order.Next(begin, end, p_.heads_per_kv);
+      sum = p_.dq_sum +
+            (int64_t{head} * p_.padded_rows + t.padded_row + row) * kHeadDim;
+      order.Next(begin, end);
       if (!order.done()) WaitQ(t, order.block());
       MultiplyKq(s);
       ptx::WgmmaWait<1>();
@@ -404,7 +408,7 @@ class BackwardConsumer {
       __syncwarp();
     }
     const int first = t.key + warp_row_;
-    out += (t.k_start + first) * row_stride + t.kv_head * head_stride;
+    out += (t.k_start + first) * row_stride + t.head * head_stride;
     constexpr int kChunks = kHeadDim / 8;
 #pragma unroll
     for (int i = 0; i < 16 * kChunks / 32; ++i) {
@@ -417,6 +421,25 @@ class BackwardConsumer {
       }
       if (first + r < t.k_len) {
         *reinterpret_cast<uint4*>(out + r * row_stride + chunk * 8) = value;
+      }
+    }
+  }
+
+  // The same in fp32, to [heads, total_k, kHeadDim]. Four lanes write 32 bytes
+  // of a row.
+  __device__ __forceinline__ void StorePart(const BackwardTile& t,
+                                            const Gradient& x,
+                                            float* out) const {
+    const int first = t.key + warp_row_ + lane_ / 4;
+    out += (int64_t{t.head} * p_.total_k + t.k_start + first) * kHeadDim +
+           2 * (lane_ % 4);
+#pragma unroll
+    for (int r = 0; r < 2; ++r) {
+      if (first + 8 * r >= t.k_len) continue;
+#pragma unroll
+      for (int i = 0; i < kHeadDim / 2; i += 4) {
+        *reinterpret_cast<float2*>(out + 8 * r * kHeadDim + 2 * i) =
+            float2{x[i + 2 * r], x[i + 2 * r + 1]};
       }
     }
   }

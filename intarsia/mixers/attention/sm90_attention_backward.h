@@ -32,13 +32,15 @@ struct Sm90AttentionBackwardArgs {
   void* workspace = nullptr;
 };
 
-// Bytes of workspace for these sizes (only sequences, total_q, heads and
-// head_dim are read): the fp32 accumulator of dq and two numbers a row.
+// Bytes of workspace for these sizes (only sequences, total_q, total_k, heads,
+// kv_heads and head_dim are read): the fp32 accumulator of dq, two numbers a
+// row and, with heads > kv_heads, dk and dv of every query head in fp32.
 size_t Sm90AttentionBackwardWorkspace(const Sm90AttentionForwardArgs& args);
 
-// Enqueues three kernels and returns at once; may be captured in a graph. dk
-// and dv are the same in every run; dq sums in an order that varies, so its
-// last bit may. head_dim 64 or 128, else cudaErrorNotSupported.
+// Enqueues three kernels (five with heads > kv_heads) and returns at once; may
+// be captured in a graph. dk and dv are the same in every run; dq sums in an
+// order that varies, so its last bit may. head_dim 64 or 128, else
+// cudaErrorNotSupported.
 cudaError_t Sm90AttentionBackward(const Sm90AttentionBackwardArgs& args,
                                   cudaStream_t stream);
 

@@ -1,4 +1,4 @@
-// The three kernels of the backward pass for one configuration.
+// The kernels of the backward pass for one configuration.
 #pragma once
 
 #include <algorithm>
@@ -37,6 +37,8 @@ cudaError_t LaunchBackward(const Sm90AttentionBackwardArgs& a,
   rows.dq_sum = static_cast<float*>(a.workspace);
   rows.lse = rows.dq_sum + padded * kHeadDim;
   rows.delta = rows.lse + padded;
+  const int64_t parts =
+      f.heads > f.kv_heads ? int64_t{f.heads} * f.total_k * kHeadDim : 0;
 
   BackwardParams p{};
   const struct {
@@ -71,7 +73,12 @@ cudaError_t LaunchBackward(const Sm90AttentionBackwardArgs& a,
   p.dv_row_stride = a.dv_row_stride;
   p.dv_head_stride = a.dv_head_stride;
   p.sequences = f.sequences;
-  p.kv_heads = f.kv_heads;
+  p.total_k = f.total_k;
+  p.heads = f.heads;
+  if (parts > 0) {
+    p.dv_parts = rows.delta + padded;
+    p.dk_parts = p.dv_parts + parts;
+  }
   p.heads_per_kv = f.heads / f.kv_heads;
   p.padded_rows = rows.padded_rows;
   p.scale = f.scale;
@@ -87,14 +94,14 @@ cudaError_t LaunchBackward(const Sm90AttentionBackwardArgs& a,
   if (error != cudaSuccess) return error;
   // Long tiles of all heads first, but at least eight blocks of the grid that
   // stream the same Q and dO out of L2.
-  p.heads_per_group = std::clamp(processors / 8, 1, f.kv_heads);
+  p.heads_per_group = std::clamp(processors / 8, 1, f.heads);
   constexpr int kBytes = sizeof(BackwardShared<C>);
   static_assert(kBytes <= 227 * 1024);
   error = cudaFuncSetAttribute(
       BackwardKernel<C>, cudaFuncAttributeMaxDynamicSharedMemorySize, kBytes);
   if (error != cudaSuccess) return error;
   const int64_t tiles =
-      int64_t{f.sequences} * f.kv_heads * ((f.max_seqlen_k + 127) / 128);
+      int64_t{f.sequences} * f.heads * ((f.max_seqlen_k + 127) / 128);
   const int grid = static_cast<int>(std::min<int64_t>(processors, tiles));
   const dim3 row_grid(rows.padded_rows / kQueries, f.heads);
   if (row_grid.x > 0) {
@@ -105,6 +112,17 @@ cudaError_t LaunchBackward(const Sm90AttentionBackwardArgs& a,
   if (row_grid.x > 0) {
     BackwardFinishKernel<kQueries, kHeadDim>
         <<<row_grid, 256, 0, stream>>>(rows);
+  }
+  if (parts > 0) {
+    const dim3 sum_grid(
+        static_cast<unsigned>((int64_t{f.total_k} * kHeadDim + 2047) / 2048),
+        f.kv_heads);
+    BackwardGroupSumKernel<kHeadDim><<<sum_grid, 256, 0, stream>>>(
+        p.dv_parts, a.dv, a.dv_row_stride, a.dv_head_stride, f.total_k,
+        p.heads_per_kv);
+    BackwardGroupSumKernel<kHeadDim><<<sum_grid, 256, 0, stream>>>(
+        p.dk_parts, a.dk, a.dk_row_stride, a.dk_head_stride, f.total_k,
+        p.heads_per_kv);
   }
   return cudaGetLastError();
 }

@@ -26,47 +26,44 @@ struct BackwardParams {
   float* dq_sum;       // [heads, padded_rows, head_dim], see Padding
   const float* lse;    // [heads, padded_rows], base 2; +inf: P is 0
   const float* delta;  // [heads, padded_rows], rowsum(dO out)
+  // Where a key/value head has several query heads: [heads, total_k, head_dim],
+  // what each query head adds to dv and dk. Else null.
+  float* dv_parts;
+  float* dk_parts;
   int64_t dk_row_stride, dk_head_stride, dv_row_stride, dv_head_stride;
-  int sequences, kv_heads, heads_per_kv, heads_per_group, padded_rows;
+  int sequences, total_k, heads, heads_per_kv, heads_per_group, padded_rows;
   float scale, scale_log2;
   int window_left;
   bool causal;
 };
 
 struct BackwardTile {
-  int32_t q_start, q_len, k_start, k_len, kv_head;
+  int32_t q_start, q_len, k_start, k_len, head;  // a query head
   int32_t key;         // first of the tile, in its sequence
   int32_t padded_row;  // of the sequence's first query; a multiple of a block
   int32_t begin, end;  // query blocks that see a key of the tile
 };
 
-// The order in which a tile meets its query blocks: downward, for all heads of
-// the group at each, so that tiles that run together read the same Q and dO;
-// from a start that differs between tiles by up to `spread` blocks, so that
-// they do not all add to the same block of dQ at once.
+// The order in which a tile meets its query blocks: downward, so that tiles
+// that run together read the same Q and dO; from a start that differs between
+// tiles by up to `spread` blocks, so that they do not all add to the same block
+// of dQ at once.
 class QueryOrder {
  public:
   // Query blocks [begin, end); `tile` numbers the key blocks.
-  __device__ __forceinline__ QueryOrder(int begin, int end, int tile, int heads,
+  __device__ __forceinline__ QueryOrder(int begin, int end, int tile,
                                         int spread)
-      : left_((end - begin) * heads), inner_(heads) {
-    block_ = end - 1 - tile % min(end - begin, spread);
-    head_ = tile % heads;
-  }
+      : left_(end - begin), block_(end - 1 - tile % min(end - begin, spread)) {}
   __device__ __forceinline__ bool done() const { return left_ == 0; }
   __device__ __forceinline__ int block() const { return block_; }
-  __device__ __forceinline__ int head() const { return head_; }  // in the group
   // The same numbers again: callers know where they are cheapest to keep.
-  __device__ __forceinline__ void Next(int begin, int end, int heads) {
+  __device__ __forceinline__ void Next(int begin, int end) {
     --left_;
-    if (++head_ == heads) head_ = 0;
-    if (--inner_ > 0) return;
-    inner_ = heads;
     if (--block_ < begin) block_ = end - 1;
   }
 
  private:
-  int left_, inner_, block_, head_;
+  int left_, block_;
 };
 
 // kBlockQueries: queries a step. kStages: of Q and of dO. kCopyDq: dQ goes to
@@ -110,8 +107,8 @@ class BackwardScheduler {
 
   __device__ __forceinline__ void Run() {
     const bool leader = threadIdx.x % 32 == 0;
-    tile::PackedScheduler<kKeys, false> scheduler(
-        p_.cu_k, p_.sequences, p_.kv_heads, p_.heads_per_group);
+    tile::PackedScheduler<kKeys, false> scheduler(p_.cu_k, p_.sequences,
+                                                  p_.heads, p_.heads_per_group);
     tile::RingPosition<2> slot;
     int number = blockIdx.x;
     while (true) {
@@ -144,7 +141,7 @@ class BackwardScheduler {
     t->q_start = q_start;
     t->q_len = q_len;
     t->k_start = found.row_start;
-    t->kv_head = found.head;
+    t->head = found.head;
     t->key = found.block * kKeys;
     t->padded_row = Padding<kQueries>::Row(q_start, found.sequence);
     const int first_key = found.block * kKeys - (found.rows - q_len);
@@ -191,27 +188,26 @@ class BackwardLoader {
   __device__ __forceinline__ void Load(const BackwardTile& t) {
     ptx::MbarrierWait(&shared_.kv_empty, phase_ ^ 1);
     phase_ ^= 1;
-    LoadPanels<KvTile>(&p_.k, shared_.k, &shared_.k_full, 0, t.kv_head,
+    const int kv_head = t.head / p_.heads_per_kv;
+    LoadPanels<KvTile>(&p_.k, shared_.k, &shared_.k_full, 0, kv_head,
                        t.k_start + t.key);
-    LoadPanels<KvTile>(&p_.v, shared_.v, &shared_.v_full, 0, t.kv_head,
+    LoadPanels<KvTile>(&p_.v, shared_.v, &shared_.v_full, 0, kv_head,
                        t.k_start + t.key);
-    for (QueryOrder order(t.begin, t.end, t.key / 128, p_.heads_per_kv,
-                          C::kSpread);
-         !order.done(); order.Next(t.begin, t.end, p_.heads_per_kv)) {
-      const int head = t.kv_head * p_.heads_per_kv + order.head();
+    for (QueryOrder order(t.begin, t.end, t.key / 128, C::kSpread);
+         !order.done(); order.Next(t.begin, t.end)) {
       const int row = order.block() * kQueries;
-      const int padded = head * p_.padded_rows + t.padded_row + row;
+      const int padded = t.head * p_.padded_rows + t.padded_row + row;
       const uint32_t s = ring_.stage;
       ptx::MbarrierWait(&shared_.q_empty[s], ring_.phase ^ 1);
       ptx::BulkLoad(shared_.lse[s], p_.lse + padded, kQueries * 4,
                     &shared_.q_full[s]);
       LoadPanels<QTile>(&p_.q, shared_.q[s], &shared_.q_full[s], kQueries * 4,
-                        head, t.q_start + row);
+                        t.head, t.q_start + row);
       ptx::MbarrierWait(&shared_.dout_empty[s], ring_.phase ^ 1);
       ptx::BulkLoad(shared_.delta[s], p_.delta + padded, kQueries * 4,
                     &shared_.dout_full[s]);
       LoadPanels<QTile>(&p_.dout, shared_.dout[s], &shared_.dout_full[s],
-                        kQueries * 4, head, t.q_start + row);
+                        kQueries * 4, t.head, t.q_start + row);
       ring_.Next();
     }
   }
