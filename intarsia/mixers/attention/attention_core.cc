@@ -1,9 +1,11 @@
 // The plan of the core: what each query sees, and who computes it.
 #include <cmath>
+#include <tuple>
 
 #include "intarsia/cuda/kernels.h"
 #include "intarsia/mixers/attention/attention_cuda.h"
 #include "intarsia/mixers/attention/attention_kernels.h"
+#include "intarsia/ops/common/rows.h"
 
 namespace intarsia {
 namespace attention_internal {
@@ -120,33 +122,92 @@ void CheckInputs(const Batch& batch, const Tensor& q,
   }
 }
 
-// Tokens [token, token + tokens) of a segment, heads [head, head + heads).
-struct Task {
+// Tokens [token, token + tokens) of a segment, heads [head, head + heads). They
+// see entries of spans [span, span + spans).
+struct Block {
   int64_t segment, token, tokens, head, heads;
+  int64_t span = 0, spans = 0;
 };
 
-// A block of tokens and a whole group of heads a task, so that keys are read
+// A block of tokens and a whole group of heads each, so that keys are read
 // once; single heads where that leaves threads without work. Later tokens,
 // which see more keys, come first. The cut changes no bit of the result.
-std::vector<Task> PlanTasks(const Batch& batch, int64_t kv_heads, int64_t group,
-                            int threads) {
+std::vector<Block> PlanBlocks(const Batch& batch,
+                              const std::vector<Visible>& visible,
+                              int64_t kv_heads, int64_t group, int threads) {
   const auto plan = [&](int64_t heads) {
     const int64_t step = std::max<int64_t>(1, kRows / heads);
-    std::vector<Task> tasks;
+    std::vector<Block> blocks;
     for (int64_t n = 0; n < batch.segments(); ++n) {
       const int64_t begin = batch.begin(n), end = batch.begin(n + 1);
       for (int64_t t = begin; t < end; t += step) {
-        for (int64_t h = 0; h < kv_heads * group; h += heads) {
-          tasks.push_back({n, t, std::min(step, end - t), h, heads});
+        Block block{n, t, std::min(step, end - t), 0, heads};
+        int64_t first, last;
+        Extent(visible.data() + t, block.tokens, &first, &last);
+        if (first < last) {
+          block.span = first / kSpan;
+          block.spans = (last + kSpan - 1) / kSpan - block.span;
+        }
+        for (; block.head < kv_heads * group; block.head += heads) {
+          blocks.push_back(block);
         }
       }
     }
-    std::reverse(tasks.begin(), tasks.end());
-    return tasks;
+    std::reverse(blocks.begin(), blocks.end());
+    return blocks;
   };
-  std::vector<Task> tasks = plan(group);
-  if (group > 1 && static_cast<int>(tasks.size()) < threads) tasks = plan(1);
-  return tasks;
+  std::vector<Block> blocks = plan(group);
+  int64_t tasks = 0;
+  for (const Block& block : blocks) tasks += std::max<int64_t>(1, block.spans);
+  if (group > 1 && tasks < threads) blocks = plan(1);
+  return blocks;
+}
+
+template <typename Task>
+void RunTasks(ThreadPool* pool, size_t count, const Task& task) {
+  const int64_t n = static_cast<int64_t>(count);
+  if (pool != nullptr) return pool->Run(n, task);
+  for (int64_t i = 0; i < n; ++i) task(i);
+}
+
+// Long sequences with few queries: each span is a task, then each block adds
+// its own up. All heads of a span follow one another, since their keys lie side
+// by side.
+void RunSpans(ThreadPool* pool, const std::vector<Block>& blocks,
+              const std::vector<ForwardArgs>& args) {
+  struct Task {
+    size_t block;
+    int64_t span;  // of all
+    int64_t sums;  // where its sums lie
+  };
+  std::vector<Task> tasks;
+  std::vector<int64_t> first;  // sums of each block's first span
+  int64_t floats = 0;
+  for (size_t b = 0; b < blocks.size(); ++b) {
+    first.push_back(floats);
+    for (int64_t i = 0; i < blocks[b].spans; ++i) {
+      tasks.push_back({b, blocks[b].span + i, floats});
+      floats += args[b].rows() * SumsStride(args[b].value_dim);
+    }
+  }
+  std::ranges::stable_sort(tasks, {}, [&](const Task& task) {
+    const Block& block = blocks[task.block];
+    return std::tuple(block.segment, block.token, task.span);
+  });
+  Tensor all = Tensor::Empty({floats});
+  float* sums = all.mutable_data<float>();
+  RunTasks(pool, tasks.size(), [&](int64_t i) {
+    const ForwardArgs& a = args[tasks[i].block];
+    Tensor scratch = Tensor::Empty({ForwardScratch(a)});
+    ForwardSpan(a, tasks[i].span, sums + tasks[i].sums,
+                scratch.mutable_data<float>());
+  });
+  ForRange(pool, static_cast<int64_t>(blocks.size()), 16,
+           [&](int64_t b0, int64_t b1) {
+             for (int64_t b = b0; b < b1; ++b) {
+               FinishSpans(args[b], blocks[b].spans, sums + first[b]);
+             }
+           });
 }
 
 }  // namespace
@@ -198,38 +259,45 @@ AttentionResult AttentionCore(Context& ctx, const Tensor& q,
   float* out = result.out.mutable_data<float>();
   float* lse = result.lse.mutable_data<float>();
   const int threads = ctx.pool ? ctx.pool->size() : 1;
-  const std::vector<Task> tasks = PlanTasks(batch, kv_heads, group, threads);
-  const auto run = [&](int64_t i) {
-    const Task& task = tasks[i];
-    ForwardArgs args;
-    args.k = segments[task.segment].k;
-    args.v = segments[task.segment].v;
-    const int64_t kv_head = task.head / group;
+  const std::vector<Block> blocks =
+      PlanBlocks(batch, visible, kv_heads, group, threads);
+  std::vector<ForwardArgs> calls(blocks.size());
+  const bool few = static_cast<int>(blocks.size()) < 4 * threads;
+  bool all = true, any = false;  // see keys; see several spans of them
+  for (size_t b = 0; b < blocks.size(); ++b) {
+    const Block& block = blocks[b];
+    ForwardArgs& args = calls[b];
+    args.k = segments[block.segment].k;
+    args.v = segments[block.segment].v;
+    const int64_t kv_head = block.head / group;
     args.k.data += kv_head * key_dim * SizeOf(args.k.dtype);
     args.v.data += kv_head * value_dim * SizeOf(args.v.dtype);
-    args.visible = visible.data() + task.token;
+    args.visible = visible.data() + block.token;
     args.q_stride = heads * key_dim;
-    args.q = queries.data<float>() + task.token * args.q_stride +
-             task.head * key_dim;
+    args.q = queries.data<float>() + block.token * args.q_stride +
+             block.head * key_dim;
     args.out_stride = heads * value_dim;
-    args.out = out + task.token * args.out_stride + task.head * value_dim;
+    args.out = out + block.token * args.out_stride + block.head * value_dim;
     args.lse_stride = heads;
-    args.lse = lse + task.token * heads + task.head;
-    args.sinks = sinks ? sinks->f32() + task.head : nullptr;
-    args.tokens = task.tokens;
-    args.group = task.heads;
+    args.lse = lse + block.token * heads + block.head;
+    args.sinks = sinks ? sinks->f32() + block.head : nullptr;
+    args.tokens = block.tokens;
+    args.group = block.heads;
     args.key_dim = key_dim;
     args.value_dim = value_dim;
     args.scale = static_cast<float>(
         config.scale > 0 ? config.scale : 1.0 / std::sqrt(key_dim));
     args.softcap = static_cast<float>(config.softcap);
-    Tensor scratch = Tensor::Empty({ForwardScratch(args)});
-    ForwardBlock(args, scratch.mutable_data<float>());
-  };
-  if (ctx.pool != nullptr) {
-    ctx.pool->Run(static_cast<int64_t>(tasks.size()), run);
+    all = all && block.spans > 0;
+    any = any || block.spans > 1;
+  }
+  if (few && all && any) {
+    RunSpans(ctx.pool, blocks, calls);
   } else {
-    for (size_t i = 0; i < tasks.size(); ++i) run(static_cast<int64_t>(i));
+    RunTasks(ctx.pool, blocks.size(), [&](int64_t b) {
+      Tensor scratch = Tensor::Empty({ForwardScratch(calls[b])});
+      ForwardBlock(calls[b], scratch.mutable_data<float>());
+    });
   }
   if (ctx.tape != nullptr) {
     CHECK(!paged) << "stored keys have no gradients";

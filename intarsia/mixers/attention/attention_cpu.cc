@@ -6,7 +6,6 @@
 #include <hwy/highway.h>
 
 #include <cmath>
-#include <limits>
 
 #include "intarsia/mixers/attention/attention_kernels.h"
 #include "intarsia/mixers/attention/attention_tiles-inl.h"
@@ -50,24 +49,6 @@ HWY_INLINE void Union(const Visible* visible, int64_t tokens, int64_t tile,
     if (span.b0 < span.b1) {
       *j0 = std::min(*j0, span.b0);
       *j1 = std::max(*j1, span.b1);
-    }
-  }
-}
-
-// [first, last) entries that any token sees, or first ≥ last.
-HWY_INLINE void Extent(const Visible* visible, int64_t tokens, int64_t* first,
-                       int64_t* last) {
-  *first = std::numeric_limits<int32_t>::max();
-  *last = 0;
-  for (int64_t t = 0; t < tokens; ++t) {
-    const Visible& see = visible[t];
-    if (see.a0 < see.a1) {
-      *first = std::min<int64_t>(*first, see.a0);
-      *last = std::max<int64_t>(*last, see.a1);
-    }
-    if (see.b0 < see.b1) {
-      *first = std::min<int64_t>(*first, see.b0);
-      *last = std::max<int64_t>(*last, see.b1);
     }
   }
 }
@@ -142,31 +123,76 @@ HWY_INLINE void ScaleRow(float factor, float* row, int64_t n) {
   }
 }
 
-// The running maximum m and sum l of a row, and its sums o, take in a tile of
-// scores, which become exp(score − m). A tile without a visible key changes
-// nothing, so a row does not notice tiles that only its neighbours see.
+// The softmax of rows over some keys: for each row Σ exp(score − m) v, padded
+// to whole vectors, then m, the largest score, and l = Σ exp(score − m).
+class Sums {
+ public:
+  Sums(float* data, int64_t dim) : data_(data), dim_(Padded(dim)) {}
+
+  int64_t dim() const { return dim_; }
+  int64_t stride() const { return SumsStride(dim_); }
+  float* row(int64_t r) const { return data_ + r * stride(); }
+  float& m(int64_t r) const { return row(r)[dim_]; }
+  float& l(int64_t r) const { return row(r)[dim_ + 1]; }
+
+  void Clear(int64_t rows) const {
+    std::fill(data_, data_ + rows * stride(), 0.0f);
+    for (int64_t r = 0; r < rows; ++r) m(r) = -kInfinity;
+  }
+
+ private:
+  float* data_;
+  int64_t dim_;
+};
+
+// A row takes in a tile of scores, which become exp(score − m). A tile without
+// a visible key changes nothing, so a row does not notice tiles that only its
+// neighbours see.
 HWY_INLINE void SoftmaxStep(const Span& span, float softcap, float* scores,
-                            float* m, float* l, float* o, int64_t dim) {
+                            const Sums& sums, int64_t r) {
   if (span.empty()) {
     std::fill(scores, scores + kTile, 0.0f);
     return;
   }
   if (softcap > 0) Softcap(softcap, scores);
   Mask(span, -kInfinity, scores);
-  const float most = std::max(*m, MaxOfTile(scores));
-  if (most != *m) {
-    const float shrink = std::exp(*m - most);
-    *l *= shrink;
-    ScaleRow(shrink, o, dim);
-    *m = most;
+  const float most = std::max(sums.m(r), MaxOfTile(scores));
+  if (most != sums.m(r)) {
+    const float shrink = std::exp(sums.m(r) - most);
+    sums.l(r) *= shrink;
+    ScaleRow(shrink, sums.row(r), sums.dim());
+    sums.m(r) = most;
   }
-  *l += ExpOfTile(most, scores);
+  sums.l(r) += ExpOfTile(most, scores);
 }
 
-HWY_INLINE void FinishRow(float m, float l, const float* sink, const float* o,
+// Adds row r of `part` to that of `total`. A part without a visible key changes
+// nothing; the first with one is copied.
+HWY_INLINE void AddSums(const Sums& part, const Sums& total, int64_t r) {
+  if (part.m(r) == -kInfinity && part.l(r) == 0) return;
+  float* to = total.row(r);
+  const float* from = part.row(r);
+  if (total.m(r) == -kInfinity && total.l(r) == 0) {
+    std::copy(from, from + total.stride(), to);
+    return;
+  }
+  const float most = std::max(total.m(r), part.m(r));
+  const float a = std::exp(total.m(r) - most), b = std::exp(part.m(r) - most);
+  const DF d;
+  const VF va = hn::Set(d, a), vb = hn::Set(d, b);
+  for (int64_t i = 0; i < total.dim(); i += hn::Lanes(d)) {
+    const VF scaled = hn::Mul(va, hn::LoadU(d, to + i));
+    hn::StoreU(hn::MulAdd(vb, hn::LoadU(d, from + i), scaled), d, to + i);
+  }
+  total.l(r) = total.l(r) * a + part.l(r) * b;
+  total.m(r) = most;
+}
+
+HWY_INLINE void FinishRow(const Sums& sums, int64_t r, const float* sink,
                           int64_t dim, float* out, float* lse) {
+  const float m = sums.m(r), l = sums.l(r);
   double sum = l, most = m;
-  double weight = 1.0;  // of the sums o
+  double weight = 1.0;  // of the sums
   if (sink != nullptr) {
     most = std::max<double>(m, *sink);
     weight = std::exp(m - most);
@@ -176,55 +202,127 @@ HWY_INLINE void FinishRow(float m, float l, const float* sink, const float* o,
     std::fill(out, out + dim, 0.0f);
   } else {
     const float factor = static_cast<float>(weight / sum);
-    for (int64_t i = 0; i < dim; ++i) out[i] = o[i] * factor;
+    for (int64_t i = 0; i < dim; ++i) out[i] = sums.row(r)[i] * factor;
   }
   *lse = sum == 0 ? -kInfinity : static_cast<float>(most + std::log(sum));
 }
 
-void ForwardBlockImpl(const ForwardArgs& args, float* scratch) {
-  const int64_t rows = args.tokens * args.group;
-  const int64_t kd = args.key_dim, vd = args.value_dim, vp = Padded(vd);
-  float* q = scratch;                     // [rows, kd], scaled
-  float* scores = q + rows * Padded(kd);  // [rows, kTile]
-  float* o = scores + rows * kTile;       // [rows, vp]
-  float* keys = o + rows * vp;            // packed panels
-  float* values = keys + Padded(kd) * kTile;
-  float* buffer = values + kTile * vp;
-  float* m = buffer + 5 * Padded(std::max(kd, vd));
-  float* l = m + rows;
-  for (int64_t r = 0; r < rows; ++r) {
-    const float* from =
-        args.q + r / args.group * args.q_stride + r % args.group * kd;
-    for (int64_t i = 0; i < kd; ++i) q[r * kd + i] = args.scale * from[i];
-    m[r] = -kInfinity;
-    l[r] = 0;
-  }
-  std::fill(o, o + rows * vp, 0.0f);
-  std::fill(keys, keys + kd * kTile, 0.0f);
-
-  int64_t first, last;
-  Extent(args.visible, args.tokens, &first, &last);
-  for (int64_t tile = first / kTile * kTile; tile < last; tile += kTile) {
-    int64_t j0, j1;
-    Union(args.visible, args.tokens, tile, &j0, &j1);
-    if (j0 >= j1) continue;
-    Right k = LoadTransposed(args.k, tile, j0, j1, kd, keys, buffer);
-    const int64_t c0 = j0 / kPanel * kPanel, c1 = Padded(j1);
-    k.data += c0 / kPanel * k.panel;
-    Product({q, kd, 1}, k, scores + c0, kTile, rows, kd, c1 - c0, false);
-    for (int64_t r = 0; r < rows; ++r) {
-      SoftmaxStep(Clip(args.visible[r / args.group], tile), args.softcap,
-                  scores + r * kTile, &m[r], &l[r], o + r * vp, vp);
-    }
-    const Right v = LoadRows(args.v, tile + j0, tile + j1, vd, values, buffer);
-    Product({scores + j0, kTile, 1}, v, o, vp, rows, j1 - j0, vp, true);
-  }
-  for (int64_t r = 0; r < rows; ++r) {
+HWY_INLINE void FinishRows(const ForwardArgs& args, const Sums& sums) {
+  for (int64_t r = 0; r < args.rows(); ++r) {
     const int64_t t = r / args.group, g = r % args.group;
-    FinishRow(m[r], l[r], args.sinks ? args.sinks + g : nullptr, o + r * vp, vd,
-              args.out + t * args.out_stride + g * vd,
+    FinishRow(sums, r, args.sinks ? args.sinks + g : nullptr, args.value_dim,
+              args.out + t * args.out_stride + g * args.value_dim,
               args.lse + t * args.lse_stride + g);
   }
+}
+
+// The parts of a call's scratch memory.
+struct ForwardBuffers {
+  float* q;              // [rows, kd], scaled
+  float* scores;         // [rows, kTile]
+  float *keys, *values;  // packed panels
+  float* rows;           // 5 padded rows
+  float *part, *total;   // Sums
+
+  ForwardBuffers(const ForwardArgs& args, float* scratch) {
+    const int64_t rows_count = args.rows();
+    const int64_t kp = Padded(args.key_dim), vp = Padded(args.value_dim);
+    const auto take = [&](int64_t n) {
+      float* at = scratch;
+      scratch += n;
+      return at;
+    };
+    q = take(rows_count * kp);
+    scores = take(rows_count * kTile);
+    keys = take(kTile * kp);
+    values = take(kTile * vp);
+    rows = take(5 * std::max(kp, vp));
+    part = take(rows_count * SumsStride(args.value_dim));
+    total = take(rows_count * SumsStride(args.value_dim));
+    for (int64_t r = 0; r < rows_count; ++r) {
+      const float* from = args.q + r / args.group * args.q_stride +
+                          r % args.group * args.key_dim;
+      float* to = q + r * args.key_dim;
+      for (int64_t i = 0; i < args.key_dim; ++i) to[i] = args.scale * from[i];
+    }
+    std::fill(keys, keys + args.key_dim * kTile, 0.0f);
+  }
+};
+
+// Few rows: a pass over the keys is bound by reading them.
+HWY_INLINE bool Few(const ForwardArgs& args) { return args.rows() <= 8; }
+
+HWY_INLINE void AddTile(const ForwardArgs& args, const ForwardBuffers& buffers,
+                        int64_t tile, int64_t last, const Sums& sums) {
+  const int64_t rows = args.rows(), kd = args.key_dim, vd = args.value_dim;
+  int64_t j0, j1;
+  Union(args.visible, args.tokens, tile, &j0, &j1);
+  if (j0 >= j1) return;
+  if (Few(args)) PrefetchRows(args.v, tile + j0, tile + j1, vd);
+  Right k =
+      LoadTransposed(args.k, tile, j0, j1, kd, buffers.keys, buffers.rows);
+  const int64_t c0 = j0 / kPanel * kPanel, c1 = Padded(j1);
+  k.data += c0 / kPanel * k.panel;
+  Product({buffers.q, kd, 1}, k, buffers.scores + c0, kTile, rows, kd, c1 - c0,
+          false);
+  if (Few(args)) {
+    PrefetchRows(args.k, tile + kTile, std::min(tile + 2 * kTile, last), kd);
+  }
+  for (int64_t r = 0; r < rows; ++r) {
+    SoftmaxStep(Clip(args.visible[r / args.group], tile), args.softcap,
+                buffers.scores + r * kTile, sums, r);
+  }
+  const Left weights = {buffers.scores + j0, kTile, 1};
+  if (Few(args) && AddRows(weights, args.v, tile + j0, tile + j1, vd,
+                           sums.row(0), sums.stride(), rows)) {
+    return;
+  }
+  const Right v =
+      LoadRows(args.v, tile + j0, tile + j1, vd, buffers.values, buffers.rows);
+  Product(weights, v, sums.row(0), sums.stride(), rows, j1 - j0, sums.dim(),
+          true);
+}
+
+void SumSpan(const ForwardArgs& args, const ForwardBuffers& buffers,
+             int64_t first, int64_t last, const Sums& sums) {
+  sums.Clear(args.rows());
+  for (int64_t tile = first / kTile * kTile; tile < last; tile += kTile) {
+    AddTile(args, buffers, tile, last, sums);
+  }
+}
+
+void ForwardBlockImpl(const ForwardArgs& args, float* scratch) {
+  const ForwardBuffers buffers(args, scratch);
+  const Sums total(buffers.total, args.value_dim);
+  const Sums part(buffers.part, args.value_dim);
+  int64_t first, last;
+  Extent(args.visible, args.tokens, &first, &last);
+  total.Clear(args.rows());
+  for (int64_t span = first / kSpan * kSpan; span < last; span += kSpan) {
+    SumSpan(args, buffers, std::max(first, span), std::min(last, span + kSpan),
+            part);
+    for (int64_t r = 0; r < args.rows(); ++r) AddSums(part, total, r);
+  }
+  FinishRows(args, total);
+}
+
+void ForwardSpanImpl(const ForwardArgs& args, int64_t span, float* sums,
+                     float* scratch) {
+  const ForwardBuffers buffers(args, scratch);
+  int64_t first, last;
+  Extent(args.visible, args.tokens, &first, &last);
+  SumSpan(args, buffers, std::max(first, span * kSpan),
+          std::min(last, (span + 1) * kSpan), Sums(sums, args.value_dim));
+}
+
+void FinishSpansImpl(const ForwardArgs& args, int64_t spans, float* sums) {
+  const Sums total(sums, args.value_dim);
+  const int64_t size = args.rows() * total.stride();
+  for (int64_t i = 1; i < spans; ++i) {
+    const Sums part(sums + i * size, args.value_dim);
+    for (int64_t r = 0; r < args.rows(); ++r) AddSums(part, total, r);
+  }
+  FinishRows(args, total);
 }
 
 HWY_INLINE float Dot(const float* a, const float* b, int64_t n) {
@@ -346,13 +444,24 @@ HWY_AFTER_NAMESPACE();
 namespace intarsia::attention_internal {
 
 HWY_EXPORT(ForwardBlockImpl);
+HWY_EXPORT(ForwardSpanImpl);
+HWY_EXPORT(FinishSpansImpl);
 HWY_EXPORT(BackwardSegmentImpl);
 
+// The sizes of ForwardBuffers.
 int64_t ForwardScratch(const ForwardArgs& args) {
-  const int64_t rows = args.tokens * args.group;
   const int64_t kp = Padded(args.key_dim), vp = Padded(args.value_dim);
-  return rows * (kp + kTile + vp + 2) + kTile * (kp + vp) +
-         5 * std::max(kp, vp);
+  return args.rows() * (kp + kTile + 2 * SumsStride(args.value_dim)) +
+         kTile * (kp + vp) + 5 * std::max(kp, vp);
+}
+
+void ForwardSpan(const ForwardArgs& args, int64_t span, float* sums,
+                 float* scratch) {
+  HWY_DYNAMIC_DISPATCH(ForwardSpanImpl)(args, span, sums, scratch);
+}
+
+void FinishSpans(const ForwardArgs& args, int64_t spans, float* sums) {
+  HWY_DYNAMIC_DISPATCH(FinishSpansImpl)(args, spans, sums);
 }
 
 void ForwardBlock(const ForwardArgs& args, float* scratch) {

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <limits>
 #include <vector>
 
 #include "intarsia/core/batch.h"
@@ -15,17 +16,43 @@ namespace intarsia::attention_internal {
 // Keys of a tile. Tiles start at multiples of this among a segment's entries,
 // wherever a query stands: part of what makes results independent of batching.
 inline constexpr int64_t kTile = 64;
+// Keys of a span, a multiple of kTile. The softmax of each span is summed on
+// its own and the spans are added up in ascending order, whoever computes them:
+// so threads may share the keys of a long sequence without changing a bit.
+inline constexpr int64_t kSpan = 512;
 // Query rows (tokens × heads of a group) that share a pass over the keys.
 inline constexpr int64_t kRows = 64;
 
 // Channels are padded to whole vectors of any target in scratch memory.
 inline int64_t Padded(int64_t dim) { return (dim + 15) / 16 * 16; }
 
+// Floats from one row of sums to the next: the sums of `dim` channels, padded,
+// then the row's maximum and total.
+inline int64_t SumsStride(int64_t dim) { return Padded(dim) + 16; }
+
 // The entries that one token sees: [a0, a1) and [b0, b1), a1 ≤ b0, either may
 // be empty.
 struct Visible {
   int32_t a0 = 0, a1 = 0, b0 = 0, b1 = 0;
 };
+
+// [first, last) entries that any token sees, or first ≥ last.
+inline void Extent(const Visible* visible, int64_t tokens, int64_t* first,
+                   int64_t* last) {
+  *first = std::numeric_limits<int32_t>::max();
+  *last = 0;
+  for (int64_t t = 0; t < tokens; ++t) {
+    const Visible& see = visible[t];
+    if (see.a0 < see.a1) {
+      *first = std::min<int64_t>(*first, see.a0);
+      *last = std::max<int64_t>(*last, see.a1);
+    }
+    if (see.b0 < see.b1) {
+      *first = std::min<int64_t>(*first, see.b0);
+      *last = std::max<int64_t>(*last, see.b1);
+    }
+  }
+}
 
 // Of every token of `batch`, by the mask and the positions of keys: `positions`
 // ([entries], ascending) or, when null, position e for entry e.
@@ -41,6 +68,7 @@ struct EntryRows {
   const int32_t* pages = nullptr;  // null: one array
   int64_t page = 0;                // entries a page
 
+  size_t row_bytes() const { return stride * SizeOf(dtype); }
   // Null for an entry of a page that was given back.
   const std::byte* Row(int64_t e) const {
     if (pages != nullptr) {
@@ -48,7 +76,7 @@ struct EntryRows {
       if (p < 0) return nullptr;
       e = p * page + e % page;
     }
-    return data + e * stride * static_cast<int64_t>(SizeOf(dtype));
+    return data + e * static_cast<int64_t>(row_bytes());
   }
   // Whether entries [begin, end) lie in one array.
   bool OneArray(int64_t begin, int64_t end) const {
@@ -70,10 +98,18 @@ struct ForwardArgs {
   const float* sinks = nullptr;  // [group] or null
   int64_t tokens = 0, group = 0, key_dim = 0, value_dim = 0;
   float scale = 1.0f, softcap = 0.0f;
+  int64_t rows() const { return tokens * group; }
 };
 // Floats of scratch for one call.
 int64_t ForwardScratch(const ForwardArgs& args);
 void ForwardBlock(const ForwardArgs& args, float* scratch);
+
+// The same in pieces: the sums of one span (of entries from span · kSpan on)
+// into `sums`, rows() × SumsStride(value_dim) floats; then the output from
+// those of consecutive spans, which are overwritten.
+void ForwardSpan(const ForwardArgs& args, int64_t span, float* sums,
+                 float* scratch);
+void FinishSpans(const ForwardArgs& args, int64_t spans, float* sums);
 
 // All of one segment and key head. Strides as above.
 struct BackwardArgs {

@@ -6,6 +6,7 @@
 #include <functional>
 #include <numeric>
 
+#include "intarsia/mixers/attention/attention_kernels.h"
 #include "intarsia/mixers/mixer_testing.h"
 
 namespace intarsia {
@@ -268,6 +269,38 @@ TEST(AttentionCore, PagedChunkedAndTokenByTokenAreBitwiseTheWholeRun) {
   // Widths that are not whole vectors, and a prefix in the first step.
   ExpectStepsEqualWhole(
       Problem(batch, 3, 3, 10, 13, Masked(Kind::kPrefix, 20, 33)), 16, {20, 1});
+}
+
+// Sequences of several spans, whose keys threads share when queries are few.
+TEST(AttentionCore, LongSequencesKeepTheirBitsHoweverTheKeysAreShared) {
+  const int64_t tokens = 2 * attention_internal::kSpan + 70;
+  const Batch batch =
+      Batch::OfLengths(std::vector<int32_t>{static_cast<int32_t>(tokens)});
+  for (int64_t window : {0, 600}) {
+    for (int64_t dim : {16, 10}) {
+      Problem p(batch, 4, 2, dim, dim, Masked(Kind::kCausal, 0, window));
+      p.sinks = Tensor::From<float>({-1.0f, 0.0f, 2.0f, 3.0f}, {4});
+      if (window == 0) ExpectMatchesReference(p, "spans");
+      p.sinks = Tensor();
+      const AttentionResult whole = p.Run(nullptr);
+      Paged paged(p, 64, DType::kF32, tokens);
+      ThreadPool pool(2);
+      paged.Run(p.Part(0, tokens - 33), &pool);
+      // One, two and thirty tokens at a time, on as many threads.
+      int64_t begin = tokens - 33;
+      for (int64_t step : {1, 2, 30}) {
+        ThreadPool team(static_cast<int>(step));
+        const AttentionResult got =
+            paged.Run(p.Part(begin, begin + step), &team);
+        EXPECT_TRUE(
+            BitwiseEqual(got.out, whole.out.Slice(0, begin, begin + step)))
+            << "window " << window << ", dim " << dim << ", step " << step;
+        EXPECT_TRUE(
+            BitwiseEqual(got.lse, whole.lse.Slice(0, begin, begin + step)));
+        begin += step;
+      }
+    }
+  }
 }
 
 TEST(AttentionCore, WindowDoesNotReadPagesThatWereGivenBack) {

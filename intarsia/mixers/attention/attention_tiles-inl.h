@@ -13,6 +13,7 @@
 #define INTARSIA_ATTENTION_TILES_INL
 #endif
 
+#include <hwy/cache_control.h>
 #include <hwy/highway.h>
 
 #include <cstring>
@@ -35,23 +36,32 @@ struct Left {
 
 // B in panels of 16 columns: B(k, 16 p + c) at data[p * panel + k * row + c].
 // Packed panels (row 16) are read in one go; `Plain` views a row-major matrix.
+// T is float or bfloat16_t, which is widened as it is read.
 constexpr int64_t kPanel = 16;
-struct Right {
-  const float* data;
+template <class T>
+struct RightOf {
+  const T* data;
   int64_t panel, row;
 };
+using Right = RightOf<float>;
+
+HWY_INLINE VF Widen(const float* from) { return hn::LoadU(DF(), from); }
+HWY_INLINE VF Widen(const hwy::bfloat16_t* from) {
+  return hn::PromoteTo(DF(),
+                       hn::LoadU(hn::Rebind<hwy::bfloat16_t, DF>(), from));
+}
 HWY_INLINE Right Plain(const float* data, int64_t stride) {
   return {data, kPanel, stride};
 }
 
 // C for R rows and P panels.
-template <int R, int P>
-HWY_INLINE void Kernel(Left a, Right b, float* HWY_RESTRICT c, int64_t c_stride,
-                       int64_t k, bool add) {
+template <int R, int P, class T>
+HWY_INLINE void Kernel(Left a, RightOf<T> b, float* HWY_RESTRICT c,
+                       int64_t c_stride, int64_t k, bool add) {
   const DF d;
   constexpr int kLanes = static_cast<int>(HWY_LANES(float));
   constexpr int V = P * static_cast<int>(kPanel) / kLanes;
-  const float* column[V];
+  const T* column[V];
   for (int v = 0; v < V; ++v) {
     column[v] = b.data + v * kLanes / kPanel * b.panel + v * kLanes % kPanel;
   }
@@ -70,7 +80,7 @@ HWY_INLINE void Kernel(Left a, Right b, float* HWY_RESTRICT c, int64_t c_stride,
         left[r] = hn::Set(d, a.data[r * a.row + i * a.col]);
       }
       for (int v = 0; v < V; ++v) {
-        const VF right = hn::LoadU(d, column[v] + i * b.row);
+        const VF right = Widen(column[v] + i * b.row);
         for (int r = 0; r < R; ++r) {
           sum[r][v] = hn::MulAdd(left[r], right, sum[r][v]);
         }
@@ -78,7 +88,7 @@ HWY_INLINE void Kernel(Left a, Right b, float* HWY_RESTRICT c, int64_t c_stride,
     } else {
       VF right[V];
       for (int v = 0; v < V; ++v) {
-        right[v] = hn::LoadU(d, column[v] + i * b.row);
+        right[v] = Widen(column[v] + i * b.row);
       }
       for (int r = 0; r < R; ++r) {
         const VF left = hn::Set(d, a.data[r * a.row + i * a.col]);
@@ -96,11 +106,13 @@ HWY_INLINE void Kernel(Left a, Right b, float* HWY_RESTRICT c, int64_t c_stride,
 }
 
 // As many panels at a time as the registers hold beside R rows.
-template <int R, int P>
-HWY_INLINE void Strip(Left a, Right b, float* c, int64_t c_stride, int64_t k,
-                      int64_t panels, bool add) {
+template <int R, int P, class T>
+HWY_INLINE void Strip(Left a, RightOf<T> b, float* c, int64_t c_stride,
+                      int64_t k, int64_t panels, bool add) {
   int64_t p = 0;
-  const auto at = [&] { return Right{b.data + p * b.panel, b.panel, b.row}; };
+  const auto at = [&] {
+    return RightOf<T>{b.data + p * b.panel, b.panel, b.row};
+  };
   for (; p + P <= panels; p += P) {
     Kernel<R, P>(a, at(), c + p * kPanel, c_stride, k, add);
   }
@@ -111,7 +123,8 @@ HWY_INLINE void Strip(Left a, Right b, float* c, int64_t c_stride, int64_t k,
 
 // C [rows, n] (+)= A [rows, k] B [k, n]; n a multiple of 16. Panels outside,
 // so that a panel stays in the first-level cache for all rows.
-HWY_INLINE void Product(Left a, Right b, float* c, int64_t c_stride,
+template <class T>
+HWY_INLINE void Product(Left a, RightOf<T> b, float* c, int64_t c_stride,
                         int64_t rows, int64_t k, int64_t n, bool add) {
   const int64_t panels = n / kPanel;
   switch (rows) {
@@ -125,7 +138,7 @@ HWY_INLINE void Product(Left a, Right b, float* c, int64_t c_stride,
       break;
   }
   for (int64_t p = 0; p < panels; ++p) {
-    const Right panel{b.data + p * b.panel, b.panel, b.row};
+    const RightOf<T> panel{b.data + p * b.panel, b.panel, b.row};
     int64_t r = 0;
     const auto left = [&] { return Left{a.data + r * a.row, a.row, a.col}; };
     const auto out = [&] { return c + r * c_stride + p * kPanel; };
@@ -175,15 +188,144 @@ HWY_INLINE const float* FloatRow(const EntryRows& rows, int64_t entry,
   return buffer;
 }
 
+// Asks for entries [begin, end), at most a tile: rows of a head lie too far
+// apart for the processor to see a stream in them.
+HWY_INLINE void PrefetchRows(const EntryRows& rows, int64_t begin, int64_t end,
+                             int64_t dim) {
+  if (begin >= end || !rows.OneArray(begin, end)) return;
+  const std::byte* row = rows.Row(begin);
+  const int64_t bytes = dim * static_cast<int64_t>(SizeOf(rows.dtype));
+  const int64_t step = static_cast<int64_t>(rows.row_bytes());
+  for (int64_t e = begin; e < end; ++e, row += step) {
+    for (int64_t i = 0; i < bytes; i += 64) hwy::Prefetch(row + i);
+  }
+}
+
+// C [rows, dim] += A [rows, entries] times the entries [begin, end), read where
+// they lie; false, and nothing done, where they cannot be.
+HWY_INLINE bool AddRows(Left a, const EntryRows& rows, int64_t begin,
+                        int64_t end, int64_t dim, float* c, int64_t c_stride,
+                        int64_t count) {
+  if (dim % kPanel != 0 || !rows.OneArray(begin, end)) return false;
+  const std::byte* first = rows.Row(begin);
+  const auto add = [&]<class T>(const T* data) HWY_ATTR {
+    Product(a, RightOf<T>{data, kPanel, rows.stride}, c, c_stride, count,
+            end - begin, dim, true);
+  };
+  if (rows.dtype == DType::kF32) {
+    add(reinterpret_cast<const float*>(first));
+  } else if (rows.dtype == DType::kBF16) {
+    add(reinterpret_cast<const hwy::bfloat16_t*>(first));
+  } else {
+    return false;
+  }
+  return true;
+}
+
+#if HWY_TARGET != HWY_SCALAR
+using DU = hn::RebindToUnsigned<DF>;
+using VU = hn::Vec<DU>;
+
+// The 16 bytes at `at` of rows 0, 4, 8, ... in the blocks of a vector.
+HWY_INLINE VU FromEveryFourth(const std::byte* const* row, int64_t at) {
+  const hn::Full128<uint32_t> d4;
+  const auto piece = [&](int i) HWY_ATTR {
+    return hn::LoadU(d4, reinterpret_cast<const uint32_t*>(row[4 * i] + at));
+  };
+#if HWY_MAX_BYTES == 64
+  const hn::Full256<uint32_t> d8;
+  return hn::Combine(DU(), hn::Combine(d8, piece(3), piece(2)),
+                     hn::Combine(d8, piece(1), piece(0)));
+#elif HWY_MAX_BYTES == 32
+  return hn::Combine(DU(), piece(1), piece(0));
+#else
+  return piece(0);
+#endif
+}
+
+// Words at..at+3 of as many rows as a vector has lanes: out[i] holds word i of
+// each, in order.
+HWY_INLINE void TransposeWords(const std::byte* const* row, int64_t at,
+                               VU* out) {
+  const DU d;
+  const hn::RepartitionToWide<DU> d2;
+  const VU r0 = FromEveryFourth(row, at), r1 = FromEveryFourth(row + 1, at);
+  const VU r2 = FromEveryFourth(row + 2, at), r3 = FromEveryFourth(row + 3, at);
+  const auto low01 = hn::BitCast(d2, hn::InterleaveLower(d, r0, r1));
+  const auto low23 = hn::BitCast(d2, hn::InterleaveLower(d, r2, r3));
+  const auto high01 = hn::BitCast(d2, hn::InterleaveUpper(d, r0, r1));
+  const auto high23 = hn::BitCast(d2, hn::InterleaveUpper(d, r2, r3));
+  out[0] = hn::BitCast(d, hn::InterleaveLower(d2, low01, low23));
+  out[1] = hn::BitCast(d, hn::InterleaveUpper(d2, low01, low23));
+  out[2] = hn::BitCast(d, hn::InterleaveLower(d2, high01, high23));
+  out[3] = hn::BitCast(d, hn::InterleaveUpper(d2, high01, high23));
+}
+
+// Entries e..e+lanes−1, which lie in one array, as columns [dim, 16] of a
+// panel.
+HWY_INLINE void TransposeEntries(const EntryRows& rows, int64_t e, int64_t dim,
+                                 float* out) {
+  const DF d;
+  const DU du;
+  constexpr int kLanes = static_cast<int>(HWY_LANES(float));
+  const std::byte* row[kLanes];
+  const std::byte* first = rows.Row(e);
+  const int64_t step = static_cast<int64_t>(rows.row_bytes());
+  for (int i = 0; i < kLanes; ++i) row[i] = first + i * step;
+  VU words[4];
+  if (rows.dtype == DType::kF32) {
+    for (int64_t c = 0; c < dim; c += 4) {
+      TransposeWords(row, c * 4, words);
+      for (int i = 0; i < 4; ++i) {
+        hn::StoreU(hn::BitCast(d, words[i]), d, out + (c + i) * kPanel);
+      }
+    }
+    return;
+  }
+  // A word is a pair of bf16 channels, the even one below.
+  const VU upper = hn::Set(du, 0xFFFF0000u);
+  for (int64_t c = 0; c < dim; c += 8) {
+    TransposeWords(row, c * 2, words);
+    for (int i = 0; i < 4; ++i) {
+      float* to = out + (c + 2 * i) * kPanel;
+      hn::StoreU(hn::BitCast(d, hn::ShiftLeft<16>(words[i])), d, to);
+      hn::StoreU(hn::BitCast(d, hn::And(words[i], upper)), d, to + kPanel);
+    }
+  }
+}
+
+// Whether TransposeEntries can read entries [begin, end).
+HWY_INLINE bool Wide(const EntryRows& rows, int64_t begin, int64_t end,
+                     int64_t dim) {
+  return (rows.dtype == DType::kF32
+              ? dim % 4 == 0
+              : rows.dtype == DType::kBF16 && dim % 8 == 0) &&
+         rows.OneArray(begin, end);
+}
+#else
+HWY_INLINE void TransposeEntries(const EntryRows&, int64_t, int64_t, float*) {}
+HWY_INLINE bool Wide(const EntryRows&, int64_t, int64_t, int64_t) {
+  return false;
+}
+#endif
+
 // Entries tile + [j0, j1) as the columns of packed panels [dim, 16]. Columns
 // around them, up to a multiple of 4, become 0. buffer: 5 padded rows.
 HWY_INLINE Right LoadTransposed(const EntryRows& rows, int64_t tile, int64_t j0,
                                 int64_t j1, int64_t dim, float* out,
                                 float* buffer) {
   const int64_t padded = Padded(dim);
+  constexpr int64_t kLanes = HWY_LANES(float);
+  const bool wide = Wide(rows, tile + j0, tile + j1, dim);
   float* zero = buffer + 4 * padded;
   std::memset(zero, 0, dim * sizeof(float));
   for (int64_t j = j0 / 4 * 4; j < j1; j += 4) {
+    if (wide && j % kLanes == 0 && j >= j0 && j + kLanes <= j1) {
+      TransposeEntries(rows, tile + j, dim,
+                       out + j / kPanel * dim * kPanel + j % kPanel);
+      j += kLanes - 4;
+      continue;
+    }
     const float* row[4];
     for (int64_t i = 0; i < 4; ++i) {
       row[i] = j + i < j0 || j + i >= j1

@@ -112,18 +112,11 @@ void StepValueMajor(const Args& args, const float* q, const float* k,
 // layout for single rows, [K, V] in scratch for chunks.
 class States {
  public:
-  States(const Args& args, int64_t heads, const float* in, float* out)
+  States(const Args& args, int64_t heads, float* outside)
       : args_(args),
-        out_(out),
+        out_(outside),
         scratch_(hwy::AllocateAligned<float>(heads * args.state_size())),
-        in_scratch_(heads, false) {
-    const size_t bytes = heads * args.state_size() * sizeof(float);
-    if (in == nullptr) {
-      std::memset(out, 0, bytes);
-    } else if (in != out) {
-      std::memcpy(out, in, bytes);
-    }
-  }
+        in_scratch_(heads, false) {}
 
   float* Outside(int64_t i) {
     if (in_scratch_[i]) Store(i);
@@ -197,47 +190,74 @@ void ChunkForward(const Args& args, const Chunk& chunk, int64_t h,
             .keep = head.total});
 }
 
-void Forward(const Args& args, std::span<const Chunk> chunks, int64_t h0,
-             int64_t h1, const float* state_in, float* state_out, float* out,
-             float* decay) {
+// One token of one head, S in the caller's layout.
+HWY_INLINE void StepForward(const Args& args, int64_t t, int64_t h, float* s,
+                            float* out) {
   const int64_t H = args.heads, K = args.key_dim, V = args.value_dim;
-  const int64_t group = h0 / (H / args.groups);
-  const int64_t offset = h0 * args.state_size();
-  States states(args, h1 - h0, state_in ? state_in + offset : nullptr,
-                state_out + offset);
+  const int64_t group = h / (H / args.groups);
+  const float* q = args.q + (t * args.groups + group) * K;
+  const float* k = args.k + (t * args.groups + group) * K;
+  const float* v = args.v + (t * H + h) * V;
+  const float gate = std::exp(LogDecay(args, t, h));
+  float* o = out + (t * H + h) * V;
+  if (args.value_major) {
+    StepValueMajor(args, q, k, v, gate, s, o);
+  } else {
+    StepKeyMajor(args, q, k, v, gate, s, o);
+  }
+}
+
+// Heads [h0, h1) where some chunk has several rows.
+void ChunksForward(const Args& args, std::span<const Chunk> chunks, int64_t h0,
+                   int64_t h1, float* state, float* out) {
+  const int64_t group = h0 / (args.heads / args.groups), K = args.key_dim;
+  States states(args, h1 - h0, state);
   const int64_t longest = LongestChunk(chunks);
   KeyBlock keys(args, longest);
   HeadBlock head(args, longest);
-  std::vector<double> total(h1 - h0, 0.0);
-
   for (const Chunk& chunk : chunks) {
     const int64_t t = chunk.begin;
-    const float* q = args.q + (t * args.groups + group) * K;
-    const float* k = args.k + (t * args.groups + group) * K;
-    const bool single = chunk.end - chunk.begin == 1;
-    if (!single) keys.Load(args, chunk, q, k);
-    for (int64_t h = h0; h < h1; ++h) {
-      total[h - h0] += SumOfDecays(args, chunk, h);
-      if (!single) {
-        ChunkForward(args, chunk, h, keys, head, states.Scratch(h - h0), out);
-        continue;
+    if (chunk.end - t == 1) {
+      for (int64_t h = h0; h < h1; ++h) {
+        StepForward(args, t, h, states.Outside(h - h0), out);
       }
-      const float gate = std::exp(LogDecay(args, t, h));
-      const float* v = args.v + (t * H + h) * V;
-      float* s = states.Outside(h - h0);
-      float* o = out + (t * H + h) * V;
-      if (args.value_major) {
-        StepValueMajor(args, q, k, v, gate, s, o);
-      } else {
-        StepKeyMajor(args, q, k, v, gate, s, o);
+      continue;
+    }
+    keys.Load(args, chunk, args.q + (t * args.groups + group) * K,
+              args.k + (t * args.groups + group) * K);
+    for (int64_t h = h0; h < h1; ++h) {
+      ChunkForward(args, chunk, h, keys, head, states.Scratch(h - h0), out);
+    }
+  }
+  for (int64_t h = h0; h < h1; ++h) states.Outside(h - h0);
+}
+
+void Forward(const Args& args, std::span<const Chunk> chunks, int64_t h0,
+             int64_t h1, const float* state_in, float* state_out, float* out,
+             float* decay) {
+  const int64_t offset = h0 * args.state_size();
+  const size_t bytes = (h1 - h0) * args.state_size() * sizeof(float);
+  float* state = state_out + offset;
+  if (state_in == nullptr) {
+    std::memset(state, 0, bytes);
+  } else if (state_in != state_out) {
+    std::memcpy(state, state_in + offset, bytes);
+  }
+  if (LongestChunk(chunks) > 1) {
+    ChunksForward(args, chunks, h0, h1, state, out);
+  } else {
+    for (int64_t h = h0; h < h1; ++h) {
+      for (const Chunk& chunk : chunks) {
+        StepForward(args, chunk.begin, h, state_out + h * args.state_size(),
+                    out);
       }
     }
   }
+  if (decay == nullptr) return;
   for (int64_t h = h0; h < h1; ++h) {
-    states.Outside(h - h0);
-    if (decay != nullptr) {
-      decay[h] = static_cast<float>(std::exp(total[h - h0]));
-    }
+    double total = 0.0;
+    for (const Chunk& chunk : chunks) total += SumOfDecays(args, chunk, h);
+    decay[h] = static_cast<float>(std::exp(total));
   }
 }
 

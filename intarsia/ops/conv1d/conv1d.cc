@@ -197,18 +197,54 @@ void CheckArguments(const Context& ctx, const Tensor& x, const Weight& weight,
   }
 }
 
+// Decoding: every segment is one token, so that state and input meet where they
+// lie. Large rows are cut, that one sequence has work for all threads too.
+void ConvolveStep(Context& ctx, const RowView& x, const Weight& weight,
+                  const Weight* bias, Activation activation, Tensor* state,
+                  float* out) {
+  constexpr int64_t kBlock = 1024;  // channels
+  const Batch& batch = *ctx.batch;
+  const int64_t channels = x.cols(), width = weight.shape()[1];
+  const std::vector<float> zeros(bias == nullptr ? channels : 0, 0.0f);
+  const float* shift = bias == nullptr ? zeros.data() : bias->f32();
+  const float* taps = weight.f32();
+  float* kept = state->mutable_data<float>();
+  const int64_t blocks = (channels + kBlock - 1) / kBlock;
+  ForRange(ctx.pool, x.rows() * blocks, GrainFor(kBlock * width),
+           [&](int64_t begin, int64_t end) {
+             for (int64_t i = begin; i < end; ++i) {
+               const int64_t t = i / blocks, c = i % blocks * kBlock;
+               const int64_t n = std::min(kBlock, channels - c);
+               float* y = out + t * channels + c;
+               conv1d::Step(
+                   n, width, x.row(t) + c, taps + c * width, shift + c,
+                   kept + (batch.slots[t] * channels + c) * (width - 1), y);
+               if (activation != Activation::kNone) {
+                 elementwise::Forward(activation, n, &y, &y);
+               }
+             }
+           });
+}
+
 }  // namespace
 
 Tensor CausalConv1d(Context& ctx, const Tensor& x, const Weight& weight,
                     const Weight* bias, Activation activation, Tensor state) {
   RequireCpu(x, "conv1d");
   CheckArguments(ctx, x, weight, bias, state);
-  const Taps taps(weight, bias);
   const RowView rows(x);
+  Tensor y = Tensor::Empty(x.shape());
+  // Segments of one row each, none empty: row t is segment t's.
+  if (state.defined() && ctx.batch->longest() == 1 &&
+      ctx.batch->size() == ctx.batch->segments()) {
+    ConvolveStep(ctx, rows, weight, bias, activation, &state,
+                 y.mutable_data<float>());
+    return y;
+  }
+  const Taps taps(weight, bias);
   const std::vector<float> history =
       History(*ctx.batch, state, taps.channels, taps.width - 1);
   const Inputs inputs{*ctx.batch, rows, history, taps.width - 1};
-  Tensor y = Tensor::Empty(x.shape());
   Convolve(ctx, inputs, taps, activation, y.mutable_data<float>());
   if (state.defined()) UpdateState(inputs, &state);
 

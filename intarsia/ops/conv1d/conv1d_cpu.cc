@@ -1,5 +1,8 @@
 #include "intarsia/ops/conv1d/conv1d_cpu.h"
 
+#include <algorithm>
+#include <vector>
+
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "intarsia/ops/conv1d/conv1d_cpu.cc"
 #include <hwy/foreach_target.h>
@@ -35,6 +38,64 @@ void RowImpl(int64_t n, int64_t width, const float* const* inputs,
     }
     StoreTail(d, sum, y + i, n - i);
   }
+}
+
+// A vector of channels of Step; `weight` and `state` hold whole vectors.
+template <class D>
+HWY_INLINE hn::Vec<D> StepVector(D d, int64_t width, hn::Vec<D> x,
+                                 const float* weight, hn::Vec<D> sum,
+                                 float* state) {
+  using V = hn::Vec<D>;
+  const int64_t lanes = static_cast<int64_t>(hn::Lanes(d));
+  if (width == 4) {  // of published models
+    V t0, t1, t2, t3, s0, s1, s2;
+    hn::LoadInterleaved4(d, weight, t0, t1, t2, t3);
+    hn::LoadInterleaved3(d, state, s0, s1, s2);
+    sum = hn::MulAdd(t0, s0, sum);
+    sum = hn::MulAdd(t1, s1, sum);
+    sum = hn::MulAdd(t2, s2, sum);
+    hn::StoreInterleaved3(s1, s2, x, d, state);
+    return hn::MulAdd(t3, x, sum);
+  }
+  HWY_ALIGN float taps[kMostLanes], inputs[kMostLanes], newest[kMostLanes];
+  hn::Store(x, d, newest);
+  const int64_t before = width - 1;
+  for (int64_t k = 0; k < width; ++k) {
+    for (int64_t i = 0; i < lanes; ++i) {
+      taps[i] = weight[i * width + k];
+      inputs[i] = k < before ? state[i * before + k] : newest[i];
+    }
+    sum = hn::MulAdd(hn::Load(d, taps), hn::Load(d, inputs), sum);
+  }
+  for (int64_t i = 0; i < lanes && before > 0; ++i) {
+    float* own = state + i * before;
+    std::copy(own + 1, own + before, own);
+    own[before - 1] = newest[i];
+  }
+  return sum;
+}
+
+void StepImpl(int64_t n, int64_t width, const float* x, const float* weight,
+              const float* bias, float* state, float* y) {
+  const hn::ScalableTag<float> d;
+  const int64_t lanes = static_cast<int64_t>(hn::Lanes(d));
+  const int64_t before = width - 1;
+  int64_t i = 0;
+  for (; i + lanes <= n; i += lanes) {
+    hn::StoreU(StepVector(d, width, hn::LoadU(d, x + i), weight + i * width,
+                          hn::LoadU(d, bias + i), state + i * before),
+               d, y + i);
+  }
+  if (i == n) return;
+  const int64_t left = n - i;
+  std::vector<float> taps(lanes * width, 0.0f), kept(lanes * before, 0.0f);
+  std::copy_n(weight + i * width, left * width, taps.data());
+  std::copy_n(state + i * before, left * before, kept.data());
+  StoreTail(d,
+            StepVector(d, width, LoadTail(d, x + i, left), taps.data(),
+                       LoadTail(d, bias + i, left), kept.data()),
+            y + i, left);
+  std::copy_n(kept.data(), left * before, state + i * before);
 }
 
 // The widths of published models (4 taps, 3 carried inputs) go by vectors; the
@@ -80,6 +141,7 @@ HWY_AFTER_NAMESPACE();
 namespace intarsia {
 
 HWY_EXPORT(RowImpl);
+HWY_EXPORT(StepImpl);
 HWY_EXPORT(ToRowsImpl);
 HWY_EXPORT(ToColumnsImpl);
 
@@ -89,6 +151,10 @@ void Row(int64_t n, int64_t width, const float* const* inputs,
          const float* taps, int64_t taps_stride, const float* bias, float* y) {
   HWY_DYNAMIC_DISPATCH(RowImpl)
   (n, width, inputs, taps, taps_stride, bias, y);
+}
+void Step(int64_t n, int64_t width, const float* x, const float* weight,
+          const float* bias, float* state, float* y) {
+  HWY_DYNAMIC_DISPATCH(StepImpl)(n, width, x, weight, bias, state, y);
 }
 void ToRows(int64_t n, int64_t width, const float* in, float* out) {
   HWY_DYNAMIC_DISPATCH(ToRowsImpl)(n, width, in, out);

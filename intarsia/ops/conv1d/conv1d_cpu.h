@@ -11,6 +11,12 @@ namespace intarsia::conv1d {
 void Row(int64_t n, int64_t width, const float* const* inputs,
          const float* taps, int64_t taps_stride, const float* bias, float* y);
 
+// One token, on the layouts of weight [n, W] and state [n, W−1]: y as Row
+// computes it from the state and x, bit for bit; then the state drops its
+// oldest input and takes x.
+void Step(int64_t n, int64_t width, const float* x, const float* weight,
+          const float* bias, float* state, float* y);
+
 // Between a row per tap and a row per channel: out[w · n + c] = in[c · width +
 // w], and back.
 void ToRows(int64_t n, int64_t width, const float* in, float* out);

@@ -112,6 +112,54 @@ TEST(CausalConv1dTest, SplitsAreBitwiseEqualToTheWhole) {
   }
 }
 
+// Decode steps of two sequences together, in odd slots, beside the whole runs.
+TEST(CausalConv1dTest, StepsAreBitwiseEqualToTheWhole) {
+  const Poisoned poisoned;
+  Random random(5);
+  for (int64_t width : {1, 2, 4, 5}) {
+    for (int64_t channels : {21, 1100}) {
+      const Weight w = RandomWeight(random, "conv", {channels, width});
+      const Weight bias = RandomWeight(random, "conv_bias", {channels});
+      const Tensor x = RandomTensor(random, {2 * 9, channels});
+      const Batch both = Batch::OfLengths(std::vector<int32_t>{9, 9});
+      Context ctx;
+      ctx.batch = &both;
+      const Tensor want = CausalConv1d(ctx, x, w, &bias, Activation::kSilu);
+      const Tensor plain = CausalConv1d(ctx, x, w, nullptr, Activation::kNone);
+
+      Tensor state = Tensor::Zeros({4, channels, width - 1});
+      Tensor other = Tensor::Zeros({4, channels, width - 1});
+      ThreadPool pool(2);
+      ctx.pool = &pool;
+      for (int t = 0; t < 9; ++t) {
+        Batch step;
+        step.Add(std::vector<int32_t>{0}, t, 3);
+        step.Add(std::vector<int32_t>{0}, t, 1);
+        ctx.batch = &step;
+        Tensor in = Tensor::Empty({2, channels});
+        for (int s = 0; s < 2; ++s) {
+          in.Slice(0, s, s + 1).CopyFrom(x.Slice(0, 9 * s + t, 9 * s + t + 1));
+        }
+        const Tensor y =
+            CausalConv1d(ctx, in, w, &bias, Activation::kSilu, state);
+        const Tensor z =
+            CausalConv1d(ctx, in, w, nullptr, Activation::kNone, other);
+        for (int s = 0; s < 2; ++s) {
+          const auto row = [&](const Tensor& all, int r) {
+            return all.Slice(0, r, r + 1);
+          };
+          ASSERT_TRUE(BitwiseEqual(row(y, s), row(want, 9 * s + t)))
+              << "width " << width << ", token " << t;
+          ASSERT_TRUE(BitwiseEqual(row(z, s), row(plain, 9 * s + t)));
+        }
+      }
+      for (float kept : state.Slice(0, 0, 1).ToVector<float>()) {
+        EXPECT_EQ(kept, 0.0f);
+      }
+    }
+  }
+}
+
 TEST(CausalConv1dTest, Gradients) {
   Random random(3);
   const Batch batch = Batch::OfLengths(std::vector<int32_t>{2, 8, 1});
