@@ -44,6 +44,7 @@ endif()
 
 # intarsia_library(name SOURCES ... DEPS ...): one folder or room. Files named
 # *_cpu.cc hold SIMD code and get the SIMD flags; the rest is baseline x86-64.
+# *_bench.cc only prepare and check what others compute, and compile fast.
 function(intarsia_library name)
   cmake_parse_arguments(ARG "" "" "SOURCES;DEPS" ${ARGN})
   add_library(${name} STATIC ${ARG_SOURCES})
@@ -52,6 +53,8 @@ function(intarsia_library name)
     if(source MATCHES "_cpu\\.cc$")
       set_source_files_properties(
         ${source} PROPERTIES COMPILE_OPTIONS "${INTARSIA_SIMD_FLAGS}")
+    elseif(source MATCHES "_bench\\.cc$")
+      set_source_files_properties(${source} PROPERTIES COMPILE_OPTIONS -O1)
     endif()
   endforeach()
 endfunction()

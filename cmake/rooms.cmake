@@ -2,6 +2,7 @@
 # their fixed names, so that a new primitive is one folder and one line:
 #
 #   x.cc x_reference.cc x_cpu.cc x_vjp.cc     the library (those that exist)
+#   x_bench.cc                                also the library; see below
 #   x_test.cc                                 the test program
 #   x_cuda.cu                                 with INTARSIA_CUDA
 #   sources.cmake                             optional: set(ROOM_SOURCES ...),
@@ -18,6 +19,12 @@ function(intarsia_registry file macro out)
     list(APPEND names ${name})
   endforeach()
   set(${out} ${names} PARENT_SCOPE)
+endfunction()
+
+# intarsia_bench(room): x_bench.cc is in the room's library and exports
+# bench::x, which joins the list that eval/ generates.
+function(intarsia_bench room)
+  set_property(GLOBAL APPEND PROPERTY INTARSIA_BENCHES ${room})
 endfunction()
 
 # intarsia_rooms(kind macro DEPS ... TEST_DEPS ...): one library a room, named
@@ -38,6 +45,10 @@ function(intarsia_rooms kind macro)
         list(APPEND sources ${room}/${room}${suffix}.cc)
       endif()
     endforeach()
+    if(EXISTS ${dir}/${room}/${room}_bench.cc)
+      list(APPEND sources ${room}/${room}_bench.cc)
+      intarsia_bench(${room})
+    endif()
     set(ROOM_SOURCES)
     set(ROOM_DEPS)
     set(ROOM_CUDA_SOURCES)

@@ -129,7 +129,7 @@ TEST_F(CliTest, FailuresAreOneAndSayWhatToDo) {
            {"generate tests/golden/tiny --prompt abcdef --ctx 3", "--ctx"},
            {"generate tests/golden/tiny --prompt a --top-p 7", "top"},
            {"verify tests/golden/tiny", "golden.safetensors"},
-           {"bench kernels no-such-kernel", "no-such-kernel"}}) {
+           {"bench kernels no-such-kernel", "norm.rms"}}) {
     for (const char* json : {"", " --json"}) {
       const Outcome outcome = Invoke(arguments + json);
       EXPECT_EQ(outcome.code, 1) << arguments << json << outcome.err;
@@ -352,14 +352,25 @@ TEST_F(CliTest, BenchMeasuresWhatItWasAskedFor) {
   EXPECT_NE(text.out.find("tiny-hybrid"), std::string::npos) << text.out;
 }
 
-TEST_F(CliTest, BenchKernelsTimesOneFormat) {
-  const Json json = Invoke("bench kernels q8_0 -r 1 --threads 2 --json").json();
-  ASSERT_FALSE(json.at("kernels").empty());
+TEST_F(CliTest, BenchKernelsChecksAndTimesRooms) {
+  const std::string bench = "bench kernels --quick -r 1 --threads 2 ";
+  const Json json = Invoke(bench + "--json").json();
+  EXPECT_GT(json.at("read_bytes_per_second"), 0.0);
+  EXPECT_GT(json.at("fma_flops"), 0.0);
+  std::set<std::string> names;
   for (const Json& row : json.at("kernels")) {
-    const std::string name = row.at("name");
-    EXPECT_NE(name.find("q8_0"), std::string::npos) << name;
-    EXPECT_LT(row.at("max_error"), 0.1);
+    names.insert(row.at("name"));
+    EXPECT_GT(row.at("seconds"), 0.0) << row;
+    EXPECT_LE(row.at("max_error"), row.at("tolerance")) << row;
   }
+  for (const char* name : {"attention.prefill", "attention.decode", "norm.rms",
+                           "matmul.q4_0.m1", "gated_linear.chunked"}) {
+    EXPECT_TRUE(names.count(name)) << name;
+  }
+  const Outcome one = Invoke(bench + "retention.decode");
+  EXPECT_EQ(one.code, 0) << one.err;
+  EXPECT_NE(one.out.find("| retention.decode |"), std::string::npos) << one.out;
+  EXPECT_EQ(one.out.find("| retention.prefill |"), std::string::npos);
 }
 
 TEST_F(CliTest, ADeviceThatIsNotThereIsSaidSo) {

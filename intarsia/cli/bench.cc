@@ -2,6 +2,7 @@
 #include <sys/resource.h>
 
 #include "intarsia/cli/command.h"
+#include "intarsia/eval/kernels.h"
 #include "intarsia/eval/throughput.h"
 #include "intarsia/families/open.h"
 
@@ -10,6 +11,7 @@ namespace {
 
 struct Flags : CommonFlags {
   std::string model, kernel;
+  bool quick = false;
   ThroughputOptions options;
 };
 
@@ -19,34 +21,76 @@ double PeakMemory() {
   return static_cast<double>(usage.ru_maxrss) * 1024.0;
 }
 
-Status RunKernels(const Flags& flags) {
-  const std::vector<KernelRow> rows =
-      MeasureKernels(flags.kernel, flags.threads, flags.options.repeats);
-  if (rows.empty()) {
-    return NotFound("[bench] no kernel is named " + flags.kernel);
+nlohmann::json ToJson(const KernelRow& row) {
+  if (!row.skipped.empty()) {
+    return {{"name", row.name}, {"skipped", row.skipped}};
   }
-  const double bandwidth = MeasureReadBandwidth(flags.threads);
-  nlohmann::json json = {{"read_bytes_per_second", bandwidth},
-                         {"kernels", nlohmann::json::array()}};
-  if (!flags.json) {
-    std::printf("read bandwidth %.1f GB/s\n\n", bandwidth / 1e9);
-    std::printf("| kernel | M x N x K | us | GB/s | GFLOP/s | error |\n");
-    std::printf("|---|---|---:|---:|---:|---:|\n");
-  }
-  for (const KernelRow& row : rows) {
-    json["kernels"].push_back({{"name", row.name},
-                               {"shape", row.shape},
-                               {"seconds", row.seconds},
-                               {"bytes_per_second", row.bytes_per_second},
-                               {"flops", row.flops},
-                               {"max_error", row.max_error}});
-    if (flags.json) continue;
-    std::printf("| %s | %s | %.1f | %.1f | %.1f | %.1e |\n", row.name.c_str(),
+  return {
+      {"name", row.name},          {"shape", row.shape},
+      {"seconds", row.seconds},    {"bytes_per_second", row.bytes_per_second},
+      {"flops", row.flops},        {"max_error", row.max_error},
+      {"tolerance", row.tolerance}};
+}
+
+void Print(const KernelRow& row) {
+  if (!row.skipped.empty()) {
+    std::printf("| %s | %s |\n", row.name.c_str(), row.skipped.c_str());
+  } else {
+    std::printf("| %s | %s | %.1f | %.1f | %.1f | %.0e%s |\n", row.name.c_str(),
                 row.shape.c_str(), row.seconds * 1e6,
-                row.bytes_per_second / 1e9, row.flops / 1e9, row.max_error);
+                row.bytes_per_second / 1e9, row.flops / 1e9, row.max_error,
+                row.right() ? "" : " WRONG");
+  }
+  std::fflush(stdout);
+}
+
+// What the machine can do beside what the rooms do of it, printed or returned.
+nlohmann::json MachineOf(const Flags& flags) {
+  nlohmann::json json = {{"device", flags.device}};
+  if (flags.device_of().is_cuda()) {
+    json["copy_bytes_per_second"] = MeasureCopyBandwidth(Cuda());
+  } else {
+    json["read_bytes_per_second"] = MeasureReadBandwidth(flags.threads);
+    json["fma_flops"] = MeasureFmaPeak(flags.threads);
+  }
+  if (flags.json) return json;
+  const auto giga = [&](const char* name) {
+    return json.value(name, 0.0) / 1e9;
+  };
+  if (flags.device_of().is_cuda()) {
+    std::printf("copies %.1f GB/s\n", giga("copy_bytes_per_second"));
+  } else {
+    std::printf("reads %.1f GB/s, multiply-adds %.1f GFLOP/s\n",
+                giga("read_bytes_per_second"), giga("fma_flops"));
+  }
+  std::printf(
+      "\n| kernel | shape | us | GB/s | GFLOP/s | error |\n"
+      "|---|---|---:|---:|---:|---:|\n");
+  return json;
+}
+
+Status RunKernels(const Flags& flags) {
+  KernelOptions options;
+  options.name = flags.kernel;
+  options.device = flags.device_of();
+  options.threads = flags.threads;
+  options.repeats = flags.options.repeats;
+  options.quick = flags.quick;
+  nlohmann::json json;
+  ASSIGN_OR_RETURN(const std::vector<KernelRow> rows,
+                   MeasureKernels(options, [&](const KernelRow& row) {
+                     // Not before: an unknown name has nothing to print.
+                     if (json.is_null()) json = MachineOf(flags);
+                     if (!flags.json) Print(row);
+                   }));
+  std::string wrong;
+  for (const KernelRow& row : rows) {
+    json["kernels"].push_back(ToJson(row));
+    if (!row.right()) wrong += " " + row.name;
   }
   if (flags.json) PrintJson(json);
-  return Status::Ok();
+  if (wrong.empty()) return Status::Ok();
+  return DataLoss("[bench] errors past the tolerance:" + wrong);
 }
 
 Status Run(Flags& flags) {
@@ -109,7 +153,9 @@ Command MakeBench(CLI::App& root) {
   options->sequences = {1, 4, 16};
   app->add_option("MODEL", flags->model, "A model, or the word kernels")
       ->required();
-  app->add_option("NAME", flags->kernel, "With kernels: one of them");
+  app->add_option("NAME", flags->kernel,
+                  "With kernels: a room, or how a row's name or part begins");
+  app->add_flag("--quick", flags->quick, "With kernels: small shapes");
   app->add_option("-p", options->prompts, "Prefill lengths")
       ->delimiter(',')
       ->check(CLI::Range(0, 1 << 20));

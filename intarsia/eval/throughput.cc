@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <chrono>
-#include <cmath>
 #include <numeric>
 
 #include "intarsia/engine/model_runner.h"
@@ -144,58 +143,6 @@ class Bench {
   double bandwidth_ = 0;
 };
 
-// One product, checked against double precision on a few rows and columns.
-KernelRow MeasureMatmul(const Format& format, ThreadPool& pool, int64_t m,
-                        int64_t n, int64_t k, int repeats) {
-  Random random(3, static_cast<uint64_t>(m * 7 + n));
-  auto normals = [&](int64_t count) {
-    std::vector<float> values(count);
-    for (float& v : values) v = random.NextNormal();
-    return values;
-  };
-  const std::vector<float> x = normals(m * k);
-  const Tensor w = format.Quantize(pool, Tensor::From(normals(n * k), {n, k}));
-  const Tensor exact = format.Dequantize(pool, w, k);
-  std::vector<float> y(m * n, std::nanf(""));
-  const MatmulArgs args{.x = x.data(),
-                        .x_stride = k,
-                        .w = w.raw(),
-                        .y = y.data(),
-                        .y_stride = n,
-                        .m = m,
-                        .n = n,
-                        .k = k,
-                        .bias = nullptr};
-  format.Matmul(pool, args);
-  KernelRow row;
-  row.name = "matmul " + std::string(format.name());
-  row.shape =
-      std::to_string(m) + " x " + std::to_string(n) + " x " + std::to_string(k);
-  const double deviation = std::sqrt(static_cast<double>(k));
-  for (int64_t i = 0; i < m; i += std::max<int64_t>(1, m / 4)) {
-    for (int64_t j = 0; j < n; j += std::max<int64_t>(1, n / 61)) {
-      double sum = 0;
-      for (int64_t c = 0; c < k; ++c) {
-        sum += double{x[i * k + c]} * exact.data<float>()[j * k + c];
-      }
-      const double error = std::abs(sum - y[i * n + j]) / deviation;
-      if (error > row.max_error || std::isnan(error)) row.max_error = error;
-      if (std::isnan(error)) return row;  // a maximum would lose it
-    }
-  }
-  std::vector<double> seconds;
-  for (int r = 0; r < repeats; ++r) {
-    const auto start = Clock::now();
-    format.Matmul(pool, args);
-    seconds.push_back(Seconds(start));
-  }
-  row.seconds = Median(seconds);
-  row.bytes_per_second = static_cast<double>(w.nbytes()) / row.seconds;
-  row.flops =
-      2.0 * static_cast<double>(m * n) * static_cast<double>(k) / row.seconds;
-  return row;
-}
-
 }  // namespace
 
 double MeasureReadBandwidth(int threads) {
@@ -247,18 +194,6 @@ Result<std::vector<ThroughputRow>> MeasureThroughput(
         RETURN_IF_ERROR(keep(bench.Decode(sequences, depth)));
       }
     }
-  }
-  return rows;
-}
-
-std::vector<KernelRow> MeasureKernels(const std::string& name, int threads,
-                                      int repeats) {
-  ThreadPool pool(threads);
-  std::vector<KernelRow> rows;
-  for (const Format* format : AllFormats()) {
-    if (!name.empty() && format->name() != name) continue;
-    rows.push_back(MeasureMatmul(*format, pool, 1, 16384, 2048, repeats));
-    rows.push_back(MeasureMatmul(*format, pool, 512, 1536, 576, repeats));
   }
   return rows;
 }

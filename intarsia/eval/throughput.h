@@ -1,5 +1,4 @@
-// Tokens per second of a model, and of the formats' matrix products, beside
-// what the machine can read.
+// Tokens per second of a model, beside what the machine can read.
 #pragma once
 
 #include <functional>
@@ -40,15 +39,5 @@ Result<std::vector<ThroughputRow>> MeasureThroughput(
 
 // Best of several passes over a buffer far larger than the caches, bytes/s.
 double MeasureReadBandwidth(int threads);
-
-struct KernelRow {
-  std::string name, shape;
-  double seconds = 0, bytes_per_second = 0, flops = 0;
-  double max_error = 0;  // against double precision, relative to the deviation
-};
-// The matrix products of each format (all when `name` is empty), decode and
-// prefill shapes; each result is checked before it is timed.
-std::vector<KernelRow> MeasureKernels(const std::string& name, int threads,
-                                      int repeats);
 
 }  // namespace intarsia
