@@ -31,6 +31,9 @@ struct MatmulArgs {
   int64_t y_stride = 0;
   int64_t m = 0, n = 0, k = 0;
   const float* bias = nullptr;  // [N], added to the finished sum; may be null
+  // X takes part as it is, in fp32, as training wants it. Otherwise a format
+  // may round it to what the CPU multiplies fastest (its README says how far).
+  bool exact = false;
 };
 
 class Format {

@@ -10,6 +10,7 @@
 
 #include "intarsia/core/random.h"
 #include "intarsia/formats/common/matmul.h"
+#include "intarsia/formats/common/paths.h"
 
 namespace intarsia {
 namespace {
@@ -28,7 +29,8 @@ uint32_t Bits(float x) { return std::bit_cast<uint32_t>(x); }
 struct Problem {
   Problem(const Format& format, ThreadPool& pool, int64_t m, int64_t n,
           int64_t k, int64_t gap = 3, int64_t groups = 1)
-      : x(Normal({m, k + gap}, 1)),
+      : of(&format),
+        x(Normal({m, k + gap}, 1)),
         w(format.Quantize(pool, Normal({groups * n, k}, 2))),
         dense(format.Dequantize(pool, w, k)),
         bias(Normal({n}, 3)),
@@ -39,6 +41,22 @@ struct Problem {
     args.y = y.mutable_data<float>();
     args.y_stride = n + gap;
     args.m = m, args.n = n, args.k = k;
+  }
+
+  // What rounding X may cost a sum: activations.h errs by 2^-15 of the largest
+  // number of a block of 32.
+  double Rounding(const Format& format, const float* x, const float* w) const {
+    if (args.exact || format.block() != 32) return 0;
+    double sum = 0;
+    for (int64_t b = 0; b < args.k; b += 32) {
+      double most = 0, weights = 0;
+      for (int64_t k = b; k < b + 32; ++k) {
+        most = std::max<double>(most, std::abs(x[k]));
+        weights += std::abs(w[k]);
+      }
+      sum += 0x1p-15 * most * weights;
+    }
+    return sum;
   }
 
   // Against the dequantised weights in double; errors relative to Σ|x·w|.
@@ -54,7 +72,9 @@ struct Problem {
         if (args.bias != nullptr) {
           sum += args.bias[n], size += std::abs(args.bias[n]);
         }
-        ASSERT_NEAR(args.y[m * args.y_stride + n], sum, 1e-6 * size + 1e-30)
+        const double rounding = Rounding(*of, args.x + m * args.x_stride, row);
+        ASSERT_NEAR(args.y[m * args.y_stride + n], sum,
+                    1e-6 * size + rounding + 1e-30)
             << "m " << m << " n " << n;
       }
     }
@@ -67,6 +87,7 @@ struct Problem {
     }
   }
 
+  const Format* of;
   Tensor x, w, dense, bias, y;
   MatmulArgs args;
 };
@@ -109,6 +130,44 @@ TEST_P(FormatTest, MatmulIsTheProduct) {
       }
     }
   }
+}
+
+// Training wants fp32 activations in every format.
+TEST_P(FormatTest, ExactProductsDoNotRoundX) {
+  for (const int64_t m : {1, 6, 40}) {
+    Problem problem(format(), pool_, m, 37, 96);
+    problem.args.exact = true;
+    format().Matmul(pool_, problem.args);
+    problem.ExpectProduct(0, m, 0);
+  }
+}
+
+// Each instruction set of the build that this CPU has, and the kernels without
+// dot-product instructions: the product, and a row's bits in any batch.
+TEST_P(FormatTest, EveryInstructionSetKeepsThePromises) {
+  constexpr int64_t kRows = 37, kN = 35;
+  const int64_t k = plain() ? 203 : 224;
+  formats::OnlyHighwayForTest(true);
+  for (const std::string& target : formats::EachSimdTarget()) {
+    SCOPED_TRACE(target);
+    formats::SetSimdTargetForTest(target);
+    Problem problem(format(), pool_, kRows, kN, k);
+    format().Matmul(pool_, problem.args);
+    problem.ExpectProduct(0, kRows, 0);
+    MatmulArgs args = problem.args;
+    std::vector<float> alone(kN);
+    args.y = alone.data(), args.m = 1;
+    for (int64_t m = 0; m < kRows; ++m) {
+      args.x = problem.args.x + m * args.x_stride;
+      format().Matmul(pool_, args);
+      for (int64_t n = 0; n < kN; ++n) {
+        EXPECT_EQ(Bits(alone[n]),
+                  Bits(problem.args.y[m * problem.args.y_stride + n]));
+      }
+    }
+  }
+  formats::SetSimdTargetForTest("");
+  formats::OnlyHighwayForTest(false);
 }
 
 TEST_P(FormatTest, MatmulOfNothing) {

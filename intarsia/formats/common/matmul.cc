@@ -49,36 +49,108 @@ int64_t TaskRows(const MatmulArgs& args, int64_t rows, int64_t groups,
   return std::max<int64_t>(4, CeilDiv(n, 4) * 4);
 }
 
-}  // namespace
+// Rows of X that one task prepares.
+constexpr int64_t kPrepareRows = 4;
 
-void RunMatmul(ThreadPool& pool, const Format& format, DotFunction dot,
-               const MatmulArgs& args, std::span<const int32_t> offsets) {
-  CheckArgs(format, args);
+void CheckOffsets(const MatmulArgs& args, std::span<const int32_t> offsets) {
   CHECK(!offsets.empty() && offsets.front() == 0 && offsets.back() == args.m)
       << "offsets must run from 0 to " << args.m;
-  const int64_t groups = static_cast<int64_t>(offsets.size()) - 1;
-  const bool fp32 = dot == &DotF32;
-  const auto direct = [&](int64_t rows) {
-    return dot != nullptr && (fp32 || rows <= kDirectRows);
-  };
-
-  int64_t used = 0;
-  for (int64_t g = 0; g < groups; ++g) {
+  for (size_t g = 0; g + 1 < offsets.size(); ++g) {
     CHECK_LE(offsets[g], offsets[g + 1]);
-    used += offsets[g] < offsets[g + 1];
   }
+}
+
+// Blocks of at most kBlockRows rows of a group, times step(rows of the group,
+// groups with rows) rows of W.
+template <typename Step>
+std::vector<Task> Tasks(const MatmulArgs& args,
+                        std::span<const int32_t> offsets, const Step& step) {
+  const int64_t groups = static_cast<int64_t>(offsets.size()) - 1;
+  int64_t used = 0;
+  for (int64_t g = 0; g < groups; ++g) used += offsets[g] < offsets[g + 1];
   std::vector<Task> tasks;
   for (int64_t g = 0; g < groups; ++g) {
     const int64_t rows = offsets[g + 1] - offsets[g];
     if (rows == 0) continue;
-    const int64_t step = TaskRows(args, rows, used, direct(rows), pool.size());
+    const int64_t columns = step(rows, used);
     for (int64_t m0 = offsets[g]; m0 < offsets[g + 1]; m0 += kBlockRows) {
       const int64_t m1 = std::min<int64_t>(m0 + kBlockRows, offsets[g + 1]);
-      for (int64_t n0 = 0; n0 < args.n; n0 += step) {
-        tasks.push_back({g, m0, m1, n0, std::min(n0 + step, args.n)});
+      for (int64_t n0 = 0; n0 < args.n; n0 += columns) {
+        tasks.push_back({g, m0, m1, n0, std::min(n0 + columns, args.n)});
       }
     }
   }
+  return tasks;
+}
+
+Tensor PrepareRows(ThreadPool& pool, const PreparedKernels& kernels,
+                   const MatmulArgs& args, size_t bytes) {
+  Tensor x = Tensor::Empty({args.m * static_cast<int64_t>(bytes)}, DType::kU8);
+  std::byte* to = x.mutable_raw();
+  pool.For(args.m, kPrepareRows, [&](int64_t begin, int64_t end) {
+    for (int64_t m = begin; m < end; ++m) {
+      kernels.prepare(args.x + m * args.x_stride, args.k, to + m * bytes);
+    }
+  });
+  return x;
+}
+
+}  // namespace
+
+void RunPrepared(ThreadPool& pool, const Format& format,
+                 const PreparedKernels& kernels, const MatmulArgs& args,
+                 std::span<const int32_t> offsets) {
+  CheckArgs(format, args);
+  CheckOffsets(args, offsets);
+  if (args.m == 0 || args.n == 0) return;
+  const size_t x_bytes = kernels.x_bytes(args.k);
+  const size_t w_bytes = format.row_bytes(args.k);
+  const Tensor x = PrepareRows(pool, kernels, args, x_bytes);
+  const auto panels = [&](int64_t rows) {
+    return kernels.panel_from != 0 && rows >= kernels.panel_from;
+  };
+  const std::vector<Task> tasks =
+      Tasks(args, offsets, [&](int64_t rows, int64_t groups) {
+        return panels(rows) ? kernels.panel_rows
+                            : TaskRows(args, rows, groups, true, pool.size());
+      });
+  pool.Run(static_cast<int64_t>(tasks.size()), [&](int64_t i) {
+    const Task& task = tasks[i];
+    PreparedArgs part;
+    part.x = x.raw() + task.m0 * x_bytes;
+    part.x_stride = x_bytes;
+    part.w = args.w + (task.group * args.n + task.n0) * w_bytes;
+    part.w_stride = w_bytes;
+    part.y = args.y + task.m0 * args.y_stride + task.n0;
+    part.y_stride = args.y_stride;
+    part.m = task.m1 - task.m0;
+    part.n = task.n1 - task.n0;
+    part.k = args.k;
+    part.bias = args.bias == nullptr ? nullptr : args.bias + task.n0;
+    if (!panels(offsets[task.group + 1] - offsets[task.group])) {
+      kernels.dot(part);
+      return;
+    }
+    Tensor panel = Tensor::Empty(
+        {static_cast<int64_t>(kernels.panel_bytes(args.k))}, DType::kU8);
+    kernels.pack(part.w, w_bytes, part.n, args.k, panel.mutable_raw());
+    part.w = panel.raw();
+    kernels.panel_dot(part);
+  });
+}
+
+void RunMatmul(ThreadPool& pool, const Format& format, DotFunction dot,
+               const MatmulArgs& args, std::span<const int32_t> offsets) {
+  CheckArgs(format, args);
+  CheckOffsets(args, offsets);
+  const bool fp32 = dot == &DotF32;
+  const auto direct = [&](int64_t rows) {
+    return dot != nullptr && (fp32 || rows <= kDirectRows);
+  };
+  const std::vector<Task> tasks =
+      Tasks(args, offsets, [&](int64_t rows, int64_t groups) {
+        return TaskRows(args, rows, groups, direct(rows), pool.size());
+      });
 
   const size_t bytes = format.row_bytes(args.k);
   pool.Run(static_cast<int64_t>(tasks.size()), [&](int64_t i) {

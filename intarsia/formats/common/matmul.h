@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <span>
 
+#include "intarsia/formats/common/prepared.h"
 #include "intarsia/formats/format.h"
 
 namespace intarsia::formats {
@@ -45,21 +46,37 @@ void RunMatmul(ThreadPool& pool, const Format& format, DotFunction dot,
                const MatmulArgs& args, std::span<const int32_t> offsets);
 void RunMatmulT(ThreadPool& pool, const Format& format, const MatmulArgs& args);
 
-// A format with a kernel that reads its blocks.
+// The same by kernels that take prepared activations: X is prepared once.
+void RunPrepared(ThreadPool& pool, const Format& format,
+                 const PreparedKernels& kernels, const MatmulArgs& args,
+                 std::span<const int32_t> offsets);
+
+// A format with a kernel that reads its blocks, and perhaps one that prepares
+// activations, which `prepared` gives where the CPU has it.
 class DotFormat : public Format {
  public:
-  explicit DotFormat(DotFunction dot) : dot_(dot) {}
+  using Prepared = const PreparedKernels* (*)();
+
+  explicit DotFormat(DotFunction dot, Prepared prepared = nullptr)
+      : dot_(dot), prepared_(prepared) {}
   void Matmul(ThreadPool& pool, const MatmulArgs& args) const override {
     const int32_t offsets[] = {0, static_cast<int32_t>(args.m)};
-    RunMatmul(pool, *this, dot_, args, offsets);
+    GroupedMatmul(pool, args, offsets);
   }
   void GroupedMatmul(ThreadPool& pool, const MatmulArgs& args,
                      std::span<const int32_t> offsets) const override {
-    RunMatmul(pool, *this, dot_, args, offsets);
+    const PreparedKernels* kernels =
+        prepared_ == nullptr || args.exact ? nullptr : prepared_();
+    if (kernels != nullptr) {
+      RunPrepared(pool, *this, *kernels, args, offsets);
+    } else {
+      RunMatmul(pool, *this, dot_, args, offsets);
+    }
   }
 
  private:
   DotFunction dot_;
+  Prepared prepared_;
 };
 
 }  // namespace intarsia::formats

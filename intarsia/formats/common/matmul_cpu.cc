@@ -1,5 +1,7 @@
 #include "intarsia/formats/common/matmul.h"
 
+#include "intarsia/formats/common/paths.h"
+
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "intarsia/formats/common/matmul_cpu.cc"
 #include "hwy/foreach_target.h"
@@ -96,6 +98,23 @@ HWY_EXPORT(NameOfTarget);
 void DotF32(const DotArgs& args) { HWY_DYNAMIC_DISPATCH(DotOfF32)(args); }
 void SumF32(const SumArgs& args) { HWY_DYNAMIC_DISPATCH(SumOfF32)(args); }
 const char* SimdTargetName() { return HWY_DYNAMIC_DISPATCH(NameOfTarget)(); }
+
+std::vector<std::string> EachSimdTarget() {
+  std::vector<std::string> names;
+  for (const int64_t target : hwy::SupportedAndGeneratedTargets()) {
+    names.push_back(hwy::TargetName(target));
+  }
+  return names;
+}
+
+void SetSimdTargetForTest(const std::string& name) {
+  int64_t chosen = 0;  // all
+  for (const int64_t target : hwy::SupportedAndGeneratedTargets()) {
+    if (hwy::TargetName(target) == name) chosen = target;
+  }
+  hwy::SetSupportedTargetsForTest(chosen);
+  hwy::GetChosenTarget().Update(hwy::SupportedTargets());
+}
 
 }  // namespace intarsia::formats
 #endif

@@ -1,6 +1,7 @@
 #include <algorithm>
 
 #include "intarsia/formats/common/blocks.h"
+#include "intarsia/formats/common/paths.h"
 #include "intarsia/formats/q4_0/q4_0_cpu.h"
 #include "intarsia/formats/registry.h"
 
@@ -29,9 +30,11 @@ void QuantizeBlock(const float* x, std::byte* out) {
   }
 }
 
+const PreparedKernels* Paths() { return IfVnni(Q40Avx512); }
+
 class Q40 : public DotFormat {
  public:
-  Q40() : DotFormat(&DotQ40) {}
+  Q40() : DotFormat(&DotQ40, &Paths) {}
   std::string_view name() const override { return "q4_0"; }
   int64_t block() const override { return kBlock; }
   size_t row_bytes(int64_t k) const override { return k / kBlock * kBytes; }

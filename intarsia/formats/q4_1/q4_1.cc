@@ -1,6 +1,7 @@
 #include <algorithm>
 
 #include "intarsia/formats/common/blocks.h"
+#include "intarsia/formats/common/paths.h"
 #include "intarsia/formats/q4_1/q4_1_cpu.h"
 #include "intarsia/formats/registry.h"
 
@@ -27,9 +28,11 @@ void QuantizeBlock(const float* x, std::byte* out) {
   }
 }
 
+const PreparedKernels* Paths() { return IfVnni(Q41Avx512); }
+
 class Q41 : public DotFormat {
  public:
-  Q41() : DotFormat(&DotQ41) {}
+  Q41() : DotFormat(&DotQ41, &Paths) {}
   std::string_view name() const override { return "q4_1"; }
   int64_t block() const override { return kBlock; }
   size_t row_bytes(int64_t k) const override { return k / kBlock * kBytes; }

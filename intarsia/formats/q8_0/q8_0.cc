@@ -1,6 +1,7 @@
 #include <algorithm>
 
 #include "intarsia/formats/common/blocks.h"
+#include "intarsia/formats/common/paths.h"
 #include "intarsia/formats/q8_0/q8_0_cpu.h"
 #include "intarsia/formats/registry.h"
 
@@ -28,9 +29,11 @@ void QuantizeBlock(const float* x, std::byte* out) {
   }
 }
 
+const PreparedKernels* Paths() { return IfVnni(Q80Avx512); }
+
 class Q80 : public DotFormat {
  public:
-  Q80() : DotFormat(&DotQ80) {}
+  Q80() : DotFormat(&DotQ80, &Paths) {}
   std::string_view name() const override { return "q8_0"; }
   int64_t block() const override { return kBlock; }
   size_t row_bytes(int64_t k) const override { return k / kBlock * kBytes; }

@@ -2,11 +2,15 @@
 #pragma once
 
 #include "intarsia/formats/common/matmul.h"
+#include "intarsia/formats/common/prepared.h"
 
 namespace intarsia::formats {
 
 void DotQ80(const DotArgs& args);
 // Any address, any k that is a multiple of the block.
 void DequantizeQ80(const std::byte* in, float* out, int64_t k);
+
+// AVX-512 with VNNI.
+const PreparedKernels& Q80Avx512();
 
 }  // namespace intarsia::formats

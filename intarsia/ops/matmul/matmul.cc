@@ -105,6 +105,7 @@ Tensor Linear(Context& ctx, const Tensor& x, const Weight& w,
   Tensor y = Tensor::Empty({x.dim(0), n});
   MatmulArgs args = Args(rows, w.values().raw(), &y, n, k);
   args.bias = bias != nullptr ? bias->f32() : nullptr;
+  args.exact = ctx.tape != nullptr;
   ThreadPool serial(1);
   w.format().Matmul(PoolOr(serial, ctx), args);
 
@@ -176,10 +177,11 @@ Tensor GroupedLinear(Context& ctx, const Tensor& x, const Weight& w,
   CHECK(w.defined()) << w.spec().name << " has no values";
   const Tensor rows = DenseRows(x);
   Tensor y = Tensor::Empty({x.dim(0), w.shape()[1]});
+  MatmulArgs args =
+      Args(rows, w.values().raw(), &y, w.shape()[1], w.shape()[2]);
+  args.exact = ctx.tape != nullptr;
   ThreadPool serial(1);
-  w.format().GroupedMatmul(
-      PoolOr(serial, ctx),
-      Args(rows, w.values().raw(), &y, w.shape()[1], w.shape()[2]), offsets);
+  w.format().GroupedMatmul(PoolOr(serial, ctx), args, offsets);
 
   if (ctx.tape != nullptr) {
     Tape* tape = ctx.tape;

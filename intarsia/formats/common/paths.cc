@@ -1,0 +1,48 @@
+#include "intarsia/formats/common/paths.h"
+
+#include <atomic>
+#include <string_view>
+
+#include "hwy/targets.h"
+
+namespace intarsia::formats {
+namespace {
+
+std::atomic<bool> narrowed{false};
+
+// Asks the processor once: Highway's query costs microseconds under a
+// hypervisor.
+bool HasVnni() {
+#if defined(__x86_64__)
+  static const bool has = std::string_view(INTARSIA_SIMD_NAME) != "avx2" &&
+                          (hwy::SupportedTargets() & HWY_AVX3) != 0 &&
+                          __builtin_cpu_supports("avx512vnni") &&
+                          __builtin_cpu_supports("avx512vbmi");
+  return has && !narrowed.load(std::memory_order_relaxed);
+#else
+  return false;
+#endif
+}
+
+bool HasBf16Dots() {
+#if defined(__x86_64__)
+  static const bool has = __builtin_cpu_supports("avx512bf16");
+  return has && HasVnni();
+#else
+  return false;
+#endif
+}
+
+}  // namespace
+
+const PreparedKernels* IfVnni(PreparedTable table) {
+  return HasVnni() ? &table() : nullptr;
+}
+
+const PreparedKernels* IfBf16Dots(PreparedTable table) {
+  return HasBf16Dots() ? &table() : nullptr;
+}
+
+void OnlyHighwayForTest(bool only) { narrowed = only; }
+
+}  // namespace intarsia::formats
