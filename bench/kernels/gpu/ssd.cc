@@ -153,10 +153,14 @@ void CheckBackward(const Options& options, Report* report, const SsdShape& s) {
               WithoutPoisonedState(problem, want.dstate), kTolerance,
               s.state_dim);
   if (s.poisoned) return;  // sums over all sequences
-  CheckOutput(report, name + " dA", out.da.Download(), want.da, kTolerance, 1);
-  CheckOutput(report, name + " dD", out.dd.Download(), want.dd, kTolerance, 1);
+  // Sums over all tokens, whose terms largely cancel.
+  constexpr double kSumTolerance = 3e-2;
+  CheckOutput(report, name + " dA", out.da.Download(), want.da, kSumTolerance,
+              1);
+  CheckOutput(report, name + " dD", out.dd.Download(), want.dd, kSumTolerance,
+              1);
   CheckOutput(report, name + " d bias", out.dbias.Download(), want.dbias,
-              kTolerance, 1);
+              kSumTolerance, 1);
 }
 
 std::vector<SsdShape> CheckedShapes(bool quick) {

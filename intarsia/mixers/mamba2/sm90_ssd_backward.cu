@@ -72,33 +72,44 @@ struct Workspace {
   }
 };
 
-// The states between chunks (forward) or their gradients.
-template <class C, bool kReverse>
-cudaError_t LaunchStates(const Sm90SsdBackwardArgs& args, uint8_t* states,
+// The walk over the states between chunks, or over their gradients.
+template <bool kReverse>
+cudaError_t MakeStates(const Sm90SsdBackwardArgs& args, uint8_t* states,
+                       SsdStatesParams* p) {
+  const Sm90SsdForwardArgs& a = args.forward;
+  INTARSIA_RETURN_IF_CUDA_ERROR(
+      kReverse ? EncodeHeads(&p->narrow, args.dy, a, args.dy_stride)
+               : EncodeHeads(&p->narrow, a.x, a, a.x_stride));
+  INTARSIA_RETURN_IF_CUDA_ERROR(
+      kReverse ? EncodeGroups(&p->wide, a.c, a, a.c_stride)
+               : EncodeGroups(&p->wide, a.b, a, a.b_stride));
+  p->packing = MakeSsdPacking(a);
+  p->steps = MakeSsdSteps(a);
+  p->start = kReverse ? args.final_gradient : a.initial_state;
+  p->end = kReverse ? args.initial_gradient : nullptr;
+  p->chunk_states = states;
+  p->heads = a.heads;
+  p->groups = a.groups;
+  p->unit = static_cast<int>(cuda::RoundUp(int64_t{a.tokens} + 1, kSsdChunk));
+  return cudaSuccess;
+}
+
+template <class C>
+cudaError_t LaunchStates(const Sm90SsdBackwardArgs& args, const Workspace& work,
                          cudaStream_t stream) {
   const Sm90SsdForwardArgs& a = args.forward;
-  SsdStatesParams p{};
+  uint8_t* base = static_cast<uint8_t*>(args.workspace);
+  SsdStatesParams forward{}, reverse{};
+  INTARSIA_RETURN_IF_CUDA_ERROR(MakeStates<false>(args, base, &forward));
   INTARSIA_RETURN_IF_CUDA_ERROR(
-      kReverse ? EncodeHeads(&p.narrow, args.dy, a, args.dy_stride)
-               : EncodeHeads(&p.narrow, a.x, a, a.x_stride));
-  INTARSIA_RETURN_IF_CUDA_ERROR(
-      kReverse ? EncodeGroups(&p.wide, a.c, a, a.c_stride)
-               : EncodeGroups(&p.wide, a.b, a, a.b_stride));
-  p.packing = MakeSsdPacking(a);
-  p.steps = MakeSsdSteps(a);
-  p.start = kReverse ? args.final_gradient : a.initial_state;
-  p.end = kReverse ? args.initial_gradient : nullptr;
-  p.chunk_states = states;
-  p.heads = a.heads;
-  p.groups = a.groups;
-  p.unit = static_cast<int>(cuda::RoundUp(int64_t{a.tokens} + 1, kSsdChunk));
-  const dim3 grid(a.sequences * (a.heads / C::kHeads));
-  return cuda::Launch(SsdStatesKernel<C, kReverse>,
+      MakeStates<true>(args, base + work.gradients, &reverse));
+  const dim3 grid(2 * a.sequences * (a.heads / C::kHeads));
+  return cuda::Launch(SsdBothStatesKernel<C>,
                       {.grid = grid,
                        .block = 128 * (C::kHeads + 1),
                        .shared_bytes = sizeof(SsdStatesShared<C>),
                        .stream = stream},
-                      p);
+                      forward, reverse);
 }
 
 template <int kN>
@@ -149,18 +160,10 @@ template <int kN>
 cudaError_t Backward(const Sm90SsdBackwardArgs& args, cudaStream_t stream) {
   const Sm90SsdForwardArgs& a = args.forward;
   const Workspace work(a);
-  uint8_t* base = static_cast<uint8_t*>(args.workspace);
-  if (SsdHeadsPerBlock(a.heads, a.groups) == 2) {
-    using C = StatesConfig<kN, 2>;
-    INTARSIA_RETURN_IF_CUDA_ERROR((LaunchStates<C, false>(args, base, stream)));
-    INTARSIA_RETURN_IF_CUDA_ERROR(
-        (LaunchStates<C, true>(args, base + work.gradients, stream)));
-  } else {
-    using C = StatesConfig<kN, 1>;
-    INTARSIA_RETURN_IF_CUDA_ERROR((LaunchStates<C, false>(args, base, stream)));
-    INTARSIA_RETURN_IF_CUDA_ERROR(
-        (LaunchStates<C, true>(args, base + work.gradients, stream)));
-  }
+  INTARSIA_RETURN_IF_CUDA_ERROR(
+      SsdHeadsPerBlock(a.heads, a.groups) == 2
+          ? (LaunchStates<StatesConfig<kN, 2>>(args, work, stream))
+          : (LaunchStates<StatesConfig<kN, 1>>(args, work, stream)));
   return LaunchGradients<kN>(args, work, stream);
 }
 

@@ -37,7 +37,7 @@ struct Sm90SsdBackwardArgs {
 // Bytes: two states in bf16 for every 64 tokens and head.
 uint64_t Sm90SsdBackwardWorkspace(const Sm90SsdBackwardArgs& args);
 
-// Enqueues four kernels and returns at once, under the conditions of
+// Enqueues three kernels and returns at once, under the conditions of
 // Sm90SsdForward.
 cudaError_t Sm90SsdBackward(const Sm90SsdBackwardArgs& args,
                             cudaStream_t stream);

@@ -64,6 +64,10 @@ __device__ __forceinline__ SsdUnit FindSsdUnit(const SsdPacking& packing,
   return u;
 }
 
+// A value that all lanes of a warp share, in a way that ptxas knows: loops and
+// descriptors that depend on it get by with uniform registers.
+__device__ __forceinline__ int Uniform(int x) { return __shfl_sync(~0u, x, 0); }
+
 // dt as it is stored, and what makes it the step of the recurrence.
 struct SsdSteps {
   const float* dt;
@@ -88,7 +92,7 @@ __device__ __forceinline__ float SsdStep(const SsdSteps& steps, float raw,
 
 // The decays of one chunk and head. Sums count from the chunk's start and are
 // in base 2; past the sequence's end a step is 0.
-struct SsdDecay {
+struct alignas(16) SsdDecay {
   float sum[kSsdChunk];     // c_i = sum over k <= i of d_k A log2(e)
   float source[kSsdChunk];  // c_j - log2(d_j): 2^(c_i - source_j) is the
                             // weight of source j in target i; inf for d_j = 0
@@ -103,6 +107,43 @@ __device__ __forceinline__ float2 SsdLoadSteps(const SsdSteps& steps, int head,
   const float* dt = steps.dt + (row + i) * steps.stride + head;
   return {i < valid ? dt[0] : 0.0f, i + 1 < valid ? dt[steps.stride] : 0.0f};
 }
+
+// A warp's queue of stored steps, loaded some turns before they are taken, so
+// that the latency of device memory stays hidden. Chunks come in order, or in
+// reverse order.
+template <int kAhead>
+class SsdStepQueue {
+ public:
+  // `rows` from `row` on, in chunks.
+  __device__ __forceinline__ SsdStepQueue(const SsdSteps& steps, int head,
+                                          int row, int rows, bool reverse)
+      : steps_(steps), head_(head), row_(row), rows_(rows) {
+    next_ = reverse ? (rows - 1) / kSsdChunk * kSsdChunk : 0;
+    stride_ = reverse ? -kSsdChunk : kSsdChunk;
+#pragma unroll
+    for (float2& x : ahead_) x = Load();
+  }
+  __device__ __forceinline__ float2 Take() {
+    const float2 first = ahead_[0];
+#pragma unroll
+    for (int i = 1; i < kAhead; ++i) ahead_[i - 1] = ahead_[i];
+    ahead_[kAhead - 1] = Load();
+    return first;
+  }
+
+ private:
+  __device__ __forceinline__ float2 Load() {
+    const int at = next_;
+    next_ += stride_;
+    if (at < 0) return {0, 0};
+    return SsdLoadSteps(steps_, head_, row_ + at, rows_ - at);
+  }
+
+  const SsdSteps& steps_;
+  const int head_, row_, rows_;
+  int next_, stride_;
+  float2 ahead_[kAhead];
+};
 
 // Inclusive sums over a warp's lanes.
 __device__ __forceinline__ float WarpPrefixSum(float x) {
@@ -148,14 +189,15 @@ __device__ __forceinline__ void SsdStoreDecay(const SsdSums& s, SsdDecay* out) {
 // A 64 x 64 tile of bf16 with tokens as rows: x, dy, y, and masked scores.
 using SsdHeadTile = tile::PanelTile<kSsdChunk, kSsdHeadDim>;
 
-// Address of this lane's row for ldmatrix or stmatrix, transposed: the warp's
+// Where this lane's row for ldmatrix or stmatrix lies, transposed: the warp's
 // 16 columns (16 warp ...) of rows 16 k ... of a tile. The fragment is that of
 // the transposed tile: its rows are the columns here.
 __device__ __forceinline__ uint32_t SsdTransposedRow(uint32_t base, int warp,
                                                      int k) {
   const int lane = threadIdx.x % 32;
-  return base + SsdHeadTile::Chunk(16 * k + lane / 16 * 8 + lane % 8,
-                                   2 * warp + lane / 8 % 2);
+  // Rows 16 further on are swizzled alike.
+  return base + k * 16 * tile::kPanelRowBytes +
+         SsdHeadTile::Chunk(lane / 16 * 8 + lane % 8, 2 * warp + lane / 8 % 2);
 }
 
 // Four fragments of the transposed tile: A of 64 x 64, this warp's 16 rows.

@@ -68,7 +68,7 @@ cudaError_t LaunchSegments(const Sm90SsdForwardArgs& a, const Workspace& work,
   p.groups = a.groups;
   p.unit = work.segment;
   const dim3 grid(work.units * (a.heads / C::kHeads));
-  return cuda::Launch(SsdStatesKernel<C, false>,
+  return cuda::Launch(SsdStatesKernel<C>,
                       {.grid = grid,
                        .block = 128 * (C::kHeads + 1),
                        .shared_bytes = sizeof(SsdStatesShared<C>),
@@ -109,6 +109,7 @@ cudaError_t Forward(const Sm90SsdForwardArgs& a, cudaStream_t stream) {
                       {.grid = grid,
                        .block = 128 * (C::kHeads + 1),
                        .shared_bytes = sizeof(SsdForwardShared<C>),
+                       .overlap_previous = true,
                        .stream = stream},
                       p);
 }

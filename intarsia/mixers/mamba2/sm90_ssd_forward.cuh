@@ -69,8 +69,8 @@ struct SsdForwardWork {
     group = head / (p.heads / p.groups);
     unit = FindSsdUnit(p.packing, p.unit, number);
     const int first = unit.block * p.unit;
-    row = unit.start + first;
-    rows = min(p.unit, unit.rows - first);
+    row = Uniform(unit.start + first);
+    rows = Uniform(min(p.unit, unit.rows - first));
     chunks = (rows + kSsdChunk - 1) / kSsdChunk;
     chunk_number = unit.start / kSsdChunk + unit.sequence + first / kSsdChunk;
   }
@@ -88,6 +88,7 @@ class SsdForwardProducer {
                                               const SsdForwardWork& work) {
     constexpr uint32_t kBytes =
         2 * WideTile::kBytes + C::kHeads * SsdHeadTile::kBytes + kSsdScoreBytes;
+    cudaGridDependencySynchronize();  // scores
     tile::RingPosition<C::kStages> ring;
     for (int k = 0; k < work.chunks; ++k, ring.Next()) {
       auto& stage = shared.stages[ring.stage];
@@ -126,13 +127,10 @@ class SsdForwardProducer {
     const float a = p.steps.a[head] * 1.44269504089f;
     const float bias = p.steps.bias == nullptr ? 0.0f : p.steps.bias[head];
     tile::RingPosition<C::kStages> ring;
-    int row = work.row, valid = work.rows;
-    float2 raw = SsdLoadSteps(p.steps, head, row, valid);
+    SsdStepQueue<4> queue(p.steps, head, work.row, work.rows, false);
     for (int k = 0; k < work.chunks; ++k, ring.Next()) {
-      const SsdSums sums = SsdSumSteps(p.steps, raw, valid, bias, a);
-      row += kSsdChunk;
-      valid -= kSsdChunk;
-      raw = SsdLoadSteps(p.steps, head, row, valid);
+      const SsdSums sums = SsdSumSteps(p.steps, queue.Take(),
+                                       work.rows - k * kSsdChunk, bias, a);
       ptx::MbarrierWait(&shared.empty[ring.stage], ring.phase ^ 1);
       SsdStoreDecay(sums, &shared.decay[ring.stage][h]);
       __syncwarp();
@@ -172,11 +170,16 @@ class SsdForwardConsumer {
     const int head = work_.head + h_;
     skip_ = p_.skip == nullptr ? 0.0f : p_.skip[head];
     tile::RingPosition<C::kStages> ring;
-    for (int k = 0; k < work_.chunks; ++k, ring.Next()) {
-      ptx::MbarrierWait(&shared_.full[ring.stage], ring.phase);
-      Chunk(state, k, ring.stage);
+    if (work_.chunks > 0) {
+      ptx::MbarrierWait(&shared_.full[0], 0);
+      Mask(0, 0);
+    }
+    for (int k = 0; k < work_.chunks; ++k) {
+      const uint32_t stage = ring.stage;
+      ring.Next();
+      Chunk(state, k, stage, ring);
       __syncwarp();
-      if (lane_ == 0) ptx::MbarrierArrive(&shared_.empty[ring.stage]);
+      if (lane_ == 0) ptx::MbarrierArrive(&shared_.empty[stage]);
     }
     const bool last =
         int64_t{work_.unit.block + 1} * p_.unit >= work_.unit.rows;
@@ -201,6 +204,7 @@ class SsdForwardConsumer {
 #pragma unroll
     for (float& x : state) x = 0;
     if (p_.initial != nullptr) SsdLoadState(state, p_.initial + StateOffset());
+    if (work_.unit.block > 0) cudaGridDependencySynchronize();
     for (int s = work_.unit.block; s > 0; --s) {
       const int64_t at = int64_t{work_.number - s} * p_.heads + work_.head + h_;
       SsdAddFragments(state, ptx::Exp2(p_.segment_decay[at]),
@@ -208,7 +212,9 @@ class SsdForwardConsumer {
     }
   }
 
-  __device__ __forceinline__ void Chunk(State& state, int k, int s) {
+  // Chunk k in stage s; its M is there. `next` is the stage of the chunk after.
+  __device__ __forceinline__ void Chunk(
+      State& state, int k, int s, const tile::RingPosition<C::kStages>& next) {
     const SsdDecay& decay = shared_.decay[s][h_];
     const int valid = work_.rows - k * kSsdChunk;
     if (valid < kSsdChunk) {  // the last: nothing is loaded here again
@@ -228,13 +234,10 @@ class SsdForwardConsumer {
 #pragma unroll
     for (float& x : state) x *= total;
     MultiplyC(packed, s, y);
-    uint8_t* masked = shared_.masked[h_][k & 1];
-    Mask(decay, reinterpret_cast<const uint4*>(shared_.stages[s].scores),
-         masked);
     Fragments x, weighted;
     SsdLoadTransposed(x, ptx::SharedAddress(shared_.stages[s].x[h_]), warp_);
     SsdScaleColumns(x, decay.left, weighted);
-    ptx::FenceProxyAsync();
+    ptx::FenceProxyAsync();                   // M
     if (thread_ == 0) ptx::TmaWaitRead<0>();  // the previous chunk's output
     Barrier();
     ptx::WgmmaWait<0>();
@@ -248,11 +251,15 @@ class SsdForwardConsumer {
       y[4 * i + 2] *= grown.x;
       y[4 * i + 3] *= grown.y;
     }
-    MultiplyMasked(x, masked, y);
+    MultiplyMasked(x, shared_.masked[h_][k & 1], y);
     Update(weighted, s, state);
     ptx::WgmmaWait<1>();
     ptx::FenceRegisters(y);
     Store(y, k, valid);
+    if (k + 1 < work_.chunks) {
+      ptx::MbarrierWait(&shared_.full[next.stage], next.phase);
+      Mask(next.stage, (k + 1) & 1);
+    }
     ptx::WgmmaWait<0>();
     ptx::FenceRegisters(state);
   }
@@ -274,44 +281,61 @@ class SsdForwardConsumer {
   }
 
   // M^T [source, target] = G^T times 2^(c_target - c_source) d_source, and D
-  // on the diagonal. This warp has 16 sources; of the 16 x 16 blocks, those on
-  // the diagonal hold exponents of pairs that do not exist (their G is 0) and
-  // must stay finite.
-  __device__ __forceinline__ void Mask(const SsdDecay& decay,
-                                       const uint4* scores, uint8_t* masked) {
-    const int row = warp_ * 16 + lane_ / 4;
+  // on the diagonal. A warp has 16 sources, and computes 16 x 16 blocks from
+  // the one on the diagonal to the right: code of its own for each warp,
+  // without branches.
+  __device__ __forceinline__ void Mask(int s, int buffer) {
+    switch (warp_) {
+      case 0:
+        return MaskRows<0>(s, buffer);
+      case 1:
+        return MaskRows<1>(s, buffer);
+      case 2:
+        return MaskRows<2>(s, buffer);
+      default:
+        return MaskRows<3>(s, buffer);
+    }
+  }
+
+  // On the diagonal, exponents of pairs that do not exist (their G is 0) must
+  // stay finite.
+  template <int kWarp>
+  __device__ __forceinline__ void MaskRows(int s, int buffer) {
+    const SsdDecay& decay = shared_.decay[s][h_];
+    const uint4* scores =
+        reinterpret_cast<const uint4*>(shared_.stages[s].scores) + thread_;
+    const float2* sums = reinterpret_cast<const float2*>(decay.sum) + lane_ % 4;
+    const int row = kWarp * 16 + lane_ / 4;
     const float source0 = decay.source[row], source1 = decay.source[row + 8];
-    const uint32_t to = ptx::SharedAddress(masked);
+    const uint32_t to = ptx::SharedAddress(shared_.masked[h_][buffer]) +
+                        (kWarp * 16 + lane_ % 16) * tile::kPanelRowBytes;
+    const uint32_t chunk = (lane_ / 16 ^ (lane_ & 7)) << 4;
 #pragma unroll
-    for (int q = 0; q < 4; ++q) {
-      if (q < warp_) continue;
-      const uint4 word = scores[q * 128 + thread_];
+    for (int q = kWarp; q < 4; ++q) {
+      const uint4 word = scores[q * 128];
       float m[8] = {Low(word.x), High(word.x), Low(word.y), High(word.y),
                     Low(word.z), High(word.z), Low(word.w), High(word.w)};
 #pragma unroll
       for (int half = 0; half < 2; ++half) {
-        const float2 sum = reinterpret_cast<const float2*>(
-            decay.sum)[8 * q + 4 * half + lane_ % 4];
+        const float2 sum = sums[8 * q + 4 * half];
 #pragma unroll
         for (int i = 0; i < 4; ++i) {
           float e = (i % 2 ? sum.y : sum.x) - (i / 2 ? source1 : source0);
-          if (q == warp_) e = fminf(e, 126.0f);
+          if (q == kWarp) e = fminf(e, 126.0f);
           m[4 * half + i] *= ptx::Exp2(e);
         }
       }
-      if (q == warp_) {
+      if (q == kWarp) {
 #pragma unroll
         for (int i = 0; i < 2; ++i) {
-          if (lane_ / 4 == 2 * (lane_ % 4) + i) {
-            m[i] += skip_;
-            m[6 + i] += skip_;
-          }
+          const float add = lane_ / 4 == 2 * (lane_ % 4) + i ? skip_ : 0.0f;
+          m[i] += add;
+          m[6 + i] += add;
         }
       }
-      ptx::StoreMatrix4(
-          to + SsdHeadTile::Chunk(warp_ * 16 + lane_ % 16, 2 * q + lane_ / 16),
-          ptx::PackBf16(m[0], m[1]), ptx::PackBf16(m[2], m[3]),
-          ptx::PackBf16(m[4], m[5]), ptx::PackBf16(m[6], m[7]));
+      ptx::StoreMatrix4(to + (chunk ^ (q << 5)), ptx::PackBf16(m[0], m[1]),
+                        ptx::PackBf16(m[2], m[3]), ptx::PackBf16(m[4], m[5]),
+                        ptx::PackBf16(m[6], m[7]));
     }
   }
 

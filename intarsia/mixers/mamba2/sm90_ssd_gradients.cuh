@@ -47,14 +47,9 @@ class SsdGradientConsumer {
   }
 
   // G (A = C, B = B) or its transpose, as pairs of bf16.
-  __device__ __forceinline__ void Scores(uint8_t* a, uint8_t* b,
-                                         Fragments& out) {
-    ptx::MbarrierWait(&shared_.wide_full, 0);
-    if (work_.valid < kSsdChunk) {
-      SsdZeroRows<WideTile>(a, work_.valid);
-      ptx::FenceProxyAsync();
-    }
-    ptx::NamedBarrierSync(3, 256);
+  __device__ __forceinline__ static void Scores(const uint8_t* a,
+                                                const uint8_t* b,
+                                                Fragments& out) {
     Square g;
     MultiplyShared<kN>(a, b, g);
     ptx::WgmmaWait<0>();
@@ -196,7 +191,7 @@ class SsdTargets : SsdGradientConsumer<C> {
 
   __device__ __forceinline__ void Run() {
     Fragments scores;
-    this->Scores(shared_.c, shared_.b, scores);
+    Base::Scores(shared_.c, shared_.b, scores);
     Wide dc;
     Square weights;
 #pragma unroll
@@ -354,7 +349,7 @@ class SsdSources : SsdGradientConsumer<C> {
 
   __device__ __forceinline__ void Run() {
     Fragments scores;
-    this->Scores(shared_.b, shared_.c, scores);
+    Base::Scores(shared_.b, shared_.c, scores);
     Wide db;
 #pragma unroll
     for (float& x : db) x = 0;
@@ -522,9 +517,18 @@ __global__ __launch_bounds__(384, 1) void SsdGradientKernel(
       helper.Decays();
     } else if (warp == 2) {
       helper.Products();
+    } else {
+      helper.Finishes();
     }
   } else {
     ptx::IncreaseRegisters<216>();
+    ptx::MbarrierWait(&shared.wide_full, 0);
+    if (work.valid < kSsdChunk) {
+      SsdZeroRows<typename Shared::WideTile>(
+          warpgroup == 1 ? shared.b : shared.c, work.valid);
+      ptx::FenceProxyAsync();
+    }
+    ptx::NamedBarrierSync(3, 256);
     if (warpgroup == 1) {
       SsdTargets<C>(p, shared, work).Run();
     } else {

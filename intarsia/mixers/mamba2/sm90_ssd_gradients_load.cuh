@@ -30,7 +30,7 @@ struct SsdGradientParams {
 
 // What one head leaves for the gradients of its steps and decays. T[i, j] is
 // the part of dy_i . y_i that comes from source j of the chunk.
-struct SsdGradientSums {
+struct alignas(16) SsdGradientSums {
   float targets[kSsdChunk];  // sum over j < i of T, and from the state before
   float sources[4][kSsdChunk];  // sum over i > j of T, by warps of 16 targets
   float diagonal[kSsdChunk];    // T[i, i]
@@ -71,9 +71,9 @@ struct SsdGradientWork {
     heads = p.heads / p.groups;
     head = group * heads;
     const SsdUnit unit = FindSsdUnit(p.packing, kSsdChunk, number);
-    row = unit.start + unit.block * kSsdChunk;
-    valid = min(kSsdChunk, unit.rows - unit.block * kSsdChunk);
-    if (!unit.exists) valid = 0;
+    row = Uniform(unit.start + unit.block * kSsdChunk);
+    const int left = unit.rows - unit.block * kSsdChunk;
+    valid = Uniform(unit.exists ? min(kSsdChunk, left) : 0);
   }
 };
 
@@ -117,28 +117,30 @@ class SsdGradientHelper {
     }
   }
 
-  // By one warp: the decays of a head, and behind them the gradients of the
-  // steps of the head before the last.
+  // By one warp: the decays of each head.
   __device__ __forceinline__ void Decays() {
-    constexpr int kBehind = 2;
     tile::RingPosition<C::kStages> ring;
+    StepQueue queue(*this);
+    for (int h = 0; h < work_.heads; ++h, ring.Next()) {
+      const SsdSums sums = Sums(work_.head + h, queue.Take(*this));
+      ptx::MbarrierWait(&shared_.empty[ring.stage], ring.phase ^ 1);
+      SsdStoreDecay(sums, &shared_.decay[ring.stage]);
+      __syncwarp();
+      if (lane_ == 0) ptx::MbarrierArrive(&shared_.full[ring.stage]);
+    }
+  }
+
+  // By one warp: the gradients of steps and decays of each head.
+  __device__ __forceinline__ void Finishes() {
     tile::RingPosition<2> slot;
-    for (int h = 0; h < work_.heads + kBehind; ++h) {
-      if (h < work_.heads) {
-        const SsdSums sums = Sums(work_.head + h, nullptr);
-        ptx::MbarrierWait(&shared_.empty[ring.stage], ring.phase ^ 1);
-        SsdStoreDecay(sums, &shared_.decay[ring.stage]);
-        __syncwarp();
-        if (lane_ == 0) ptx::MbarrierArrive(&shared_.full[ring.stage]);
-        ring.Next();
-      }
-      if (h >= kBehind) {
-        ptx::MbarrierWait(&shared_.sums_full[slot.stage], slot.phase);
-        Finish(work_.head + h - kBehind, shared_.sums[slot.stage]);
-        __syncwarp();
-        if (lane_ == 0) ptx::MbarrierArrive(&shared_.sums_empty[slot.stage]);
-        slot.Next();
-      }
+    StepQueue queue(*this);
+    for (int h = 0; h < work_.heads; ++h, slot.Next()) {
+      const float2 raw = queue.Take(*this);
+      const SsdSums sums = Sums(work_.head + h, raw);
+      ptx::MbarrierWait(&shared_.sums_full[slot.stage], slot.phase);
+      Finish(work_.head + h, raw, sums, shared_.sums[slot.stage]);
+      __syncwarp();
+      if (lane_ == 0) ptx::MbarrierArrive(&shared_.sums_empty[slot.stage]);
     }
   }
 
@@ -183,24 +185,50 @@ class SsdGradientHelper {
                   __uint_as_float(v & 0xFFFF0000u), sum[1]);
   }
 
-  // Steps and sums of a head; `slope` gets d step / d stored for two tokens.
-  __device__ __forceinline__ SsdSums Sums(int head, float2* slope) const {
-    const float bias = p_.steps.bias == nullptr ? 0.0f : p_.steps.bias[head];
-    const float2 raw = SsdLoadSteps(p_.steps, head, work_.row, work_.valid);
-    if (slope != nullptr) *slope = {Slope(raw.x + bias), Slope(raw.y + bias)};
-    return SsdSumSteps(p_.steps, raw, work_.valid, bias,
+  // Stored steps of the next heads, loaded ahead of their use.
+  class StepQueue {
+   public:
+    __device__ __forceinline__ explicit StepQueue(
+        const SsdGradientHelper& helper) {
+#pragma unroll
+      for (float2& x : ahead_) x = helper.LoadSteps(next_++);
+    }
+    __device__ __forceinline__ float2 Take(const SsdGradientHelper& helper) {
+      const float2 first = ahead_[0];
+#pragma unroll
+      for (int i = 1; i < kAhead; ++i) ahead_[i - 1] = ahead_[i];
+      ahead_[kAhead - 1] = helper.LoadSteps(next_++);
+      return first;
+    }
+
+   private:
+    static constexpr int kAhead = 3;
+    int next_ = 0;
+    float2 ahead_[kAhead];
+  };
+
+  // Of head h of the group.
+  __device__ __forceinline__ float2 LoadSteps(int h) const {
+    if (h >= work_.heads) return {0, 0};
+    return SsdLoadSteps(p_.steps, work_.head + h, work_.row, work_.valid);
+  }
+  __device__ __forceinline__ float Bias(int head) const {
+    return p_.steps.bias == nullptr ? 0.0f : p_.steps.bias[head];
+  }
+  __device__ __forceinline__ SsdSums Sums(int head, float2 raw) const {
+    return SsdSumSteps(p_.steps, raw, work_.valid, Bias(head),
                        p_.steps.a[head] * 1.44269504089f);
   }
+  // d step / d stored.
   __device__ __forceinline__ float Slope(float x) const {
     const float d = p_.steps.softplus ? SsdSoftplus(x) : x;
     if (d <= p_.steps.low || d >= p_.steps.high) return 0;
     return p_.steps.softplus ? 1.0f / (1.0f + __expf(-x)) : 1.0f;
   }
 
-  __device__ __forceinline__ void Finish(int head,
+  __device__ __forceinline__ void Finish(int head, float2 raw, const SsdSums& s,
                                          const SsdGradientSums& sums) {
-    float2 slope;
-    const SsdSums s = Sums(head, &slope);
+    const float2 slope = {Slope(raw.x + Bias(head)), Slope(raw.y + Bias(head))};
     const auto at = [&](const float(&v)[kSsdChunk]) {
       return reinterpret_cast<const float2*>(v)[lane_];
     };

@@ -38,6 +38,7 @@ __global__ __launch_bounds__(128) void SsdScoresKernel(
   const SsdUnit unit = FindSsdUnit(p.packing, kSsdChunk, number);
   const int valid = unit.rows - unit.block * kSsdChunk;
   if (!unit.exists || valid <= 0) return;
+  cudaTriggerProgrammaticLaunchCompletion();
   const int thread = threadIdx.x;
   if (thread == 0) {
     ptx::MbarrierInit(&shared.full, 1);

@@ -45,7 +45,7 @@ __device__ __forceinline__ void SsdBulkStore(void* to, const void* from,
 template <class C>
 struct SsdStatesShared {
   using WideTile = tile::PanelTile<kSsdChunk, C::kN>;
-  struct Decay {
+  struct alignas(16) Decay {
     __nv_bfloat16 weights[kSsdChunk];
     float whole;  // decay of the chunk
   };
@@ -54,7 +54,7 @@ struct SsdStatesShared {
     alignas(1024) uint8_t narrow[C::kHeads][SsdHeadTile::kBytes];
   };
   Stage stages[C::kStages];
-  alignas(1024) uint8_t state[C::kHeads][WideTile::kBytes];
+  alignas(1024) uint8_t state[C::kHeads][2][WideTile::kBytes];
   alignas(16) Decay decay[C::kStages][C::kHeads];
   uint64_t full[C::kStages], empty[C::kStages];
 };
@@ -65,16 +65,16 @@ struct SsdStatesWork {
   SsdUnit unit;
   int number, row, rows, chunks, chunk_number, head, group;
 
-  __device__ __forceinline__ SsdStatesWork(const SsdStatesParams& p,
+  __device__ __forceinline__ SsdStatesWork(const SsdStatesParams& p, int block,
                                            int heads_per_block) {
     const int blocks = p.heads / heads_per_block;
-    number = blockIdx.x / blocks;
-    head = blockIdx.x % blocks * heads_per_block;
+    number = block / blocks;
+    head = block % blocks * heads_per_block;
     group = head / (p.heads / p.groups);
     unit = FindSsdUnit(p.packing, p.unit, number);
     const int first = unit.block * p.unit;
-    row = unit.start + first;
-    rows = min(p.unit, unit.rows - first);
+    row = Uniform(unit.start + first);
+    rows = Uniform(min(p.unit, unit.rows - first));
     chunks = (rows + kSsdChunk - 1) / kSsdChunk;
     chunk_number = unit.start / kSsdChunk + unit.sequence + first / kSsdChunk;
     if (p.segment_state != nullptr && unit.rows - first <= p.unit) {
@@ -124,16 +124,12 @@ struct SsdStatesProducer {
     const float a = p.steps.a[head] * 1.44269504089f;
     const float bias = p.steps.bias == nullptr ? 0.0f : p.steps.bias[head];
     tile::RingPosition<C::kStages> ring;
-    if (work.chunks == 0) return;
     float whole = 0;
-    int at = work.Chunk(0) * kSsdChunk;
-    float2 raw = SsdLoadSteps(p.steps, head, work.row + at, work.rows - at);
+    SsdStepQueue<4> queue(p.steps, head, work.row, work.rows, kReverse);
     for (int k = 0; k < work.chunks; ++k, ring.Next()) {
-      const SsdSums s = SsdSumSteps(p.steps, raw, work.rows - at, bias, a);
-      at = work.Chunk(k + 1) * kSsdChunk;
-      if (k + 1 < work.chunks) {
-        raw = SsdLoadSteps(p.steps, head, work.row + at, work.rows - at);
-      }
+      const SsdSums s =
+          SsdSumSteps(p.steps, queue.Take(),
+                      work.rows - work.Chunk(k) * kSsdChunk, bias, a);
       whole += s.last;
       auto& decay = shared.decay[ring.stage][h];
       const float w0 =
@@ -181,12 +177,33 @@ class SsdStatesConsumer {
       SsdLoadState(state, p_.start + state_at);
     }
     tile::RingPosition<C::kStages> ring;
-    for (int k = 0; k < work_.chunks; ++k, ring.Next()) {
-      if (p_.chunk_states != nullptr) Save(state, work_.Chunk(k));
-      ptx::MbarrierWait(&shared_.full[ring.stage], ring.phase);
-      Step(state, work_.rows - work_.Chunk(k) * kSsdChunk, ring.stage);
+    Fragments weighted;
+    float whole = 0;
+    if (work_.chunks > 0) whole = Prepare(0, ring, weighted);
+    for (int k = 0; k < work_.chunks; ++k) {
+      uint32_t packed[kN / 4];
+      if (p_.chunk_states != nullptr) {
+#pragma unroll
+        for (int i = 0; i < kN / 4; ++i) {
+          packed[i] = ptx::PackBf16(state[2 * i], state[2 * i + 1]);
+        }
+      }
+#pragma unroll
+      for (float& value : state) value *= whole;
+      Update(weighted, ring.stage, state);
+      // While that product runs: the state before goes out, and the next
+      // chunk's operand is loaded.
+      if (p_.chunk_states != nullptr) Save(packed, k);
+      const uint32_t stage = ring.stage;
+      ring.Next();
+      Fragments next;
+      if (k + 1 < work_.chunks) whole = Prepare(k + 1, ring, next);
+      ptx::WgmmaWait<0>();
+      ptx::FenceRegisters(state);
+#pragma unroll
+      for (int i = 0; i < 16; ++i) weighted[i] = next[i];
       __syncwarp();
-      if (thread_ % 32 == 0) ptx::MbarrierArrive(&shared_.empty[ring.stage]);
+      if (thread_ % 32 == 0) ptx::MbarrierArrive(&shared_.empty[stage]);
     }
     if (p_.segment_state != nullptr) {
       SsdStoreFragments(
@@ -200,50 +217,59 @@ class SsdStatesConsumer {
 
  private:
   using State = float[kN / 2];
+  using Fragments = uint32_t[16];
 
-  __device__ __forceinline__ void Save(const State& state, int chunk) {
-    if (thread_ == 0) ptx::TmaWaitRead<0>();  // the state before
-    Barrier();
+  // Two buffers: the barrier also says that the store before this one has read
+  // its buffer.
+  __device__ __forceinline__ void Save(const uint32_t (&packed)[kN / 4],
+                                       int k) {
+    uint8_t* to = shared_.state[h_][k & 1];
     const int lane = thread_ % 32;
-    const uint32_t base = ptx::SharedAddress(shared_.state[h_]);
+    const uint32_t base = ptx::SharedAddress(to);
 #pragma unroll
     for (int q = 0; q < kN / 16; ++q) {
       ptx::StoreMatrix4(
           base + WideTile::Chunk(warp_ * 16 + lane % 16, 2 * q + lane / 16),
-          ptx::PackBf16(state[8 * q], state[8 * q + 1]),
-          ptx::PackBf16(state[8 * q + 2], state[8 * q + 3]),
-          ptx::PackBf16(state[8 * q + 4], state[8 * q + 5]),
-          ptx::PackBf16(state[8 * q + 6], state[8 * q + 7]));
+          packed[4 * q], packed[4 * q + 1], packed[4 * q + 2],
+          packed[4 * q + 3]);
     }
     ptx::FenceProxyAsync();
+    if (thread_ == 0) ptx::TmaWaitRead<0>();
     Barrier();
     if (thread_ == 0) {
-      SsdBulkStore(
-          p_.chunk_states + (int64_t{work_.chunk_number + chunk} * p_.heads +
-                             work_.head + h_) *
-                                WideTile::kBytes,
-          shared_.state[h_], WideTile::kBytes);
+      const int64_t chunk = work_.chunk_number + work_.Chunk(k);
+      SsdBulkStore(p_.chunk_states +
+                       (chunk * p_.heads + work_.head + h_) * WideTile::kBytes,
+                   to, WideTile::kBytes);
       ptx::TmaCommit();
     }
   }
 
-  __device__ __forceinline__ void Step(State& state, int valid, int s) {
-    auto& stage = shared_.stages[s];
+  // Waits for the operands of step k; the scaled A of its product, and the
+  // decay of the chunk.
+  __device__ __forceinline__ float Prepare(
+      int k, const tile::RingPosition<C::kStages>& ring, Fragments& weighted) {
+    ptx::MbarrierWait(&shared_.full[ring.stage], ring.phase);
+    auto& stage = shared_.stages[ring.stage];
+    const int valid = work_.rows - work_.Chunk(k) * kSsdChunk;
     if (valid < kSsdChunk) {
       SsdZeroRows<WideTile>(stage.wide, valid);
       SsdZeroRows<SsdHeadTile>(stage.narrow[h_], valid);
       ptx::FenceProxyAsync();
       Barrier();
     }
-    const auto& decay = shared_.decay[s][h_];
-    uint32_t x[16], weighted[16];
+    const auto& decay = shared_.decay[ring.stage][h_];
+    Fragments x;
     SsdLoadTransposed(x, ptx::SharedAddress(stage.narrow[h_]), warp_);
     SsdScaleColumns(x, decay.weights, weighted);
-    const float whole = decay.whole;
-#pragma unroll
-    for (float& value : state) value *= whole;
+    return decay.whole;
+  }
+
+  __device__ __forceinline__ void Update(Fragments& weighted, int s,
+                                         State& state) {
     using B = tile::ColumnOperand<kSsdChunk, kN>;
-    const uint64_t b = B::Descriptor(ptx::SharedAddress(stage.wide));
+    const uint64_t b =
+        B::Descriptor(ptx::SharedAddress(shared_.stages[s].wide));
     ptx::FenceRegisters(weighted);
     ptx::FenceRegisters(state);
     ptx::WgmmaFence();
@@ -254,8 +280,6 @@ class SsdStatesConsumer {
           weighted[4 * k + 3], ptx::Advance(b, B::Step(k)), 1);
     }
     ptx::WgmmaCommit();
-    ptx::WgmmaWait<0>();
-    ptx::FenceRegisters(state);
   }
 
   __device__ __forceinline__ void Barrier() const {
@@ -269,12 +293,12 @@ class SsdStatesConsumer {
 };
 
 template <class C, bool kReverse>
-__global__ __launch_bounds__(128 * (C::kHeads + 1), 1) void SsdStatesKernel(
-    const __grid_constant__ SsdStatesParams p) {
+__device__ __forceinline__ void SsdStatesBlock(const SsdStatesParams& p,
+                                               int block) {
   using Shared = SsdStatesShared<C>;
   extern __shared__ __align__(1024) uint8_t memory[];
   Shared& shared = *reinterpret_cast<Shared*>(memory);
-  const SsdStatesWork<kReverse> work(p, C::kHeads);
+  const SsdStatesWork<kReverse> work(p, block, C::kHeads);
   if (!work.unit.exists) return;
   if (threadIdx.x == 0) {
     for (int s = 0; s < C::kStages; ++s) {
@@ -296,6 +320,24 @@ __global__ __launch_bounds__(128 * (C::kHeads + 1), 1) void SsdStatesKernel(
     }
   } else {
     SsdStatesConsumer<C, kReverse>(p, shared, work, warpgroup - 1).Run();
+  }
+}
+
+template <class C>
+__global__ __launch_bounds__(128 * (C::kHeads + 1), 1) void SsdStatesKernel(
+    const __grid_constant__ SsdStatesParams p) {
+  SsdStatesBlock<C, false>(p, blockIdx.x);
+}
+
+// Both walks side by side: even blocks go forward, odd ones backward.
+template <class C>
+__global__ __launch_bounds__(128 * (C::kHeads + 1), 1) void SsdBothStatesKernel(
+    const __grid_constant__ SsdStatesParams forward,
+    const __grid_constant__ SsdStatesParams reverse) {
+  if (blockIdx.x % 2 == 0) {
+    SsdStatesBlock<C, false>(forward, blockIdx.x / 2);
+  } else {
+    SsdStatesBlock<C, true>(reverse, blockIdx.x / 2);
   }
 }
 
