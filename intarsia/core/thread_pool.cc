@@ -54,7 +54,8 @@ void WaitWhile(const std::atomic<uint32_t>& value, uint32_t old) {
 }  // namespace
 
 ThreadPool::ThreadPool(int threads, bool pin) {
-  const std::vector<int> usable = UsableProcessors();
+  std::vector<int> usable;
+  if (threads <= 0 || pin) usable = UsableProcessors();
   int n = threads;
   if (n <= 0) n = static_cast<int>(usable.size());
   if (n <= 0) n = static_cast<int>(std::thread::hardware_concurrency());

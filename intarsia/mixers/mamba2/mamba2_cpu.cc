@@ -9,7 +9,7 @@
 namespace intarsia {
 namespace {
 
-constexpr int64_t kRowsPerTask = 16;
+constexpr int64_t kRowsPerTask = 4;
 
 void NeedCpu(const Tensor& x) {
   if (!x.device().is_cpu()) {
