@@ -378,10 +378,17 @@ __device__ __forceinline__ void Gate(const Tile<S>& tile,
   }
 }
 
-// Between two tiles. The two roles meet here from different places in the
-// code, which a named barrier allows and __syncthreads() does not.
-__device__ __forceinline__ void TileBarrier() {
-  ptx::NamedBarrierSync(1, kThreads);
+// Between two tiles the roles meet, from different places in the code: the
+// scanners say that they are done and wait for the helpers, who answer once all
+// of both are there.
+constexpr int kScanDone = 1, kHelpDone = 2;
+__device__ __forceinline__ void MeetHelpers() {
+  ptx::NamedBarrierArrive(kScanDone, kThreads);
+  ptx::NamedBarrierSync(kHelpDone, kThreads);
+}
+__device__ __forceinline__ void MeetScanners() {
+  ptx::NamedBarrierSync(kScanDone, kThreads);
+  ptx::NamedBarrierArrive(kHelpDone, kThreads);
 }
 
 // The four warps of the recurrence.
@@ -403,10 +410,10 @@ __device__ __forceinline__ void RunScan(Tile<S>* tiles,
       states.h[k][n] = valid && place.state != nullptr ? place.state[at] : 0.0f;
     }
   }
-  TileBarrier();
+  MeetHelpers();
   for (int i = 0; i < count; ++i) {
     Scan(states, tiles[i % 2]);
-    TileBarrier();
+    MeetHelpers();
   }
   if (place.state == nullptr) return;
 #pragma unroll
@@ -444,7 +451,7 @@ __device__ __forceinline__ void RunHelp(Tile<S>* tiles,
   LoadStageInputs(stage, a, place, row);
   Stage(tiles[0], stage, a, bias, place.end - row);
   LoadStageInputs(stage, a, place, row + S::kSteps);
-  TileBarrier();
+  MeetScanners();
   for (int i = 0; i < count; ++i, row += S::kSteps) {
     if (i + 1 < count) {
       Stage(tiles[(i + 1) % 2], stage, a, bias, place.end - row - S::kSteps);
@@ -452,7 +459,7 @@ __device__ __forceinline__ void RunHelp(Tile<S>* tiles,
     }
     if (i > 0) Gate(tiles[(i + 1) % 2], gate, a, place, skip, row - S::kSteps);
     LoadGateInputs(gate, a, place, row);
-    TileBarrier();
+    MeetScanners();
   }
   Gate(tiles[(count + 1) % 2], gate, a, place, skip, row - S::kSteps);
 }
