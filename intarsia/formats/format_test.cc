@@ -177,6 +177,8 @@ TEST_P(FormatTest, MatmulOfNothing) {
   format().Matmul(pool_, args);
   args = problem.args, args.n = 0;
   format().Matmul(pool_, args);
+  Problem many(format(), pool_, 40, 0, 32);
+  format().Matmul(pool_, many.args);
   problem.ExpectGapsUntouched();
   EXPECT_TRUE(std::isnan(args.y[0]));
   args = problem.args, args.k = 0, args.bias = problem.bias.data<float>();

@@ -11,8 +11,8 @@
 #endif
 #include <immintrin.h>
 
-#define INTARSIA_AVX512_FEATURES                                             \
-  "avx512f,avx512bw,avx512dq,avx512vl,avx512vbmi,avx512vnni,avx512bf16,fma," \
+#define INTARSIA_AVX512_FEATURES                                  \
+  "avx512f,avx512bw,avx512dq,avx512vl,avx512vbmi,avx512vnni,fma," \
   "f16c"
 #define INTARSIA_PRAGMA(text) _Pragma(#text)
 #define INTARSIA_PRAGMA_OF(text) INTARSIA_PRAGMA(text)

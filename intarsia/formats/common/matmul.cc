@@ -6,9 +6,9 @@
 namespace intarsia::formats {
 namespace {
 
-// Up to this many rows of X the stored blocks are read directly: W is read
-// once, and unpacking costs less than writing and reading a panel.
-constexpr int64_t kDirectRows = 4;
+// Up to this many rows of X the stored blocks are read directly: unpacking
+// twice costs less than writing and reading a panel.
+constexpr int64_t kDirectRows = 8;
 // A panel stays in the second-level cache beside a few rows of X.
 constexpr int64_t kPanelFloats = 64 * 1024;
 constexpr int64_t kPanelRows = 64;
@@ -45,6 +45,10 @@ int64_t TaskRows(const MatmulArgs& args, int64_t rows, int64_t groups,
   int64_t n = std::max({int64_t{4}, share, least});
   if (rows > kDirectRows || !direct) {
     n = std::min({n, kPanelRows, kPanelFloats / std::max<int64_t>(1, args.k)});
+    // As many panels for one thread as for another.
+    const int64_t panels =
+        std::max<int64_t>(1, CeilDiv(args.n, std::max<int64_t>(4, n)));
+    n = CeilDiv(args.n, CeilDiv(panels, threads) * threads);
   }
   return std::max<int64_t>(4, CeilDiv(n, 4) * 4);
 }

@@ -24,23 +24,10 @@ bool HasVnni() {
 #endif
 }
 
-bool HasBf16Dots() {
-#if defined(__x86_64__)
-  static const bool has = __builtin_cpu_supports("avx512bf16");
-  return has && HasVnni();
-#else
-  return false;
-#endif
-}
-
 }  // namespace
 
 const PreparedKernels* IfVnni(PreparedTable table) {
   return HasVnni() ? &table() : nullptr;
-}
-
-const PreparedKernels* IfBf16Dots(PreparedTable table) {
-  return HasBf16Dots() ? &table() : nullptr;
 }
 
 void OnlyHighwayForTest(bool only) { narrowed = only; }

@@ -1,7 +1,6 @@
 // Which kernels run on this CPU: the one place that decides it.
 //
 //   prepared, VNNI        Ice Lake, Zen 4 and later      q8_0, q4_0, q4_1
-//   prepared, bf16 dots   Sapphire Rapids, Zen 4         bf16
 //   Highway               everything else: AVX-512, AVX2, SSE4
 //
 // A build for one smaller instruction set (INTARSIA_SIMD=avx2) has Highway's.
@@ -18,7 +17,6 @@ using PreparedTable = const PreparedKernels& (*)();
 
 // Null: Highway's kernels.
 const PreparedKernels* IfVnni(PreparedTable table);
-const PreparedKernels* IfBf16Dots(PreparedTable table);
 
 // For tests. The tables above are null while `only`; Highway's kernels run for
 // one of the targets of this build that the CPU has ("": the best).
