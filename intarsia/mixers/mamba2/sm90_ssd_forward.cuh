@@ -157,7 +157,7 @@ class SsdForwardConsumer {
         h_(h),
         thread_(threadIdx.x % 128),
         lane_(threadIdx.x % 32),
-        warp_(threadIdx.x / 32 % 4) {}
+        warp_(Uniform(threadIdx.x / 32 % 4)) {}
 
   __device__ __forceinline__ void Run() {
     // What lies above the diagonal stays zero.
@@ -175,7 +175,7 @@ class SsdForwardConsumer {
       Mask(0, 0);
     }
     for (int k = 0; k < work_.chunks; ++k) {
-      const uint32_t stage = ring.stage;
+      const int stage = Uniform(ring.stage);
       ring.Next();
       Chunk(state, k, stage, ring);
       __syncwarp();
@@ -258,7 +258,7 @@ class SsdForwardConsumer {
     Store(y, k, valid);
     if (k + 1 < work_.chunks) {
       ptx::MbarrierWait(&shared_.full[next.stage], next.phase);
-      Mask(next.stage, (k + 1) & 1);
+      Mask(Uniform(next.stage), (k + 1) & 1);
     }
     ptx::WgmmaWait<0>();
     ptx::FenceRegisters(state);

@@ -37,7 +37,7 @@ class SsdGradientConsumer {
         work_(work),
         barrier_(barrier),
         lane_(threadIdx.x % 32),
-        warp_(threadIdx.x / 32 % 4),
+        warp_(Uniform(threadIdx.x / 32 % 4)),
         thread_(threadIdx.x % 128),
         row_(warp_ * 16 + lane_ / 4) {}
 
@@ -201,14 +201,15 @@ class SsdTargets : SsdGradientConsumer<C> {
     tile::RingPosition<C::kStages> ring;
     tile::RingPosition<2> slot;
     for (int h = 0; h < work_.heads; ++h, ring.Next(), slot.Next()) {
-      ptx::MbarrierWait(&shared_.full[ring.stage], ring.phase);
-      ptx::MbarrierWait(&shared_.sums_empty[slot.stage], slot.phase ^ 1);
-      Head(shared_.stages[ring.stage], shared_.decay[ring.stage], scores,
-           weights, dc, shared_.sums[slot.stage]);
+      const int s = Uniform(ring.stage), t = Uniform(slot.stage);
+      ptx::MbarrierWait(&shared_.full[s], ring.phase);
+      ptx::MbarrierWait(&shared_.sums_empty[t], slot.phase ^ 1);
+      Head(shared_.stages[s], shared_.decay[s], scores, weights, dc,
+           shared_.sums[t]);
       __syncwarp();
       if (lane_ == 0) {
-        ptx::MbarrierArrive(&shared_.empty[ring.stage]);
-        ptx::MbarrierArrive(&shared_.sums_full[slot.stage]);
+        ptx::MbarrierArrive(&shared_.empty[s]);
+        ptx::MbarrierArrive(&shared_.sums_full[t]);
       }
     }
     Fragments packed;
@@ -356,15 +357,16 @@ class SsdSources : SsdGradientConsumer<C> {
     tile::RingPosition<C::kStages> ring;
     tile::RingPosition<2> slot;
     for (int h = 0; h < work_.heads; ++h, ring.Next(), slot.Next()) {
-      ptx::MbarrierWait(&shared_.full[ring.stage], ring.phase);
-      ptx::MbarrierWait(&shared_.sums_empty[slot.stage], slot.phase ^ 1);
+      const int s = Uniform(ring.stage), t = Uniform(slot.stage);
+      ptx::MbarrierWait(&shared_.full[s], ring.phase);
+      ptx::MbarrierWait(&shared_.sums_empty[t], slot.phase ^ 1);
       Square dx;
-      Head(work_.head + h, shared_.stages[ring.stage],
-           shared_.decay[ring.stage], scores, dx, db, shared_.sums[slot.stage]);
+      Head(work_.head + h, shared_.stages[s], shared_.decay[s], scores, dx, db,
+           shared_.sums[t]);
       __syncwarp();
       if (lane_ == 0) {
-        ptx::MbarrierArrive(&shared_.empty[ring.stage]);
-        ptx::MbarrierArrive(&shared_.sums_full[slot.stage]);
+        ptx::MbarrierArrive(&shared_.empty[s]);
+        ptx::MbarrierArrive(&shared_.sums_full[t]);
       }
       Store(dx, work_.head + h);
     }

@@ -164,7 +164,7 @@ class SsdStatesConsumer {
         work_(work),
         h_(h),
         thread_(threadIdx.x % 128),
-        warp_(threadIdx.x / 32 % 4) {}
+        warp_(Uniform(threadIdx.x / 32 % 4)) {}
 
   __device__ __forceinline__ void Run() {
     const int head = work_.head + h_;
@@ -190,11 +190,11 @@ class SsdStatesConsumer {
       }
 #pragma unroll
       for (float& value : state) value *= whole;
-      Update(weighted, ring.stage, state);
+      const int stage = Uniform(ring.stage);
+      Update(weighted, stage, state);
       // While that product runs: the state before goes out, and the next
       // chunk's operand is loaded.
       if (p_.chunk_states != nullptr) Save(packed, k);
-      const uint32_t stage = ring.stage;
       ring.Next();
       Fragments next;
       if (k + 1 < work_.chunks) whole = Prepare(k + 1, ring, next);
@@ -249,8 +249,9 @@ class SsdStatesConsumer {
   // decay of the chunk.
   __device__ __forceinline__ float Prepare(
       int k, const tile::RingPosition<C::kStages>& ring, Fragments& weighted) {
-    ptx::MbarrierWait(&shared_.full[ring.stage], ring.phase);
-    auto& stage = shared_.stages[ring.stage];
+    const int s = Uniform(ring.stage);
+    ptx::MbarrierWait(&shared_.full[s], ring.phase);
+    auto& stage = shared_.stages[s];
     const int valid = work_.rows - work_.Chunk(k) * kSsdChunk;
     if (valid < kSsdChunk) {
       SsdZeroRows<WideTile>(stage.wide, valid);
@@ -258,7 +259,7 @@ class SsdStatesConsumer {
       ptx::FenceProxyAsync();
       Barrier();
     }
-    const auto& decay = shared_.decay[ring.stage][h_];
+    const auto& decay = shared_.decay[s][h_];
     Fragments x;
     SsdLoadTransposed(x, ptx::SharedAddress(stage.narrow[h_]), warp_);
     SsdScaleColumns(x, decay.weights, weighted);
