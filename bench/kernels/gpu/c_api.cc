@@ -5,6 +5,8 @@
 #include "intarsia/mixers/attention/sm90_attention_forward.h"
 #include "intarsia/mixers/mamba2/sm90_ssd_backward.h"
 #include "intarsia/mixers/mamba2/sm90_ssd_forward.h"
+#include "intarsia/mixers/retention/sm90_retention_backward.h"
+#include "intarsia/mixers/retention/sm90_retention_forward.h"
 
 extern "C" {
 
@@ -45,6 +47,24 @@ uint64_t intarsia_ssd_forward_workspace(
 uint64_t intarsia_ssd_backward_workspace(
     const intarsia::Sm90SsdBackwardArgs* args) {
   return intarsia::Sm90SsdBackwardWorkspace(*args);
+}
+
+int intarsia_retention_forward(const intarsia::Sm90RetentionForwardArgs* args,
+                               void* stream) {
+  return intarsia::Sm90RetentionForward(*args,
+                                        static_cast<cudaStream_t>(stream));
+}
+
+int intarsia_retention_backward(const intarsia::Sm90RetentionBackwardArgs* args,
+                                void* stream) {
+  return intarsia::Sm90RetentionBackward(*args,
+                                         static_cast<cudaStream_t>(stream));
+}
+
+// Bytes, for both directions.
+uint64_t intarsia_retention_workspace(
+    const intarsia::Sm90RetentionForwardArgs* args) {
+  return intarsia::Sm90RetentionWorkspace(*args);
 }
 
 }  // extern "C"
