@@ -6,6 +6,7 @@ intarsia_cuda_kernels(
   ${INTARSIA_ROOMS}/channel_mixers/glu/sm90_swiglu.cu
   ${INTARSIA_ROOMS}/mixers/attention/sm90_paged_decode.cu
   ${INTARSIA_ROOMS}/mixers/mamba/sm90_selective_scan.cu
+  ${INTARSIA_ROOMS}/mixers/mamba/sm90_selective_scan_backward.cu
   ${INTARSIA_ROOMS}/mixers/mamba2/sm90_state_update.cu
   ${INTARSIA_ROOMS}/mixers/retention/sm90_state_update.cu
   ${INTARSIA_ROOMS}/ops/conv1d/sm90_conv1d.cu
