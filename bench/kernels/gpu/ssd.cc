@@ -128,6 +128,25 @@ struct Gradients {
   }
 };
 
+// A second run gives the bits of the first.
+void CheckSameBits(Report* report, const std::string& name, Gradients* out) {
+  const auto bits = [](const auto& values) {
+    const auto* bytes = reinterpret_cast<const char*>(values.data());
+    return std::string(bytes, bytes + values.size() * sizeof(values[0]));
+  };
+  const auto all = [&] {
+    return bits(out->dx.Download()) + bits(out->db.Download()) +
+           bits(out->dc.Download()) + bits(out->ddt.Download()) +
+           bits(out->da.Download()) + bits(out->dstate.Download());
+  };
+  const std::string first = all();
+  out->dx.Poison();
+  out->ddt.Poison();
+  out->da.Poison();
+  INTARSIA_BENCH_CUDA(Sm90SsdBackward(out->args, nullptr));
+  CheckTrue(report, "ssd", name + " same bits", all() == first);
+}
+
 void CheckBackward(const Options& options, Report* report, const SsdShape& s) {
   const std::string name = "backward " + s.Name();
   if (!Wanted(options, name)) return;
@@ -142,6 +161,7 @@ void CheckBackward(const Options& options, Report* report, const SsdShape& s) {
     CheckOutput(report, name + " " + what, WithoutPoison(problem, got, row),
                 WithoutPoison(problem, expected, row), kTolerance, row);
   };
+  CheckSameBits(report, name, &out);
   const size_t narrow = size_t(s.heads) * SsdProblem::kHeadDim;
   const size_t wide = size_t(s.groups) * s.state_dim;
   check("dx", ToFloat(out.dx.Download()), want.dx, narrow);
