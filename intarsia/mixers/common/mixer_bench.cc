@@ -243,6 +243,8 @@ double GradientError(const Subject& subject) {
 
 KernelBench::Ready Train(const MixerBench& bench, const Context& ctx,
                          int64_t tokens) {
+  // The cores insist on it.
+  if (!ctx.device.is_cpu()) throw EngineError("[tape] runs on the CPU alone");
   const auto subject = std::make_shared<Subject>(bench, ctx, DType::kF32);
   return {.run =
               [subject, batch = OneSequence(ctx, tokens),
