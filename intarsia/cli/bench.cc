@@ -169,6 +169,10 @@ Command MakeBench(CLI::App& root) {
   app->add_option("-d", options->depths, "Tokens already in the state")
       ->delimiter(',')
       ->check(CLI::Range(0, 1 << 20));
+  app->add_flag(
+      "--pin", options->pin,
+      "Tie each thread to a processor: for machines that nothing else "
+      "runs on");
   app->add_option("-r", options->repeats, "Repeats; the median is printed")
       ->check(CLI::Range(1, 1000))
       ->capture_default_str();

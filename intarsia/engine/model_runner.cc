@@ -38,7 +38,7 @@ struct ModelRunner::Graph {
 ModelRunner::ModelRunner(const Model& model, const Options& options)
     : model_(model),
       options_(options),
-      threads_(options.threads),
+      threads_(options.threads, options.pin),
       pool_(Specs(model), PoolOptions(options)) {
   CHECK_GE(options_.context, 1);
   CHECK_GE(options_.prefill_chunk, 1);

@@ -19,6 +19,7 @@ class ModelRunner {
  public:
   struct Options {
     int threads = 0;                   // 0: all this process may use
+    bool pin = false;                  // threads to processors, see ThreadPool
     int sequences = 1;                 // most at a time
     int64_t context = 4096;            // most tokens a sequence
     DType token_dtype = DType::kBF16;  // of per-token state

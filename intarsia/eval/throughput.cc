@@ -110,6 +110,7 @@ class Bench {
                 const Work& work) {
     ModelRunner::Options runner_options;
     runner_options.threads = options_.threads;
+    runner_options.pin = options_.pin;
     runner_options.sequences = sequences;
     runner_options.context = depth + more;
     runner_options.device = options_.device;

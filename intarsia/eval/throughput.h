@@ -18,6 +18,7 @@ struct ThroughputOptions {
   std::vector<int> depths = {0};     // tokens already in the state
   int repeats = 5;
   int threads = 0;
+  bool pin = false;  // threads to processors, see ThreadPool
   Device device;
   DType token_dtype = DType::kBF16;
 };
