@@ -6,7 +6,7 @@ set -euo pipefail
 
 packages=(g++ cmake ninja-build ccache pkg-config git ca-certificates
           libhwy-dev nlohmann-json3-dev libpcre2-dev libcli11-dev
-          zlib1g-dev libcurl4-openssl-dev)
+          zlib1g-dev libcurl4-openssl-dev libedit-dev)
 if [[ ${1:-} == test ]]; then
   packages+=(libgtest-dev libgmock-dev clang clang-format-14 python3)
   # The sanitizers' runtime goes by clang's version: 14 in Debian 12, 18 in

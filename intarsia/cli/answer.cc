@@ -20,10 +20,7 @@ void AddAnswer(CLI::App* app, AnswerFlags* flags) {
                   "Most tokens of the conversation; 0: as needed")
       ->check(CLI::Range(0, 1 << 24))
       ->capture_default_str();
-  app->add_option("--state-dtype", flags->state_dtype,
-                  "Of per-token state (keys and values)")
-      ->check(CLI::IsMember({"bf16", "f16", "f32"}))
-      ->capture_default_str();
+  AddStateDType(app, &flags->state_dtype);
 }
 
 Result<std::string> RenderMessages(const Tokenizer& tokenizer,
@@ -73,9 +70,7 @@ ModelRunner::Options RunnerOptions(const CommonFlags& common,
   ModelRunner::Options options;
   options.threads = common.threads;
   options.device = common.device_of();
-  options.token_dtype = flags.state_dtype == "f32"   ? DType::kF32
-                        : flags.state_dtype == "f16" ? DType::kF16
-                                                     : DType::kBF16;
+  options.token_dtype = StateDType(flags.state_dtype);
   const int64_t trained = model.config().max_positions;
   options.context = flags.context > 0 ? flags.context
                     : needed > 0      ? needed

@@ -6,13 +6,14 @@
 #include <vector>
 
 #include "intarsia/cli/command.h"
+#include "intarsia/cli/sampling_flags.h"
 #include "intarsia/engine/engine.h"
 #include "intarsia/families/open.h"
 
 namespace intarsia {
 
 struct AnswerFlags {
-  SamplingOptions sampling;
+  SamplingFlags sampling;
   int max_tokens = 256;
   std::vector<std::string> stops;
   int64_t context = 0;  // 0: as needed, or what the model was trained for

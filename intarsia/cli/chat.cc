@@ -1,10 +1,13 @@
-// intarsia chat MODEL: a conversation in the terminal.
+// intarsia chat MODEL: a conversation in the terminal, or line by line from a
+// pipe.
 #include <unistd.h>
 
 #include <csignal>
-#include <iostream>
+#include <cstdlib>
+#include <filesystem>
 
-#include "intarsia/cli/answer.h"
+#include "intarsia/cli/conversation.h"
+#include "intarsia/cli/line_reader.h"
 
 namespace intarsia {
 namespace {
@@ -14,98 +17,169 @@ struct Flags : CommonFlags {
   std::string model, system;
 };
 
-// Ctrl-C stops the answer, not the program; a second one while idle ends it.
+constexpr char kHelp[] =
+    "/regen         answer the last message again\n"
+    "/system TEXT   set the system message and start anew; without TEXT: none\n"
+    "/save FILE     write the conversation to a file\n"
+    "/load FILE     go on with one\n"
+    "/stats         tokens, speed and memory so far\n"
+    "/reset         start anew\n"
+    "/quit          end (also Ctrl-D)\n"
+    "A line that ends with \\ goes on in the next; \"\"\" opens and closes a\n"
+    "longer text. Ctrl-C stops an answer.\n";
+
+// Ctrl-C stops the answer, not the program.
 volatile std::sig_atomic_t interrupted = 0;
 
-class Conversation {
+std::string HistoryPath() {
+  const char* state = std::getenv("XDG_STATE_HOME");
+  const char* home = std::getenv("HOME");
+  std::filesystem::path folder;
+  if (state != nullptr && *state != '\0') {
+    folder = state;
+  } else if (home != nullptr && *home != '\0') {
+    folder = std::filesystem::path(home) / ".local" / "state";
+  } else {
+    return "";
+  }
+  folder /= "intarsia";
+  std::error_code error;
+  std::filesystem::create_directories(folder, error);
+  return error ? "" : (folder / "chat_history").string();
+}
+
+class Chat {
  public:
-  Conversation(const Flags& flags, const OpenedModel& opened)
+  Chat(const Flags& flags, const OpenedModel& opened, SamplingOptions sampling)
       : flags_(flags),
-        opened_(opened),
-        runner_(opened.model(),
-                RunnerOptions(flags, flags.answer, opened.model(), 0)) {
-    Reset();
+        reader_(HistoryPath()),
+        colours_(isatty(STDOUT_FILENO) == 1),
+        conversation_(opened,
+                      RunnerOptions(flags, flags.answer, opened.model(), 0),
+                      flags.answer, std::move(sampling)) {
+    conversation_.SetSystem(flags.system);
+    if (!reader_.terminal()) return;
+    std::signal(SIGINT, [](int) { interrupted = 1; });
+    std::fprintf(stderr, "%s. /help lists the commands, /quit ends.\n",
+                 opened.model().config().name.c_str());
   }
 
-  void Reset() {
-    messages_.clear();
-    if (!flags_.system.empty()) messages_.push_back({"system", flags_.system});
-    Forget();
-  }
-
-  Status Say(const std::string& text) {
-    messages_.push_back({"user", text});
-    auto answered = Respond();
-    if (!answered.ok()) {
-      messages_.pop_back();
-      Forget();
-      return answered.status();
+  Status Run() {
+    for (std::string text;;) {
+      interrupted = 0;
+      const LineReader::Event event = reader_.Read(&text);
+      if (event == LineReader::Event::kEnd) break;
+      if (event == LineReader::Event::kInterrupted || text.empty()) continue;
+      if (text == "/quit" || text == "/exit") break;
+      const Status status =
+          text[0] == '/' ? Command(text) : Answered(text, false);
+      if (!status.ok() && !reader_.terminal()) return status;
+      if (!status.ok()) {
+        std::fprintf(stderr, "error: %s\n", status.message().c_str());
+      }
     }
-    messages_.push_back({"assistant", answered->text});
-    if (flags_.json) {
-      nlohmann::json turn = StatsJson(stats_);
-      turn["user"] = text;
-      turn["assistant"] = answered->text;
-      turn["finish"] = answered->finish;
-      turns_.push_back(std::move(turn));
+    if (reader_.terminal()) Stats();
+    if (flags_.json) PrintJson({{"turns", turns_}});
+    return Status::Ok();
+  }
+
+ private:
+  Status Command(const std::string& text) {
+    const size_t space = std::min(text.find(' '), text.size());
+    const std::string name = text.substr(0, space);
+    const size_t from = text.find_first_not_of(' ', space);
+    const std::string argument =
+        from == std::string::npos ? "" : text.substr(from);
+    if (name == "/regen") return Answered("", true);
+    if (name == "/save" || name == "/load") {
+      if (argument.empty()) {
+        return InvalidArgument("[chat] " + name + " wants a file's name");
+      }
+      return name == "/save" ? conversation_.Save(argument)
+                             : conversation_.Load(argument);
+    }
+    if (name == "/system") {
+      conversation_.SetSystem(argument);
+    } else if (name == "/reset") {
+      conversation_.Reset();
+    } else if (name == "/stats") {
+      Stats();
+    } else if (name == "/help") {
+      std::fputs(kHelp, stderr);
+    } else {
+      return InvalidArgument("[chat] there is no " + name +
+                             "; /help lists the commands");
     }
     return Status::Ok();
   }
 
-  const nlohmann::json& turns() const { return turns_; }
-  void PrintTurnStats() { PrintStats(stats_, runner_); }
-
- private:
-  // The whole conversation is rendered each time; what its tokens share with
-  // those the state has seen is not run again.
-  Result<Answer> Respond() {
-    ASSIGN_OR_RETURN(const std::string text,
-                     RenderMessages(*opened_.tokenizer, messages_));
-    const std::vector<int32_t> all = opened_.tokenizer->Encode(
-        text, {.add_special = false, .parse_special = true});
-    const bool extends = seen_.size() < all.size() &&
-                         std::equal(seen_.begin(), seen_.end(), all.begin());
-    if (!extends) Forget();
-    Request request;
-    request.slot = slot_;
-    request.before = seen_;
-    request.prompt.assign(all.begin() + static_cast<long>(seen_.size()),
-                          all.end());
-    request.max_tokens = flags_.answer.max_tokens;
-    request.sampling = flags_.answer.sampling;
-    request.sampling.seed = flags_.seed;
-    request.stop_ids = StopIds(opened_);
-    stats_ = {};
-    interrupted = 0;
-    ASSIGN_OR_RETURN(Answer answer, Ask(
-                                        runner_, *opened_.tokenizer, request,
-                                        flags_.answer.stops, &stats_,
-                                        [this](const std::string& piece) {
-                                          if (flags_.json) return;
-                                          std::fputs(piece.c_str(), stdout);
-                                          std::fflush(stdout);
-                                        },
-                                        [] { return interrupted != 0; }));
-    // The state has seen the prompt and each token but the last one sampled.
-    seen_ = all;
-    seen_.insert(seen_.end(), answer.tokens.begin(), answer.tokens.end());
-    seen_.resize(static_cast<size_t>(runner_.length(slot_)));
-    return answer;
+  Status Answered(const std::string& text, bool again) {
+    std::string reasoning, said;
+    const auto show = [&](const std::string& piece, bool thinking) {
+      (thinking ? reasoning : said) += piece;
+      if (!flags_.json) Show(piece, thinking);
+    };
+    const auto cancelled = [] { return interrupted != 0; };
+    const Result<Answer> answer =
+        again ? conversation_.Regenerate(show, cancelled)
+              : conversation_.Say(text, show, cancelled);
+    if (!flags_.json) {
+      SetReasoning(false);
+      std::printf("\n");
+      std::fflush(stdout);
+    }
+    if (!answer.ok()) return answer.status();
+    if (flags_.json) {
+      nlohmann::json turn = StatsJson(conversation_.last());
+      const auto& messages = conversation_.messages();
+      turn["user"] = messages[messages.size() - 2].content;
+      turn["assistant"] = said;
+      turn["finish"] = answer->finish;
+      if (!reasoning.empty()) turn["reasoning"] = reasoning;
+      turns_.push_back(std::move(turn));
+    } else if (reader_.terminal()) {
+      PrintStats(conversation_.last(), conversation_.runner());
+    }
+    return Status::Ok();
   }
 
-  void Forget() {
-    if (slot_ >= 0) runner_.Close(slot_);
-    slot_ = runner_.Open();
-    seen_.clear();
+  // Reasoning is dim in a terminal and between lines of its own elsewhere.
+  void Show(const std::string& piece, bool thinking) {
+    if (thinking != reasoning_shown_) {
+      if (reasoning_shown_) std::fputs("\n\n", stdout);
+      SetReasoning(thinking);
+    }
+    std::fputs(piece.c_str(), stdout);
+    std::fflush(stdout);
+  }
+  void SetReasoning(bool on) {
+    if (on == reasoning_shown_) return;
+    reasoning_shown_ = on;
+    if (colours_) std::fputs(on ? "\033[2m" : "\033[0m", stdout);
+  }
+
+  void Stats() {
+    const nlohmann::json json = StatsJson(conversation_.total());
+    std::fprintf(
+        stderr,
+        "%zu messages, %lld of %lld tokens of context\n"
+        "%lld prompt tokens at %.0f/s, %lld generated at %.1f/s, state %s\n",
+        conversation_.messages().size(),
+        static_cast<long long>(conversation_.tokens_in_state()),
+        static_cast<long long>(conversation_.runner().options().context),
+        json["prompt_tokens"].get<long long>(),
+        json["prefill_tokens_per_second"].get<double>(),
+        json["generated_tokens"].get<long long>(),
+        json["decode_tokens_per_second"].get<double>(),
+        HumanBytes(static_cast<double>(conversation_.runner().pool().bytes()))
+            .c_str());
   }
 
   const Flags& flags_;
-  const OpenedModel& opened_;
-  ModelRunner runner_;
-  int slot_ = -1;
-  std::vector<ChatMessage> messages_;
-  std::vector<int32_t> seen_;  // tokens the state has seen
-  GenerateStats stats_;
+  LineReader reader_;
+  bool colours_;
+  bool reasoning_shown_ = false;
+  Conversation conversation_;
   nlohmann::json turns_ = nlohmann::json::array();  // with --json
 };
 
@@ -117,42 +191,10 @@ Status Run(const Flags& flags) {
   }
   RETURN_IF_ERROR(
       RenderMessages(*opened.tokenizer, {{"user", "check"}}).status());
-  Conversation conversation(flags, opened);
-  const bool terminal = isatty(STDIN_FILENO) == 1;
-  if (terminal) {
-    std::signal(SIGINT, [](int) { interrupted = 1; });
-    std::fprintf(stderr,
-                 "%s. /reset starts anew, /quit ends, Ctrl-C stops an "
-                 "answer.\n",
-                 opened.model().config().name.c_str());
-  }
-  for (std::string line;;) {
-    if (terminal) std::fprintf(stderr, "> ");
-    if (!std::getline(std::cin, line)) {
-      if (!terminal || !interrupted) break;
-      std::cin.clear();  // Ctrl-C at the prompt
-      std::fprintf(stderr, "\n");
-      interrupted = 0;
-      continue;
-    }
-    if (line.empty()) continue;
-    if (line == "/quit" || line == "/exit") break;
-    if (line == "/reset") {
-      conversation.Reset();
-      continue;
-    }
-    if (line[0] == '/' && terminal) {
-      std::fprintf(stderr, "there are /reset and /quit\n");
-      continue;
-    }
-    const Status status = conversation.Say(line);
-    if (!flags.json) std::printf("\n");
-    if (!status.ok() && !terminal) return status;
-    if (!status.ok()) std::fprintf(stderr, "%s\n", status.message().c_str());
-    if (status.ok() && terminal) conversation.PrintTurnStats();
-  }
-  if (flags.json) PrintJson({{"turns", conversation.turns()}});
-  return Status::Ok();
+  ASSIGN_OR_RETURN(
+      SamplingOptions sampling,
+      Resolve(flags.answer.sampling, flags.seed, *opened.tokenizer));
+  return Chat(flags, opened, std::move(sampling)).Run();
 }
 
 }  // namespace

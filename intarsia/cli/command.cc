@@ -19,21 +19,17 @@ void AddCommon(CLI::App* app, CommonFlags* flags) {
   app->add_flag("--json", flags->json, "Print one JSON object on stdout");
 }
 
-void AddSampling(CLI::App* app, SamplingOptions* options) {
-  app->add_option("--temperature", options->temperature,
-                  "0 takes the likeliest token")
+void AddStateDType(CLI::App* app, std::string* name) {
+  app->add_option("--state-dtype", *name,
+                  "Of per-token state (keys and values)")
+      ->check(CLI::IsMember({"bf16", "f16", "f32"}))
       ->capture_default_str();
-  app->add_option("--top-k", options->top_k, "Keep the k likeliest; 0: all")
-      ->capture_default_str();
-  app->add_option("--top-p", options->top_p,
-                  "Keep the likeliest that hold this probability")
-      ->capture_default_str();
-  app->add_option("--min-p", options->min_p,
-                  "Drop tokens less likely than this share of the likeliest")
-      ->capture_default_str();
-  app->add_option("--repeat-penalty", options->repeat_penalty,
-                  "Divides the logits of recent tokens; 1: off")
-      ->capture_default_str();
+}
+
+DType StateDType(const std::string& name) {
+  return name == "f32"   ? DType::kF32
+         : name == "f16" ? DType::kF16
+                         : DType::kBF16;
 }
 
 void PrintJson(const nlohmann::json& json) {

@@ -9,8 +9,8 @@
 #include <string>
 
 #include "intarsia/core/device.h"
+#include "intarsia/core/dtype.h"
 #include "intarsia/core/status.h"
-#include "intarsia/engine/sampler.h"
 
 namespace intarsia {
 
@@ -31,7 +31,10 @@ struct Command {
 
 // Adds the common flags; `flags` must outlive the parser.
 void AddCommon(CLI::App* app, CommonFlags* flags);
-void AddSampling(CLI::App* app, SamplingOptions* options);
+
+// --state-dtype, and the type that one of its words means.
+void AddStateDType(CLI::App* app, std::string* name);
+DType StateDType(const std::string& name);
 
 // The one JSON object of --json, on stdout.
 void PrintJson(const nlohmann::json& json);
@@ -62,6 +65,8 @@ Command MakeGenerate(CLI::App& root);
 Command MakeChat(CLI::App& root);
 Command MakeVerify(CLI::App& root);
 Command MakeBench(CLI::App& root);
+Command MakePerplexity(CLI::App& root);
+Command MakeDoctor(CLI::App& root);
 Command MakeCompletion(CLI::App& root);
 
 }  // namespace intarsia

@@ -41,8 +41,8 @@ Status Run(const Flags& flags) {
     return InvalidArgument("[generate] the prompt is empty; give --prompt");
   }
   request.max_tokens = flags.answer.max_tokens;
-  request.sampling = flags.answer.sampling;
-  request.sampling.seed = flags.seed;
+  ASSIGN_OR_RETURN(request.sampling,
+                   Resolve(flags.answer.sampling, flags.seed, tokenizer));
   if (!flags.ignore_eos) request.stop_ids = StopIds(opened);
 
   ModelRunner runner(opened.model(),

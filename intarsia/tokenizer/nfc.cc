@@ -1,6 +1,7 @@
 #include "intarsia/tokenizer/nfc.h"
 
 #include <algorithm>
+#include <cstdint>
 #include <iterator>
 #include <unordered_map>
 

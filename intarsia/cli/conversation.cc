@@ -1,0 +1,162 @@
+#include "intarsia/cli/conversation.h"
+
+#include <algorithm>
+#include <fstream>
+
+#include "intarsia/cli/reasoning.h"
+
+namespace intarsia {
+namespace {
+
+constexpr char kFormat[] = "intarsia-conversation";
+
+void Add(const GenerateStats& part, GenerateStats* sum) {
+  sum->prompt_tokens += part.prompt_tokens;
+  sum->generated_tokens += part.generated_tokens;
+  sum->prefill_seconds += part.prefill_seconds;
+  sum->decode_seconds += part.decode_seconds;
+  sum->decode_tokens += part.decode_tokens;
+}
+
+}  // namespace
+
+Conversation::Conversation(const OpenedModel& opened,
+                           const ModelRunner::Options& runner,
+                           AnswerFlags flags, SamplingOptions sampling)
+    : opened_(opened),
+      flags_(std::move(flags)),
+      sampling_(std::move(sampling)),
+      runner_(opened.model(), runner) {
+  Forget();
+}
+
+Result<Answer> Conversation::Say(const std::string& text, const Show& show,
+                                 const Cancelled& cancelled) {
+  messages_.push_back({"user", text});
+  auto answer = Respond(show, cancelled);
+  if (!answer.ok()) {
+    messages_.pop_back();
+    Forget();
+  }
+  return answer;
+}
+
+Result<Answer> Conversation::Regenerate(const Show& show,
+                                        const Cancelled& cancelled) {
+  if (messages_.empty() || messages_.back().role != "assistant") {
+    return InvalidArgument("[chat] there is no answer yet to give again");
+  }
+  const ChatMessage before = messages_.back();
+  messages_.pop_back();
+  ++sampling_.seed;
+  auto answer = Respond(show, cancelled);
+  if (!answer.ok()) {
+    messages_.push_back(before);
+    Forget();
+  }
+  return answer;
+}
+
+// The whole conversation is rendered each time; what its tokens share with
+// those the state has seen is not run again.
+Result<Answer> Conversation::Respond(const Show& show,
+                                     const Cancelled& cancelled) {
+  ASSIGN_OR_RETURN(const std::string text,
+                   RenderMessages(*opened_.tokenizer, messages_));
+  const std::vector<int32_t> all = opened_.tokenizer->Encode(
+      text, {.add_special = false, .parse_special = true});
+  const bool extends = seen_.size() < all.size() &&
+                       std::equal(seen_.begin(), seen_.end(), all.begin());
+  if (!extends) Forget();
+  Request request;
+  request.slot = slot_;
+  request.before = seen_;
+  request.prompt.assign(all.begin() + static_cast<long>(seen_.size()),
+                        all.end());
+  request.max_tokens = flags_.max_tokens;
+  request.sampling = sampling_;
+  request.stop_ids = StopIds(opened_);
+  last_ = {};
+  ReasoningSplitter splitter(EndsInReasoning(text), show);
+  ASSIGN_OR_RETURN(
+      Answer answer,
+      Ask(
+          runner_, *opened_.tokenizer, request, flags_.stops, &last_,
+          [&](const std::string& piece) { splitter.Push(piece); }, cancelled));
+  splitter.Finish();
+  Add(last_, &total_);
+  // The state has seen the prompt and each token but the last one sampled.
+  seen_ = all;
+  seen_.insert(seen_.end(), answer.tokens.begin(), answer.tokens.end());
+  seen_.resize(static_cast<size_t>(runner_.length(slot_)));
+  messages_.push_back({"assistant", answer.text});
+  return answer;
+}
+
+void Conversation::SetSystem(const std::string& text) {
+  messages_.clear();
+  if (!text.empty()) messages_.push_back({"system", text});
+  Forget();
+}
+
+void Conversation::Reset() {
+  const bool system = !messages_.empty() && messages_[0].role == "system";
+  messages_.resize(system ? 1 : 0);
+  Forget();
+}
+
+Status Conversation::Save(const std::string& path) const {
+  nlohmann::ordered_json json = {{"format", kFormat},
+                                 {"version", 1},
+                                 {"model", opened_.model().config().name},
+                                 {"messages", nlohmann::json::array()}};
+  for (const ChatMessage& message : messages_) {
+    json["messages"].push_back(
+        {{"role", message.role}, {"content", message.content}});
+  }
+  std::ofstream file(path, std::ios::binary);
+  file << json.dump(2, ' ', false, nlohmann::json::error_handler_t::replace)
+       << "\n";
+  file.close();
+  if (!file) return InvalidArgument("[chat] cannot write " + path);
+  return Status::Ok();
+}
+
+Status Conversation::Load(const std::string& path) {
+  ASSIGN_OR_RETURN(const std::string text, ReadTextFile(path));
+  const auto json =
+      nlohmann::json::parse(text, nullptr, /*allow_exceptions=*/false);
+  const auto bad = [&](const char* what) {
+    return InvalidArgument("[chat] " + path + ": " + what);
+  };
+  if (!json.is_object() || !json.contains("format") ||
+      json["format"] != kFormat) {
+    return bad("not a conversation that /save wrote");
+  }
+  if (!json.contains("version") || json["version"] != 1) {
+    return bad("a version this program doesn't know");
+  }
+  if (!json.contains("messages") || !json["messages"].is_array()) {
+    return bad("there is no list of messages");
+  }
+  std::vector<ChatMessage> messages;
+  for (const auto& item : json["messages"]) {
+    if (!item.is_object() || !item.contains("role") ||
+        !item["role"].is_string() || !item.contains("content") ||
+        !item["content"].is_string()) {
+      return bad("each message needs the strings role and content");
+    }
+    messages.push_back({item["role"], item["content"]});
+  }
+  messages_ = std::move(messages);
+  Forget();
+  return Status::Ok();
+}
+
+void Conversation::Forget() {
+  if (slot_ >= 0) runner_.Close(slot_);
+  slot_ = runner_.Open();
+  seen_.clear();
+}
+
+}  // namespace intarsia

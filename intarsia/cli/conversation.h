@@ -1,0 +1,55 @@
+// A conversation with a model: its messages, and the state that has seen them.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "intarsia/cli/answer.h"
+
+namespace intarsia {
+
+class Conversation {
+ public:
+  // `options.seed` is that of the first answer. `opened` must outlive it.
+  Conversation(const OpenedModel& opened, const ModelRunner::Options& runner,
+               AnswerFlags flags, SamplingOptions sampling);
+
+  // Streams a piece of an answer.
+  using Show = std::function<void(const std::string& text, bool reasoning)>;
+  using Cancelled = std::function<bool()>;
+
+  // Adds a message and answers it. On an error the message is taken back.
+  Result<Answer> Say(const std::string& text, const Show& show,
+                     const Cancelled& cancelled);
+  // Answers the last message once more, with other random numbers.
+  Result<Answer> Regenerate(const Show& show, const Cancelled& cancelled);
+
+  void SetSystem(const std::string& text);  // empty: none; starts anew
+  void Reset();                             // keeps the system message
+
+  // The messages to and from a JSON file. A file that is not one of ours leaves
+  // the conversation as it was.
+  Status Save(const std::string& path) const;
+  Status Load(const std::string& path);
+
+  const std::vector<ChatMessage>& messages() const { return messages_; }
+  const GenerateStats& last() const { return last_; }    // of the last answer
+  const GenerateStats& total() const { return total_; }  // of all
+  ModelRunner& runner() { return runner_; }
+  int64_t tokens_in_state() const { return runner_.length(slot_); }
+
+ private:
+  Result<Answer> Respond(const Show& show, const Cancelled& cancelled);
+  void Forget();
+
+  const OpenedModel& opened_;
+  AnswerFlags flags_;
+  SamplingOptions sampling_;
+  ModelRunner runner_;
+  int slot_ = -1;
+  std::vector<ChatMessage> messages_;
+  std::vector<int32_t> seen_;  // tokens the state has seen
+  GenerateStats last_, total_;
+};
+
+}  // namespace intarsia

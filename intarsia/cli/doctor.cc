@@ -1,0 +1,197 @@
+// intarsia doctor: what this machine offers and what the program will use.
+#include <hwy/highway.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <filesystem>
+#include <fstream>
+
+#include "intarsia/checkpoint/http.h"
+#include "intarsia/checkpoint/package_index.h"
+#include "intarsia/checkpoint/pull.h"
+#include "intarsia/cli/command.h"
+#include "intarsia/core/thread_pool.h"
+#include "intarsia/eval/throughput.h"
+#include "intarsia/mixers/registry.h"
+
+namespace intarsia {
+namespace {
+
+struct Flags : CommonFlags {
+  bool offline = false;
+};
+
+// One line of the report. `advice` says what to do where something is amiss.
+struct Finding {
+  std::string name, text;
+  bool good = true;
+  std::string advice = {};
+};
+
+// The value of the first "key : value" line.
+std::string FromProc(const char* path, const std::string& key) {
+  std::ifstream file(path);
+  for (std::string line; std::getline(file, line);) {
+    const size_t colon = line.find(':');
+    if (line.compare(0, key.size(), key) != 0 || colon == std::string::npos) {
+      continue;
+    }
+    const size_t from = line.find_first_not_of(" \t", colon + 1);
+    return from == std::string::npos ? "" : line.substr(from);
+  }
+  return "";
+}
+
+Finding Processor() {
+  const std::string model = FromProc("/proc/cpuinfo", "model name");
+  std::string text = model.empty() ? "unknown" : model;
+  const std::string flags = " " + FromProc("/proc/cpuinfo", "flags") + " ";
+  std::string features;
+  for (const char* name : {"avx2", "fma", "f16c", "avx512f", "avx512bw",
+                           "avx512_vnni", "avx512_bf16", "amx_tile"}) {
+    if (flags.find(" " + std::string(name) + " ") != std::string::npos) {
+      features += std::string(" ") + name;
+    }
+  }
+  const bool fast = features.find("avx2") != std::string::npos;
+  Finding finding{.name = "processor", .text = text + ";" + features};
+  if (!fast) {
+    finding.good = false;
+    finding.advice =
+        "there is no AVX2: everything runs on the portable path, slowly";
+  }
+  return finding;
+}
+
+Finding Simd() {
+  // Targets are bits; lower ones are better.
+  const int64_t supported = hwy::SupportedTargets();
+  return {.name = "SIMD",
+          .text = hwy::TargetName(supported & -supported) +
+                  std::string(" is the best that both know")};
+}
+
+Finding Memory() {
+  const double page = static_cast<double>(sysconf(_SC_PAGESIZE));
+  const double total = page * static_cast<double>(sysconf(_SC_PHYS_PAGES));
+  const std::string available = FromProc("/proc/meminfo", "MemAvailable");
+  double free = 0;
+  if (!available.empty()) free = std::strtod(available.c_str(), nullptr) * 1024;
+  return {.name = "memory",
+          .text = HumanBytes(total) + ", " + HumanBytes(free) + " available"};
+}
+
+Finding Threads(int threads, double bandwidth) {
+  char text[96];
+  std::snprintf(text, sizeof(text), "%d, reading %.1f GB/s together",
+                ThreadPool(threads).size(), bandwidth / 1e9);
+  return {.name = "threads", .text = text};
+}
+
+Finding Gpu() {
+  const bool built = std::ranges::any_of(
+      MixerRegistry(), [](const MixerEntry& entry) { return entry.cuda; });
+  if (!built) {
+    return {.name = "GPU",
+            .text = "not used: this program was built without CUDA",
+            .good = !std::filesystem::exists("/dev/nvidia0"),
+            .advice = "there is an NVIDIA GPU here; `make cuda` builds for it"};
+  }
+  if (CudaBackendOrNull() != nullptr) return {.name = "GPU", .text = "usable"};
+  return {.name = "GPU",
+          .text = "none found",
+          .good = !std::filesystem::exists("/dev/nvidia0"),
+          .advice =
+              "there is a device file, but CUDA can't use it: check the "
+              "driver with nvidia-smi"};
+}
+
+Finding Cache() {
+  const std::filesystem::path folder = CacheFolder();
+  std::error_code error;
+  std::filesystem::create_directories(folder, error);
+  const bool writable = access(folder.c_str(), W_OK) == 0;
+  const auto space = std::filesystem::space(folder, error);
+  int models = 0;
+  for (const auto& entry :
+       std::filesystem::directory_iterator(folder / "models", error)) {
+    models += entry.is_directory() ? 1 : 0;
+  }
+  Finding finding{
+      .name = "cache",
+      .text = folder.string() + ", " + std::to_string(models) + " models, " +
+              HumanBytes(static_cast<double>(space.available)) + " free",
+      .good = writable};
+  if (!writable) {
+    finding.advice =
+        "it can't be written; set INTARSIA_CACHE to a folder that "
+        "can";
+  }
+  return finding;
+}
+
+Finding Index() {
+  const IndexSettings settings = ReadIndexSettings();
+  const std::string url = settings.index_url + "/" +
+                          NormalizedPackage(Catalogue()[0].package) + "/";
+  const auto page = HttpGet(url, kIndexAccept, 16 << 20, settings);
+  Finding finding{.name = "package index",
+                  .text = RedactedUrl(settings.index_url),
+                  .good = page.ok()};
+  if (page.ok()) {
+    finding.text += " answers";
+  } else {
+    finding.text += " doesn't answer: " + page.status().message();
+    finding.advice =
+        "models can't be pulled; PIP_INDEX_URL or pip.conf name "
+        "another index, and model files on disk work as they are";
+  }
+  return finding;
+}
+
+Status Run(const Flags& flags) {
+  std::vector<Finding> findings = {
+      {.name = "program",
+       .text = std::string("intarsia " INTARSIA_VERSION ", compiled by ") +
+               (__VERSION__)}};
+  const double bandwidth = MeasureReadBandwidth(flags.threads);
+  findings.push_back(Processor());
+  findings.push_back(Simd());
+  findings.push_back(Threads(flags.threads, bandwidth));
+  findings.push_back(Memory());
+  findings.push_back(Gpu());
+  findings.push_back(Cache());
+  if (!flags.offline) findings.push_back(Index());
+  if (flags.json) {
+    nlohmann::json json = {{"read_bytes_per_second", bandwidth},
+                           {"findings", nlohmann::json::array()}};
+    for (const Finding& finding : findings) {
+      json["findings"].push_back({{"name", finding.name},
+                                  {"text", finding.text},
+                                  {"good", finding.good}});
+      if (!finding.good) json["findings"].back()["advice"] = finding.advice;
+    }
+    PrintJson(json);
+    return Status::Ok();
+  }
+  for (const Finding& finding : findings) {
+    std::printf("%-4s %-14s %s\n", finding.good ? "ok" : "!!",
+                finding.name.c_str(), finding.text.c_str());
+    if (!finding.good) std::printf("%20s%s\n", "", finding.advice.c_str());
+  }
+  return Status::Ok();
+}
+
+}  // namespace
+
+Command MakeDoctor(CLI::App& root) {
+  CLI::App* app = root.add_subcommand(
+      "doctor", "What this machine offers, and what is amiss");
+  auto flags = std::make_shared<Flags>();
+  AddCommon(app, flags.get());
+  app->add_flag("--offline", flags->offline, "Don't ask the package index");
+  return {app, [flags] { return Run(*flags); }};
+}
+
+}  // namespace intarsia

@@ -1,0 +1,33 @@
+// Lines from a person (with editing and history) or from a pipe.
+#pragma once
+
+#include <memory>
+#include <string>
+
+namespace intarsia {
+
+class LineReader {
+ public:
+  // Editing when both stdin and stderr are terminals. `history_path`, if not
+  // empty, is read now and written at the end; a file that can't be is passed
+  // over.
+  explicit LineReader(std::string history_path);
+  ~LineReader();
+
+  enum class Event : uint8_t { kText, kEnd, kInterrupted };
+  // A message, without its last line break. In a terminal a line that ends with
+  // a backslash goes on in the next, and """ opens a text that another """
+  // ends. kInterrupted: Ctrl-C.
+  Event Read(std::string* text);
+
+  bool terminal() const { return terminal_; }
+
+ private:
+  struct Editor;
+  Event ReadLine(const char* prompt, std::string* line);
+
+  bool terminal_;
+  std::unique_ptr<Editor> editor_;
+};
+
+}  // namespace intarsia

@@ -1,0 +1,120 @@
+// intarsia perplexity MODEL --text FILE: how well a model predicts a text, and
+// how far it is from a reference.
+#include "intarsia/eval/perplexity.h"
+
+#include <cmath>
+
+#include "intarsia/cli/answer.h"
+#include "intarsia/cli/command.h"
+
+namespace intarsia {
+namespace {
+
+struct Flags : CommonFlags {
+  std::string model, text, state_dtype = "bf16";
+  PerplexityOptions options;
+};
+
+nlohmann::json ToJson(const Estimate& estimate) {
+  return {{"mean", estimate.mean}, {"error", estimate.error}};
+}
+
+nlohmann::json ToJson(const PerplexityReport& report) {
+  nlohmann::json json = {{"pieces", report.pieces},
+                         {"tokens", report.tokens},
+                         {"nll", ToJson(report.nll)},
+                         {"perplexity", report.perplexity},
+                         {"perplexity_error", report.perplexity_error}};
+  if (!report.compared) return json;
+  json["reference_perplexity"] = report.reference_perplexity;
+  json["log_ratio"] = ToJson(report.log_ratio);
+  json["kl"] = ToJson(report.kl);
+  json["kl_median"] = report.kl_median;
+  json["kl_p99"] = report.kl_p99;
+  json["kl_max"] = report.kl_max;
+  json["top1_agreement"] = ToJson(report.top1);
+  json["rms_probability_error"] = report.rms_probability_error;
+  return json;
+}
+
+void Print(const PerplexityReport& report) {
+  std::printf("perplexity %.4f +- %.4f (%lld tokens in %lld pieces)\n",
+              report.perplexity, report.perplexity_error,
+              static_cast<long long>(report.tokens),
+              static_cast<long long>(report.pieces));
+  if (!report.compared) return;
+  std::printf(
+      "reference perplexity %.4f, ratio %.6f +- %.6f\n"
+      "KL from the reference: mean %.3e +- %.1e, median %.3e, 99 %% %.3e, "
+      "max %.3e\n"
+      "same likeliest token %.3f %% +- %.3f %%\n"
+      "RMS change of the next token's probability %.3f %%\n",
+      report.reference_perplexity, std::exp(report.log_ratio.mean),
+      std::exp(report.log_ratio.mean) * report.log_ratio.error, report.kl.mean,
+      report.kl.error, report.kl_median, report.kl_p99, report.kl_max,
+      100 * report.top1.mean, 100 * report.top1.error,
+      100 * report.rms_probability_error);
+}
+
+Status Run(Flags& flags) {
+  ASSIGN_OR_RETURN(const OpenedModel opened,
+                   OpenModel(flags.model, {}, flags.device_of()));
+  if (opened.tokenizer == nullptr) {
+    return NotFound("[perplexity] " + flags.model + " has no tokenizer");
+  }
+  ASSIGN_OR_RETURN(const std::string text, ReadTextFile(flags.text));
+  const std::vector<int32_t> tokens = opened.tokenizer->Encode(text);
+  PerplexityOptions& options = flags.options;
+  options.threads = flags.threads;
+  options.device = flags.device_of();
+  options.token_dtype = StateDType(flags.state_dtype);
+  // Where the tokenizer begins texts with a token, every piece does.
+  const int32_t bos = opened.tokenizer->bos_id();
+  if (!tokens.empty() && tokens[0] == bos) options.bos_id = bos;
+  ASSIGN_OR_RETURN(
+      const PerplexityReport report,
+      MeasurePerplexity(opened.model(), tokens, options,
+                        [](const PerplexityReport& so_far, int64_t pieces) {
+                          if (!StderrIsTerminal()) return;
+                          std::fprintf(
+                              stderr, "\rpiece %lld of %lld: %.4f +- %.4f%s",
+                              static_cast<long long>(so_far.pieces),
+                              static_cast<long long>(pieces), so_far.perplexity,
+                              so_far.perplexity_error,
+                              so_far.pieces == pieces ? "\n" : "  ");
+                        }));
+  if (flags.json) {
+    PrintJson(ToJson(report));
+  } else {
+    Print(report);
+  }
+  return Status::Ok();
+}
+
+}  // namespace
+
+Command MakePerplexity(CLI::App& root) {
+  CLI::App* app = root.add_subcommand(
+      "perplexity", "How well a model predicts a text; KL from a reference");
+  auto flags = std::make_shared<Flags>();
+  AddCommon(app, flags.get());
+  app->add_option("MODEL", flags->model, "Folder, .gguf file or pulled model")
+      ->required();
+  app->add_option("--text", flags->text, "The text, a file")->required();
+  PerplexityOptions* options = &flags->options;
+  app->add_option("--ctx", options->context,
+                  "Tokens of a piece; its second half is scored")
+      ->check(CLI::Range(4, 1 << 20))
+      ->capture_default_str();
+  app->add_option("--pieces", options->pieces, "At most so many; 0: all")
+      ->check(CLI::Range(0, 1 << 30))
+      ->capture_default_str();
+  app->add_option("--record", options->record,
+                  "Write the distributions to FILE, as a reference");
+  app->add_option("--reference", options->reference,
+                  "Compare with what --record wrote for another model");
+  AddStateDType(app, &flags->state_dtype);
+  return {app, [flags] { return Run(*flags); }};
+}
+
+}  // namespace intarsia

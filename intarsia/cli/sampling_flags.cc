@@ -1,0 +1,87 @@
+#include "intarsia/cli/sampling_flags.h"
+
+#include <charconv>
+
+namespace intarsia {
+namespace {
+
+Result<std::pair<int32_t, float>> ParseBias(const std::string& text) {
+  int32_t id = 0;
+  float bias = 0;
+  const char* const end = text.data() + text.size();
+  const auto [rest, error] = std::from_chars(text.data(), end, id);
+  if (error == std::errc() && rest != end && *rest == '=') {
+    const auto parsed = std::from_chars(rest + 1, end, bias);
+    if (parsed.ec == std::errc() && parsed.ptr == end) {
+      return std::make_pair(id, bias);
+    }
+  }
+  return InvalidArgument("[cli] --logit-bias wants ID=BIAS, such as 42=-1.5 " +
+                         ("or 42=-inf, not '" + text + "'"));
+}
+
+}  // namespace
+
+void AddSampling(CLI::App* app, SamplingFlags* flags) {
+  SamplingOptions* options = &flags->options;
+  const auto add = [&](const char* name, auto* value, const char* help) {
+    app->add_option(name, *value, help)
+        ->group("Sampling")
+        ->capture_default_str();
+  };
+  add("--temperature", &options->temperature, "0 takes the likeliest token");
+  add("--top-k", &options->top_k, "Keep the k likeliest; 0: all");
+  add("--top-p", &options->top_p,
+      "Keep the likeliest that hold this probability");
+  add("--min-p", &options->min_p,
+      "Drop tokens less likely than this share of the likeliest");
+  add("--typical-p", &options->typical_p,
+      "Keep the tokens of ordinary information that hold this probability");
+  add("--repeat-penalty", &options->repeat_penalty,
+      "Divides the logits of recent tokens; 1: off");
+  add("--presence-penalty", &options->presence_penalty,
+      "Subtracted from the logit of each recent token");
+  add("--frequency-penalty", &options->frequency_penalty,
+      "The same for each time it occurred");
+  add("--repeat-last", &options->repeat_last,
+      "Tokens the penalties look back on; -1: all");
+  add("--dry-multiplier", &options->dry_multiplier,
+      "Penalty of what goes on repeating (DRY); 0: off");
+  add("--dry-base", &options->dry_base,
+      "Its growth with each further repeated token");
+  add("--dry-allowed-length", &options->dry_allowed_length,
+      "Repeated tokens that cost nothing more");
+  add("--dry-last", &options->dry_last, "Tokens DRY looks back on; -1: all");
+  app->add_option("--dry-breaker", flags->dry_breakers,
+                  "Text across which nothing counts as repeated; may be given "
+                  "again")
+      ->group("Sampling");
+  app->add_option("--logit-bias", flags->logit_bias,
+                  "ID=BIAS, added to a token's logit; may be given again")
+      ->group("Sampling");
+}
+
+Result<SamplingOptions> Resolve(const SamplingFlags& flags, uint64_t seed,
+                                const Tokenizer& tokenizer) {
+  SamplingOptions options = flags.options;
+  options.seed = seed;
+  for (const std::string& text : flags.logit_bias) {
+    ASSIGN_OR_RETURN(const auto bias, ParseBias(text));
+    options.logit_bias.push_back(bias);
+  }
+  for (int32_t id = 0;
+       options.dry_multiplier > 0 && id < tokenizer.vocab_size(); ++id) {
+    const std::string_view bytes = tokenizer.TokenBytes(id);
+    for (const std::string& breaker : flags.dry_breakers) {
+      if (breaker.empty() || bytes.find(breaker) == std::string_view::npos) {
+        continue;
+      }
+      options.dry_breakers.push_back(id);
+      break;
+    }
+  }
+  RETURN_IF_ERROR(Validate(options));
+  return options;
+}
+
+}  // namespace intarsia

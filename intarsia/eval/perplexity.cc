@@ -1,0 +1,213 @@
+#include "intarsia/eval/perplexity.h"
+
+#include <algorithm>
+#include <cmath>
+#include <optional>
+
+#include "intarsia/engine/model_runner.h"
+#include "intarsia/eval/recorded_logits.h"
+
+namespace intarsia {
+namespace {
+
+Estimate EstimateOf(std::span<const double> values) {
+  const double n = static_cast<double>(values.size());
+  double sum = 0, squares = 0;
+  for (const double x : values) sum += x;
+  const double mean = sum / n;
+  for (const double x : values) squares += (x - mean) * (x - mean);
+  return {mean, n > 1 ? std::sqrt(squares / (n - 1) / n) : 0.0};
+}
+
+double Quantile(std::vector<double> values, double q) {
+  const auto at =
+      values.begin() + static_cast<std::ptrdiff_t>(
+                           q * static_cast<double>(values.size() - 1) + 0.5);
+  std::nth_element(values.begin(), at, values.end());
+  return *at;
+}
+
+void LogSoftmax(std::span<const float> logits, std::vector<double>* out) {
+  const double top = *std::ranges::max_element(logits);
+  double total = 0;
+  for (const float x : logits) total += std::exp(x - top);
+  const double shift = top + std::log(total);
+  out->resize(logits.size());
+  std::ranges::transform(logits, out->begin(),
+                         [&](float x) { return x - shift; });
+}
+
+class Measurement {
+ public:
+  Measurement(const Model& model, std::span<const int32_t> tokens,
+              const PerplexityOptions& options)
+      : options_(options),
+        rows_(options.context - 1 - options.context / 2),
+        vocab_(model.config().vocab_size),
+        tokens_(tokens.begin(), tokens.end()),
+        runner_(model, {.threads = options.threads,
+                        .sequences = 1,
+                        .context = options.context,
+                        .token_dtype = options.token_dtype,
+                        .device = options.device}) {}
+
+  Status Begin() {
+    if (options_.context < 4) {
+      return InvalidArgument("[perplexity] the context must be 4 or more");
+    }
+    pieces_ = static_cast<int64_t>(tokens_.size()) / options_.context;
+    if (options_.pieces > 0) pieces_ = std::min(pieces_, options_.pieces);
+    if (pieces_ == 0) {
+      return InvalidArgument(
+          "[perplexity] the text has " + std::to_string(tokens_.size()) +
+          " tokens, fewer than the context of " +
+          std::to_string(options_.context) + "; give more text or less --ctx");
+    }
+    tokens_.resize(static_cast<size_t>(pieces_ * options_.context));
+    for (int64_t p = 0; p < pieces_ && options_.bos_id >= 0; ++p) {
+      tokens_[p * options_.context] = options_.bos_id;
+    }
+    if (!options_.reference.empty()) {
+      ASSIGN_OR_RETURN(reference_, RecordedLogits::Open(options_.reference));
+      RETURN_IF_ERROR(CheckReference());
+    }
+    if (!options_.record.empty()) {
+      recorder_.emplace(options_.record,
+                        RecordedShape{.context = options_.context,
+                                      .pieces = pieces_,
+                                      .rows = rows_,
+                                      .vocab = vocab_});
+      return recorder_->Begin(tokens_);
+    }
+    return Status::Ok();
+  }
+
+  int64_t pieces() const { return pieces_; }
+
+  Status Piece(int64_t piece) {
+    const std::span<const int32_t> tokens =
+        std::span(tokens_).subspan(piece * options_.context, options_.context);
+    // The last token is scored and not read.
+    const int64_t first = options_.context / 2;
+    const int slot = runner_.Open();
+    auto prefix = runner_.Run({{slot, tokens.first(first)}});
+    Result<Tensor> logits =
+        prefix.ok() ? runner_.Run({{slot, tokens.subspan(first, rows_)}},
+                                  /*all_rows=*/true)
+                    : std::move(prefix);
+    runner_.Close(slot);
+    RETURN_IF_ERROR(logits.status());
+    for (int64_t row = 0; row < rows_; ++row) {
+      const std::span<const float> values(logits->data<float>() + row * vocab_,
+                                          static_cast<size_t>(vocab_));
+      if (!AllFiniteRow(values)) {
+        return DataLoss("[perplexity] the model's logits are not finite");
+      }
+      LogSoftmax(values, &ours_);
+      RETURN_IF_ERROR(Score(piece * rows_ + row, tokens[first + row + 1]));
+    }
+    return Status::Ok();
+  }
+
+  Status Finish() { return recorder_ ? recorder_->Commit() : Status::Ok(); }
+
+  PerplexityReport Report() const {
+    PerplexityReport report;
+    report.tokens = static_cast<int64_t>(nll_.size());
+    report.pieces = report.tokens / rows_;
+    report.nll = EstimateOf(nll_);
+    report.perplexity = std::exp(report.nll.mean);
+    report.perplexity_error = report.perplexity * report.nll.error;
+    if (!reference_) return report;
+    report.compared = true;
+    report.log_ratio = EstimateOf(log_ratio_);
+    report.reference_perplexity =
+        std::exp(report.nll.mean - report.log_ratio.mean);
+    report.kl = EstimateOf(kl_);
+    report.kl_median = Quantile(kl_, 0.5);
+    report.kl_p99 = Quantile(kl_, 0.99);
+    report.kl_max = *std::ranges::max_element(kl_);
+    report.top1 = EstimateOf(top1_);
+    report.rms_probability_error =
+        std::sqrt(EstimateOf(squared_probability_error_).mean);
+    return report;
+  }
+
+ private:
+  static bool AllFiniteRow(std::span<const float> values) {
+    return std::ranges::all_of(values,
+                               [](float x) { return std::isfinite(x); });
+  }
+
+  Status CheckReference() const {
+    const RecordedShape& shape = reference_->shape();
+    const auto differs = [&](const std::string& what) {
+      return InvalidArgument("[perplexity] " + options_.reference + ": " +
+                             what);
+    };
+    if (shape.vocab != vocab_) {
+      return differs("recorded with a vocabulary of " +
+                     std::to_string(shape.vocab) + " tokens, the model has " +
+                     std::to_string(vocab_));
+    }
+    if (shape.context != options_.context || shape.rows != rows_) {
+      return differs("recorded with --ctx " + std::to_string(shape.context));
+    }
+    if (shape.pieces < pieces_) {
+      return differs("holds " + std::to_string(shape.pieces) +
+                     " pieces; give --pieces");
+    }
+    if (!std::ranges::equal(reference_->tokens().first(tokens_.size()),
+                            tokens_)) {
+      return differs("recorded from another text or tokenizer");
+    }
+    return Status::Ok();
+  }
+
+  Status Score(int64_t row, int32_t token) {
+    nll_.push_back(-ours_[token]);
+    if (recorder_) RETURN_IF_ERROR(recorder_->Add(ours_));
+    if (!reference_) return Status::Ok();
+    reference_->Row(row, &theirs_);
+    double kl = 0;
+    for (size_t i = 0; i < ours_.size(); ++i) {
+      kl += std::exp(theirs_[i]) * (theirs_[i] - ours_[i]);
+    }
+    kl_.push_back(std::max(kl, 0.0));
+    log_ratio_.push_back(theirs_[token] - ours_[token]);
+    top1_.push_back(std::ranges::max_element(ours_) - ours_.begin() ==
+                            std::ranges::max_element(theirs_) - theirs_.begin()
+                        ? 1.0
+                        : 0.0);
+    const double d = std::exp(ours_[token]) - std::exp(theirs_[token]);
+    squared_probability_error_.push_back(d * d);
+    return Status::Ok();
+  }
+
+  const PerplexityOptions& options_;
+  int64_t rows_, vocab_, pieces_ = 0;  // rows: scored tokens a piece
+  std::vector<int32_t> tokens_;
+  ModelRunner runner_;
+  std::optional<LogitsRecorder> recorder_;
+  std::optional<RecordedLogits> reference_;
+  std::vector<double> ours_, theirs_;  // log-probabilities of one row
+  std::vector<double> nll_, log_ratio_, kl_, top1_, squared_probability_error_;
+};
+
+}  // namespace
+
+Result<PerplexityReport> MeasurePerplexity(
+    const Model& model, std::span<const int32_t> tokens,
+    const PerplexityOptions& options,
+    const std::function<void(const PerplexityReport&, int64_t pieces)>& done) {
+  Measurement measurement(model, tokens, options);
+  RETURN_IF_ERROR(measurement.Begin());
+  for (int64_t piece = 0; piece < measurement.pieces(); ++piece) {
+    RETURN_IF_ERROR(measurement.Piece(piece));
+    done(measurement.Report(), measurement.pieces());
+  }
+  RETURN_IF_ERROR(measurement.Finish());
+  return measurement.Report();
+}
+
+}  // namespace intarsia
