@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "intarsia/cuda/ptx/exp2.cuh"
 #include "intarsia/cuda/ptx/registers.cuh"
 #include "intarsia/cuda/tile/tensor_map.h"
 #include "intarsia/mixers/retention/sm90_retention_walk_state.cuh"
@@ -34,6 +35,16 @@ __global__ __launch_bounds__(384, 1) void WalkKernel(
     __syncthreads();
   }
   const WalkUnit& unit = shared.unit;
+  if (threadIdx.x < kWalkChunk) {
+    const int before = threadIdx.x + 1, after = kWalkChunk - before;
+    shared.read_factor[threadIdx.x] =
+        p.read_scale *
+        ptx::Exp2(unit.log2_decay * (p.reverse ? after : before));
+    shared.write_factor[threadIdx.x] =
+        p.write_scale *
+        ptx::Exp2(unit.log2_decay * (p.reverse ? before : after));
+  }
+  __syncthreads();
   // Uniform over a warp, and known to be. 24 + 2 x 240 = 3 x 168.
   const int warpgroup = __shfl_sync(~0u, threadIdx.x / 128, 0);
   if (warpgroup == 0) {

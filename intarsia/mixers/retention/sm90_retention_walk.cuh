@@ -29,9 +29,8 @@
 namespace intarsia::sm90 {
 
 inline constexpr int kWalkChunk = 64;
-inline constexpr int kWalkWidth = 128;    // of the output, a block
-inline constexpr int kWalkStages = 2;     // of q and v
-inline constexpr int kWalkKeyStages = 3;  // k is let go last
+inline constexpr int kWalkWidth = 128;  // of the output, a block
+inline constexpr int kWalkStages = 2;   // buffers of q, v, P and the inbox
 
 struct WalkParams {
   CUtensorMap q, k, v, out;
@@ -97,23 +96,28 @@ struct WalkShared {
   using InnerTile = tile::PanelTile<kWalkChunk, C::kInner>;  // of q and k
   using WidthTile = tile::PanelTile<kWalkChunk, kWalkWidth>;
   using ScoreTile = tile::PanelTile<kWalkChunk, kWalkChunk>;
-  static constexpr int kScoreStages = C::kHalves == 2 ? 1 : 2;
+  // k is let go last; two blocks that share need the room for the inbox.
+  static constexpr int kKeyStages = C::kHalves == 2 ? 2 : 3;
   static constexpr int kOutRows = kWalkChunk / C::kHalves;
   using OutTile = tile::PanelTile<kOutRows, 64>;
   static constexpr int kInboxBytes = 64 * kOutRows * 4;
 
   alignas(1024) uint8_t q[C::kStateOnly ? 1 : kWalkStages][InnerTile::kBytes];
-  alignas(1024) uint8_t k[kWalkKeyStages][InnerTile::kBytes];
+  alignas(1024) uint8_t k[kKeyStages][InnerTile::kBytes];
   alignas(1024) uint8_t v[kWalkStages][WidthTile::kBytes];
-  alignas(1024) uint8_t p[kScoreStages][ScoreTile::kBytes];
+  alignas(1024) uint8_t p[kWalkStages][ScoreTile::kBytes];
   alignas(1024) uint8_t out[2][OutTile::kBytes];  // of a warpgroup
   // What the other block of the cluster has for our rows.
-  alignas(128) uint8_t inbox[2][C::kHalves == 2 ? kInboxBytes : 16];
+  alignas(
+      128) uint8_t inbox[kWalkStages][2][C::kHalves == 2 ? kInboxBytes : 16];
   uint64_t q_full[kWalkStages], q_empty[kWalkStages];
-  uint64_t k_full[kWalkKeyStages], k_empty[kWalkKeyStages];
+  uint64_t k_full[kKeyStages], k_empty[kKeyStages];
   uint64_t v_full[kWalkStages], v_empty[kWalkStages];
-  uint64_t p_full[kScoreStages], p_empty[kScoreStages];
-  uint64_t inbox_full[2], inbox_empty[2];
+  uint64_t p_full[kWalkStages], p_empty[kWalkStages];
+  uint64_t inbox_full[kWalkStages][2], inbox_empty[kWalkStages][2];
+  // Of a whole chunk: what decay leaves of the state until each token reads it,
+  // and of each token's contribution when the chunk is over; with the scales.
+  alignas(16) float read_factor[kWalkChunk], write_factor[kWalkChunk];
   WalkUnit unit;  // here, to spare registers
 
   // By one thread. q and k are let go by 8 warps of the state and by the 4 that
@@ -125,17 +129,17 @@ struct WalkShared {
       ptx::MbarrierInit(&q_empty[s], 12);
       ptx::MbarrierInit(&v_empty[s], 8);
     }
-    for (int s = 0; s < kWalkKeyStages; ++s) {
+    for (int s = 0; s < kKeyStages; ++s) {
       ptx::MbarrierInit(&k_full[s], 1);
       ptx::MbarrierInit(&k_empty[s], C::kStateOnly ? 8 : 12);
     }
-    for (int s = 0; s < kScoreStages; ++s) {
+    for (int s = 0; s < kWalkStages; ++s) {
       ptx::MbarrierInit(&p_full[s], 4);
       ptx::MbarrierInit(&p_empty[s], 8);
-    }
-    for (int w = 0; w < 2; ++w) {
-      ptx::MbarrierInit(&inbox_full[w], 1);
-      ptx::MbarrierInit(&inbox_empty[w], 4);
+      for (int w = 0; w < 2; ++w) {
+        ptx::MbarrierInit(&inbox_full[s][w], 1);
+        ptx::MbarrierInit(&inbox_empty[s][w], 4);
+      }
     }
     ptx::FenceMbarrierInit();
   }
@@ -153,7 +157,7 @@ class WalkLoader {
 
   __device__ __forceinline__ void Run() {
     tile::RingPosition<kWalkStages> ring;
-    tile::RingPosition<kWalkKeyStages> keys;
+    tile::RingPosition<Shared::kKeyStages> keys;
     const int inner = unit_.half * C::kInner;
     for (int i = 0; i < unit_.count; ++i) {
       const int row = unit_.start + unit_.Chunk(p_, i) * kWalkChunk;

@@ -75,24 +75,15 @@ class WalkState {
   using State = float[2][kHalf];
   using Output = float[kWalkChunk / 2];     // 64 x 64: width x tokens
   using Values = uint32_t[kWalkChunk / 4];  // 64 x 64 of V^T, in bf16
-  using Fragments = uint32_t[kHalf / 4];    // a quarter of the state in bf16
+  using Fragments = uint32_t[kHalf / 2];    // half of the state in bf16
 
   __device__ __forceinline__ float Decay(int tokens) const {
     return ptx::Exp2(unit_.log2_decay * tokens);
   }
 
-  // Positions in rings of two buffers, of one, and in that of P.
+  // Position in the rings of two buffers.
   __device__ __forceinline__ uint32_t stage() const { return number_ % 2; }
   __device__ __forceinline__ uint32_t phase() const { return number_ / 2 % 2; }
-  __device__ __forceinline__ uint32_t single_phase() const {
-    return number_ % 2;
-  }
-  __device__ __forceinline__ uint32_t score_stage() const {
-    return Shared::kScoreStages == 2 ? stage() : 0;
-  }
-  __device__ __forceinline__ uint32_t score_phase() const {
-    return Shared::kScoreStages == 2 ? phase() : single_phase();
-  }
 
   // f(number, address) for those numbers of a head's state at `state` that
   // exist; `Pointer` is float* or const float*.
@@ -141,24 +132,17 @@ class WalkState {
       ptx::MbarrierWait(&shared_.q_full[stage()], phase());
       ReadState<0>(s, o, decay);
       ReadState<1>(s, o, decay);
-      ReadState<2>(s, o, decay);
-      ReadState<3>(s, o, decay);
       Release(&shared_.q_empty[stage()]);
       // O so far is q S; token n sees S through g^(n + 1), or what is left of
       // the chunk after it.
-      const float sign = p_.reverse ? -1.0f : 1.0f;
-      const float base =
-          p_.reverse ? valid - 1 - 2 * (lane_ % 4) : 1 + 2 * (lane_ % 4);
+      const int shift = p_.reverse ? kWalkChunk - valid : 0;
 #pragma unroll
       for (int j = 0; j < kWalkChunk / 8; ++j) {
-#pragma unroll
-        for (int e = 0; e < 2; ++e) {
-          const float factor =
-              p_.read_scale *
-              ptx::Exp2(unit_.log2_decay * fmaf(sign, 8 * j + e, base));
-          o[4 * j + e] *= factor;
-          o[4 * j + 2 + e] *= factor;
-        }
+        const float2 factor = Factors(shared_.read_factor, 8 * j, shift);
+        o[4 * j] *= factor.x;
+        o[4 * j + 1] *= factor.y;
+        o[4 * j + 2] *= factor.x;
+        o[4 * j + 3] *= factor.y;
       }
     }
     ptx::MbarrierWait(&shared_.k_full[key_ring_.stage], key_ring_.phase);
@@ -167,14 +151,14 @@ class WalkState {
     Values weighted;
     LoadValues(valid, weighted);
     if constexpr (!C::kStateOnly) {
-      ptx::MbarrierWait(&shared_.p_full[score_stage()], score_phase());
+      ptx::MbarrierWait(&shared_.p_full[stage()], phase());
       MultiplyScores(o);
     }
     UpdateState(weighted, s);
     if constexpr (!C::kStateOnly) {
       ptx::WgmmaWait<1>();
       ptx::FenceRegisters(o);
-      Release(&shared_.p_empty[score_stage()]);
+      Release(&shared_.p_empty[stage()]);
       Release(&shared_.v_empty[stage()]);
       Store(o, chunk * kWalkChunk, valid);
     }
@@ -183,6 +167,15 @@ class WalkState {
     ptx::FenceRegisters(s[1]);
     if (C::kStateOnly) Release(&shared_.v_empty[stage()]);
     Release(&shared_.k_empty[key_ring_.stage]);
+  }
+
+  // Of this thread's two tokens from `token` on. A chunk that ends early lacks
+  // `shift` steps at its end, so they have what later ones have in a whole one.
+  __device__ __forceinline__ float2 Factors(const float (&table)[kWalkChunk],
+                                            int token, int shift) const {
+    token += 2 * (lane_ % 4) + shift;
+    return float2{table[min(token, kWalkChunk - 1)],
+                  table[min(token + 1, kWalkChunk - 1)]};
   }
 
   // P of the chunk that comes next, by one warpgroup for both.
@@ -194,13 +187,13 @@ class WalkState {
       scores.Multiply(shared_.q[stage()], shared_.k[key_ring_.stage]);
       Release(&shared_.q_empty[stage()]);
       Release(&shared_.k_empty[key_ring_.stage]);
-      ptx::MbarrierWait(&shared_.p_empty[score_stage()], score_phase() ^ 1);
+      ptx::MbarrierWait(&shared_.p_empty[stage()], phase() ^ 1);
       scores.Finish(
           p_, unit_.log2_decay,
           min(kWalkChunk, unit_.length - unit_.Chunk(p_, number_) * kWalkChunk),
-          shared_.p[score_stage()]);
+          shared_.p[stage()]);
       __syncwarp();
-      Release(&shared_.p_full[score_stage()]);
+      Release(&shared_.p_full[stage()]);
     }
   }
 
@@ -208,18 +201,17 @@ class WalkState {
     if (leader_) ptx::MbarrierArrive(barrier);
   }
 
-  // O^T (+)= S^T Q^T over a quarter of the inner dimension; that part of the
+  // O^T (+)= S^T Q^T over half of the inner dimension; that part of the
   // state then decays. (Not while the tensor cores work on its copy: ptxas
-  // wants no accumulator touched while another product is in flight. Nor are
-  // there registers for more than a quarter.)
+  // wants no accumulator touched while another product is in flight.)
   template <int kPart>
   __device__ __forceinline__ void ReadState(State& s, Output& o, float decay) {
     using B = tile::RowOperand<kWalkChunk, C::kInner>;
     Fragments f;
-    ptx::FenceRegisters(s[kPart / 2]);  // or all parts are packed at once
+    ptx::FenceRegisters(s[kPart]);  // or all parts are packed at once
 #pragma unroll
-    for (int i = 0; i < kHalf / 4; ++i) {
-      float* x = s[kPart / 2] + kPart % 2 * (kHalf / 2) + 2 * i;
+    for (int i = 0; i < kHalf / 2; ++i) {
+      float* x = s[kPart] + 2 * i;
       f[i] = ptx::PackBf16(x[0], x[1]);
       x[0] *= decay;
       x[1] *= decay;
@@ -228,7 +220,7 @@ class WalkState {
     ptx::FenceRegisters(o);
     ptx::FenceRegisters(f);
     ptx::WgmmaFence();
-    constexpr int kSteps = B::kSteps / 4;
+    constexpr int kSteps = B::kSteps / 2;
 #pragma unroll
     for (int i = 0; i < kSteps; ++i) {
       ptx::Wgmma<kWalkChunk>::template Register<0>(
@@ -250,10 +242,7 @@ class WalkState {
     asm volatile("" : "+r"(lane));  // see WalkScores
     const int token = lane % 8 + lane / 16 * 8;
     const int chunk = warp_row_ / 8 + lane / 8 % 2;
-    const int column = 2 * (lane % 4);  // the first token in a fragment
-    // Tokens that are not there would get an infinite weight: at least g^0.
-    const float sign = p_.reverse ? 1.0f : -1.0f;
-    const float first = p_.reverse ? 1 + column : valid - 1 - column;
+    const int shift = p_.reverse ? 0 : kWalkChunk - valid;
 #pragma unroll
     for (int i = 0; i < kWalkChunk / 16; ++i) {
       uint32_t r[4];
@@ -261,18 +250,13 @@ class WalkState {
           r, base + tile::SwizzledChunk(16 * i + token, chunk));
 #pragma unroll
       for (int half = 0; half < 2; ++half) {
-        float left[2];
-#pragma unroll
-        for (int e = 0; e < 2; ++e) {
-          const float distance = fmaf(sign, 16 * i + 8 * half + e, first);
-          left[e] = p_.write_scale *
-                    ptx::Exp2(unit_.log2_decay * fmaxf(distance, 0.0f));
-        }
+        const float2 left =
+            Factors(shared_.write_factor, 16 * i + 8 * half, shift);
 #pragma unroll
         for (int k = 2 * half; k < 2 * half + 2; ++k) {
           values[4 * i + k] =
-              ptx::PackBf16(__uint_as_float(r[k] << 16) * left[0],
-                            __uint_as_float(r[k] & 0xFFFF0000u) * left[1]);
+              ptx::PackBf16(__uint_as_float(r[k] << 16) * left.x,
+                            __uint_as_float(r[k] & 0xFFFF0000u) * left.y);
         }
       }
     }
@@ -284,8 +268,7 @@ class WalkState {
     using B = tile::RowOperand<kWalkChunk, kWalkChunk>;
     const uint64_t a = A::Descriptor(ptx::SharedAddress(shared_.v[stage()]) +
                                      w_ * Shared::WidthTile::kPanelBytes);
-    const uint64_t b =
-        B::Descriptor(ptx::SharedAddress(shared_.p[score_stage()]));
+    const uint64_t b = B::Descriptor(ptx::SharedAddress(shared_.p[stage()]));
     ptx::FenceRegisters(o);
     ptx::WgmmaFence();
 #pragma unroll
@@ -396,10 +379,10 @@ class WalkState {
   __device__ __forceinline__ void Exchange(const Output& o,
                                            float (&kept)[kKept]) {
     const uint32_t other = unit_.half ^ 1;
-    ptx::MbarrierWait(&shared_.inbox_empty[w_], single_phase() ^ 1);
-    uint64_t* full = &shared_.inbox_full[w_];
+    ptx::MbarrierWait(&shared_.inbox_empty[stage()][w_], phase() ^ 1);
+    uint64_t* full = &shared_.inbox_full[stage()][w_];
     if (first_) ptx::MbarrierArriveExpect(full, Shared::kInboxBytes);
-    const uint8_t* inbox = shared_.inbox[w_] + threadIdx.x % 128 * 16;
+    const uint8_t* inbox = shared_.inbox[stage()][w_] + threadIdx.x % 128 * 16;
     const uint32_t to = ptx::MapToRank(ptx::SharedAddress(inbox), other);
     const uint32_t to_full = ptx::MapToRank(ptx::SharedAddress(full), other);
 #pragma unroll
@@ -413,7 +396,7 @@ class WalkState {
       ptx::StoreAsync4(to + i / 4 * 2048, to_full, send[0], send[1], send[2],
                        send[3]);
     }
-    ptx::MbarrierWait(full, single_phase());
+    ptx::MbarrierWait(full, phase());
 #pragma unroll
     for (int i = 0; i < kKept; i += 4) {
       const float4 x = *reinterpret_cast<const float4*>(inbox + i / 4 * 2048);
@@ -424,8 +407,8 @@ class WalkState {
     }
     __syncwarp();
     if (leader_) {
-      ptx::MbarrierArriveCluster(
-          ptx::MapToRank(ptx::SharedAddress(&shared_.inbox_empty[w_]), other));
+      ptx::MbarrierArriveCluster(ptx::MapToRank(
+          ptx::SharedAddress(&shared_.inbox_empty[stage()][w_]), other));
     }
   }
 
@@ -435,7 +418,7 @@ class WalkState {
   const int w_, lane_, warp_row_;
   const bool leader_, first_;
   int number_ = 0;  // of the chunk, in the order of the walk
-  tile::RingPosition<kWalkKeyStages> key_ring_;
+  tile::RingPosition<Shared::kKeyStages> key_ring_;
 };
 
 }  // namespace intarsia::sm90
