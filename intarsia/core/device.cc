@@ -72,17 +72,22 @@ class CpuBackend final : public DeviceBackend {
     return Poisoned(block, size);
   }
 
+  // What was freed last is wanted next, so it stays and others make room:
+  // sizes of work that is over must not fill the cache for ever.
   void Free(void* data, size_t bytes) override {
     const size_t size = RoundSize(bytes);
+    std::vector<void*> evicted;
     {
       std::lock_guard<std::mutex> lock(mutex_);
-      if (cached_ + size <= kMaxCached) {
+      if (size <= kMaxCached) {
+        while (cached_ + size > kMaxCached) evicted.push_back(TakeLargest());
         free_[size].push_back(data);
         cached_ += size;
-        return;
+      } else {
+        evicted.push_back(data);
       }
     }
-    std::free(data);
+    for (void* block : evicted) std::free(block);
   }
 
   void CopyToDevice(void* dst, const void* src, size_t bytes,
@@ -109,6 +114,16 @@ class CpuBackend final : public DeviceBackend {
 #else
   static constexpr size_t kMaxCached = size_t{64} << 20;
 #endif
+
+  // Of what is cached, which is not nothing; the lock is held.
+  void* TakeLargest() {
+    auto it = free_.rbegin();
+    while (it->second.empty()) ++it;
+    void* block = it->second.back();
+    it->second.pop_back();
+    cached_ -= it->first;
+    return block;
+  }
 
   std::mutex mutex_;
   std::map<size_t, std::vector<void*>> free_;
