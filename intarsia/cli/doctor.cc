@@ -69,7 +69,7 @@ Finding Simd() {
   const int64_t supported = hwy::SupportedTargets();
   return {.name = "SIMD",
           .text = hwy::TargetName(supported & -supported) +
-                  std::string(" is the best that both know")};
+                  std::string(" (the best of this processor's)")};
 }
 
 Finding Memory() {
