@@ -91,6 +91,20 @@ TEST_F(CliTest, EveryVerbHasTheCommonFlags) {
   EXPECT_EQ(Invoke("--version").code, 0);
 }
 
+TEST_F(CliTest, ListsOfValuesLeaveTheModelAlone) {
+  for (const char* arguments :
+       {"generate --prompt a --max-tokens 1 --stop zzz tests/golden/tiny",
+        "generate --prompt a --max-tokens 1 --logit-bias 1=2 "
+        "--logit-bias 2=-inf --dry-breaker x tests/golden/tiny",
+        "bench -p 4 -n 1 --npl 1,2 -d 0 -r 1 tests/golden/tiny",
+        "verify --chunk 1,7 tests/golden/llama"}) {
+    const Outcome outcome = Invoke(arguments);
+    EXPECT_EQ(outcome.code, 0) << arguments << outcome.err;
+  }
+  EXPECT_EQ(Invoke("generate tests/golden/tiny --prompt a --logit-bias x").code,
+            1);
+}
+
 TEST_F(CliTest, BadUsageIsTwo) {
   for (const char* arguments :
        {"", "frobnicate", "generate", "info", "pull", "verify",

@@ -18,12 +18,13 @@ import argparse
 import ctypes
 import json
 import os
-import statistics
 import subprocess
 import sys
 import types
 
 import torch
+
+from interleaved import measure
 
 TENSORS = ("q", "k", "v", "out")
 
@@ -192,23 +193,6 @@ def check(library, function):
                   for a, b in zip((side.out, *side.grads), right)]
         print(f"{name}: relative error of out, dq, dk, dv:",
               *(f"{e:.1e}" for e in errors), flush=True)
-
-
-def measure(runs, rounds, flush):
-    """Median microseconds of each function, run in turn."""
-    times = {name: [] for name in runs}
-    for i in range(rounds + 3):
-        for name, run in runs.items():
-            flush.fill_(i & 1)
-            begin = torch.cuda.Event(enable_timing=True)
-            end = torch.cuda.Event(enable_timing=True)
-            begin.record()
-            run()
-            end.record()
-            torch.cuda.synchronize()
-            if i >= 3:
-                times[name].append(begin.elapsed_time(end) * 1e3)
-    return {name: statistics.median(t) for name, t in times.items()}
 
 
 def main():

@@ -17,11 +17,12 @@ import argparse
 import ctypes
 import json
 import os
-import statistics
 import sys
 import types
 
 import torch
+
+from interleaved import measure
 
 
 class Args(ctypes.Structure):
@@ -168,23 +169,6 @@ def peer_backward(scan, p, chunk):
             out, inputs, (p.dy, p.dfinal.to(out[1].dtype)), retain_graph=True)
 
     return run
-
-
-def measure(runs, rounds, flush):
-    """Median microseconds of each function, run in turn."""
-    times = {name: [] for name in runs}
-    for i in range(rounds + 3):
-        for name, run in runs.items():
-            flush.fill_(i & 1)
-            begin = torch.cuda.Event(enable_timing=True)
-            end = torch.cuda.Event(enable_timing=True)
-            begin.record()
-            run()
-            end.record()
-            torch.cuda.synchronize()
-            if i >= 3:
-                times[name].append(begin.elapsed_time(end) * 1e3)
-    return {name: statistics.median(t) for name, t in times.items()}
 
 
 def differences(ours, theirs):

@@ -14,11 +14,12 @@ Needs a GPU and PyTorch; without --library only the peers are timed.
 import argparse
 import ctypes
 import json
-import statistics
 
 import torch
 import torch.nn.functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from interleaved import measure
 
 
 class Args(ctypes.Structure):
@@ -131,23 +132,6 @@ def peer_backward(backend, q, k, v, dout, causal):
         run.out = torch.autograd.grad(out, inputs, dout, retain_graph=True)
 
     return run
-
-
-def measure(runs, rounds, flush):
-    """Median microseconds of each function, run in turn."""
-    times = {name: [] for name in runs}
-    for i in range(rounds + 3):
-        for name, run in runs.items():
-            flush.fill_(i & 1)
-            begin = torch.cuda.Event(enable_timing=True)
-            end = torch.cuda.Event(enable_timing=True)
-            begin.record()
-            run()
-            end.record()
-            torch.cuda.synchronize()
-            if i >= 3:
-                times[name].append(begin.elapsed_time(end) * 1e3)
-    return {name: statistics.median(t) for name, t in times.items()}
 
 
 def difference(ours, theirs):

@@ -15,7 +15,8 @@ void AddAnswer(CLI::App* app, AnswerFlags* flags) {
       ->check(CLI::Range(1, 1 << 24))
       ->capture_default_str();
   app->add_option("--stop", flags->stops,
-                  "Text that ends the answer; may be given again");
+                  "Text that ends the answer; may be given again")
+      ->allow_extra_args(false);  // or it would swallow MODEL
   app->add_option("--ctx", flags->context,
                   "Most tokens of the conversation; 0: as needed")
       ->check(CLI::Range(0, 1 << 24))

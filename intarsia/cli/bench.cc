@@ -158,6 +158,7 @@ Command MakeBench(CLI::App& root) {
   app->add_flag("--quick", flags->quick, "With kernels: small shapes");
   app->add_option("-p", options->prompts, "Prefill lengths")
       ->delimiter(',')
+      ->allow_extra_args(false)
       ->check(CLI::Range(0, 1 << 20));
   app->add_option("-n", options->generate, "Decode steps")
       ->check(CLI::Range(0, 1 << 20))
@@ -165,9 +166,11 @@ Command MakeBench(CLI::App& root) {
   app->add_option("--npl,--sequences", options->sequences,
                   "Sequences decoded together (also -npl)")
       ->delimiter(',')
+      ->allow_extra_args(false)
       ->check(CLI::Range(1, 4096));
   app->add_option("-d", options->depths, "Tokens already in the state")
       ->delimiter(',')
+      ->allow_extra_args(false)
       ->check(CLI::Range(0, 1 << 20));
   app->add_flag(
       "--pin", options->pin,

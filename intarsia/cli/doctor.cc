@@ -153,7 +153,7 @@ Finding Index() {
 Status Run(const Flags& flags) {
   std::vector<Finding> findings = {
       {.name = "program",
-       .text = std::string("intarsia " INTARSIA_VERSION ", compiled by ") +
+       .text = std::string("intarsia " INTARSIA_VERSION ", compiler ") +
                (__VERSION__)}};
   const double bandwidth = MeasureReadBandwidth(flags.threads);
   findings.push_back(Processor());

@@ -55,9 +55,11 @@ void AddSampling(CLI::App* app, SamplingFlags* flags) {
   app->add_option("--dry-breaker", flags->dry_breakers,
                   "Text across which nothing counts as repeated; may be given "
                   "again")
+      ->allow_extra_args(false)
       ->group("Sampling");
   app->add_option("--logit-bias", flags->logit_bias,
                   "ID=BIAS, added to a token's logit; may be given again")
+      ->allow_extra_args(false)
       ->group("Sampling");
 }
 

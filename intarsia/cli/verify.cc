@@ -129,6 +129,7 @@ Command MakeVerify(CLI::App& root) {
   app->add_option("--chunk", flags->chunks,
                   "Prefill in pieces of these sizes, one run each")
       ->delimiter(',')
+      ->allow_extra_args(false)
       ->check(CLI::Range(1, 1 << 20));
   app->add_flag("--batch-split", flags->batch_split,
                 "Run the sequences among others of unlike lengths");

@@ -5,6 +5,7 @@
 #include <optional>
 
 #include "intarsia/engine/model_runner.h"
+#include "intarsia/engine/sampler.h"
 #include "intarsia/eval/recorded_logits.h"
 
 namespace intarsia {
@@ -100,7 +101,7 @@ class Measurement {
     for (int64_t row = 0; row < rows_; ++row) {
       const std::span<const float> values(logits->data<float>() + row * vocab_,
                                           static_cast<size_t>(vocab_));
-      if (!AllFiniteRow(values)) {
+      if (!AllFinite(values)) {
         return DataLoss("[perplexity] the model's logits are not finite");
       }
       LogSoftmax(values, &ours_);
@@ -134,11 +135,6 @@ class Measurement {
   }
 
  private:
-  static bool AllFiniteRow(std::span<const float> values) {
-    return std::ranges::all_of(values,
-                               [](float x) { return std::isfinite(x); });
-  }
-
   Status CheckReference() const {
     const RecordedShape& shape = reference_->shape();
     const auto differs = [&](const std::string& what) {
