@@ -91,12 +91,13 @@ TEST_F(CliTest, EveryVerbHasTheCommonFlags) {
   EXPECT_EQ(Invoke("--version").code, 0);
 }
 
-TEST_F(CliTest, ListsOfValuesLeaveTheModelAlone) {
+TEST_F(CliTest, ListsOfValuesLeaveWhatFollowsAlone) {
   for (const char* arguments :
        {"generate --prompt a --max-tokens 1 --stop zzz tests/golden/tiny",
         "generate --prompt a --max-tokens 1 --logit-bias 1=2 "
         "--logit-bias 2=-inf --dry-breaker x tests/golden/tiny",
         "bench -p 4 -n 1 --npl 1,2 -d 0 -r 1 tests/golden/tiny",
+        "bench --quick -r 1 -d 0 kernels norm.rms",
         "verify --chunk 1,7 tests/golden/llama"}) {
     const Outcome outcome = Invoke(arguments);
     EXPECT_EQ(outcome.code, 0) << arguments << outcome.err;

@@ -16,7 +16,7 @@ void AddAnswer(CLI::App* app, AnswerFlags* flags) {
       ->capture_default_str();
   app->add_option("--stop", flags->stops,
                   "Text that ends the answer; may be given again")
-      ->allow_extra_args(false);  // or it would swallow MODEL
+      ->allow_extra_args(false);
   app->add_option("--ctx", flags->context,
                   "Most tokens of the conversation; 0: as needed")
       ->check(CLI::Range(0, 1 << 24))
