@@ -97,59 +97,26 @@ INTARSIA_INLINE void AddGroup(const uint8_t* const (&w)[4], int blocks,
   }
 }
 
-// How the tiles of a matrix ask for bytes ahead of their place. Short rows are
-// read as one stream, a tile's bytes while an earlier one is multiplied; long
-// rows look ahead in themselves.
-struct Ahead {
-  explicit Ahead(size_t row) {
-    constexpr size_t kShort = 4096;
-    const size_t tile = 4 * row;
-    whole = row <= kShort;
-    distance =
-        !whole ? 1024 : (kShort + tile - 1) / std::max<size_t>(tile, 1) * tile;
-  }
-  bool whole;
-  size_t distance;
-};
-
-// M rows of X, up to 4 rows of W.
+// M rows of X and rows n, n + apart, ... of W, up to four.
 template <class Block, int M>
 __attribute__((noinline)) void DotTile(const PreparedArgs& a,
                                        const std::byte* x, int64_t n, float* y,
-                                       Ahead ahead) {
-  const int64_t columns = std::min<int64_t>(4, a.n - n);
+                                       int64_t apart) {
+  const int64_t columns = (a.n - n + apart - 1) / apart;
   const uint8_t* w[4];
   for (int i = 0; i < 4; ++i) {  // missing rows repeat the last
     w[i] = reinterpret_cast<const uint8_t*>(a.w) +
-           (n + std::min<int64_t>(i, columns - 1)) * a.w_stride;
+           (n + std::min<int64_t>(i, columns - 1) * apart) * a.w_stride;
   }
   __m512 partial[M];
   INTARSIA_UNROLL
   for (int m = 0; m < M; ++m) partial[m] = _mm512_setzero_ps();
-  // Addresses as numbers: they may lie past the matrix, where no pointer may.
-  uintptr_t next = reinterpret_cast<uintptr_t>(w[0]) + ahead.distance;
-  constexpr int kGroupBytes = 4 * Block::kBytes;
   int64_t blocks = a.k / 32;
   for (; blocks >= 4; blocks -= 4) {
-    if (ahead.whole) {
-      INTARSIA_UNROLL
-      for (int i = 0; i < 4 * kGroupBytes; i += 64) {
-        _mm_prefetch(reinterpret_cast<const char*>(next + i), _MM_HINT_T0);
-      }
-      next += 4 * kGroupBytes;
-    } else {
-      INTARSIA_UNROLL
-      for (int i = 0; i < 4; ++i) {
-        const uintptr_t p = reinterpret_cast<uintptr_t>(w[i]) + ahead.distance;
-        for (int c = 0; c < kGroupBytes; c += 64) {
-          _mm_prefetch(reinterpret_cast<const char*>(p + c), _MM_HINT_T0);
-        }
-      }
-    }
     AddGroup<Block, M>(w, 4, x, a.x_stride, 0xFFFF, partial);
     x += sizeof(ActivationGroup);
     INTARSIA_UNROLL
-    for (int i = 0; i < 4; ++i) w[i] += kGroupBytes;
+    for (int i = 0; i < 4; ++i) w[i] += 4 * Block::kBytes;
   }
   if (blocks > 0) {
     AddGroup<Block, M>(w, static_cast<int>(blocks), x, a.x_stride,
@@ -158,29 +125,31 @@ __attribute__((noinline)) void DotTile(const PreparedArgs& a,
   for (int m = 0; m < M; ++m) {
     const __m256 half = _mm256_add_ps(_mm512_castps512_ps256(partial[m]),
                                       _mm512_extractf32x8_ps(partial[m], 1));
-    __m128 sum = _mm_add_ps(_mm256_castps256_ps128(half),
-                            _mm256_extractf128_ps(half, 1));
-    const auto mask = static_cast<__mmask8>((1 << columns) - 1);
-    if (a.bias != nullptr) {
-      sum = _mm_add_ps(sum, _mm_maskz_loadu_ps(mask, a.bias + n));
+    alignas(16) float sum[4];
+    _mm_store_ps(sum, _mm_add_ps(_mm256_castps256_ps128(half),
+                                 _mm256_extractf128_ps(half, 1)));
+    for (int64_t i = 0; i < columns; ++i) {
+      const int64_t row = n + i * apart;
+      y[m * a.y_stride + row] =
+          a.bias == nullptr ? sum[i] : sum[i] + a.bias[row];
     }
-    _mm_mask_storeu_ps(y + m * a.y_stride + n, mask, sum);
   }
 }
 
+// A tile's rows lie a quarter of W apart, as in matmul-inl.h.
 template <class Block>
 void DotPrepared(const PreparedArgs& a) {
-  const Ahead ahead(a.w_stride);
+  const int64_t apart = (a.n + 3) / 4;
   int64_t m = 0;
   while (m < a.m) {
     const int64_t rows = std::min<int64_t>(4, a.m - m);
     const std::byte* x = a.x + m * a.x_stride;
     float* y = a.y + m * a.y_stride;
-    for (int64_t n = 0; n < a.n; n += 4) {
-      if (rows == 1) DotTile<Block, 1>(a, x, n, y, ahead);
-      if (rows == 2) DotTile<Block, 2>(a, x, n, y, ahead);
-      if (rows == 3) DotTile<Block, 3>(a, x, n, y, ahead);
-      if (rows == 4) DotTile<Block, 4>(a, x, n, y, ahead);
+    for (int64_t n = 0; n < apart; ++n) {
+      if (rows == 1) DotTile<Block, 1>(a, x, n, y, apart);
+      if (rows == 2) DotTile<Block, 2>(a, x, n, y, apart);
+      if (rows == 3) DotTile<Block, 3>(a, x, n, y, apart);
+      if (rows == 4) DotTile<Block, 4>(a, x, n, y, apart);
     }
     m += rows;
   }
