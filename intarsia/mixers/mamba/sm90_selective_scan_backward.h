@@ -9,7 +9,15 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "intarsia/mixers/mamba/sm90_selective_scan.h"
+
 namespace intarsia {
+
+enum class Sm90ScanBackwardPath {
+  kChoose,  // by the sizes
+  kChunks,  // all chunks of time at once
+  kWalk,    // a block for all chunks of a sequence: needs enough sequences
+};
 
 // Given dout = dL/dout and (if it is used) dL/dh after each sequence's last
 // token, with d, h and y as in sm90_selective_scan.h:
@@ -24,22 +32,8 @@ namespace intarsia {
 // dC are summed over channels by the tensor cores, which read the factors h, g
 // cut to ten bits of mantissa and add in fp32. Every sum is made in a fixed
 // order: the same call gives the same bits.
-enum class Sm90ScanBackwardPath {
-  kChoose,  // by the sizes
-  kChunks,  // all chunks of time at once
-  kWalk,    // a block for all chunks of a sequence: needs enough sequences
-};
-
-struct Sm90SelectiveScanBackwardArgs {
-  const __nv_bfloat16* x = nullptr;     // [tokens, channels]
-  const __nv_bfloat16* dt = nullptr;    // [tokens, channels], before the bias
-  const __nv_bfloat16* b = nullptr;     // [tokens, state_dim]
-  const __nv_bfloat16* c = nullptr;     // [tokens, state_dim]
-  const __nv_bfloat16* z = nullptr;     // [tokens, channels] or null
+struct Sm90SelectiveScanBackwardArgs : Sm90SelectiveScanInputs {
   const __nv_bfloat16* dout = nullptr;  // [tokens, channels]
-  const float* a = nullptr;             // [channels, state_dim], negative
-  const float* d = nullptr;             // [channels] or null
-  const float* dt_bias = nullptr;       // [channels] or null
   // States before the first token, and gradients of those after the last, of
   // each sequence; null: zero. [sequences, channels, state_dim]
   const float* state = nullptr;
@@ -55,28 +49,15 @@ struct Sm90SelectiveScanBackwardArgs {
   float* ddt_bias = nullptr;     // [channels] or null
   float* dstate = nullptr;       // [sequences, channels, state_dim] or null
 
-  // [sequences + 1], rows of sequence s are cu_seqlens[s] ... [s + 1] - 1,
-  // from 0 to tokens without gaps. Null: all rows are one sequence.
-  const int32_t* cu_seqlens = nullptr;
-  int sequences = 1;
-  // Of the longest sequence, or 0 if unknown; only the speed depends on it.
-  int max_seqlen = 0;
-  int tokens = 0;
-  int channels = 0;    // even
-  int state_dim = 16;  // 16
-  // Between rows, in elements: even, and multiples of 8 for b and c.
-  int64_t x_stride = 0;
-  int64_t dt_stride = 0;
-  int64_t b_stride = 0;
-  int64_t c_stride = 0;
-  int64_t z_stride = 0;
+  // Between rows, in elements: even.
   int64_t dout_stride = 0;
   int64_t dx_stride = 0;
   int64_t ddt_stride = 0;
   int64_t db_stride = 0;
   int64_t dc_stride = 0;
   int64_t dz_stride = 0;
-  bool softplus = true;  // false: d = dt + dt_bias
+  // Of the longest sequence, or 0 if unknown; only the speed depends on it.
+  int max_seqlen = 0;
   Sm90ScanBackwardPath path = Sm90ScanBackwardPath::kChoose;
 
   // Sm90SelectiveScanBackwardWorkspace bytes, 256-byte aligned; its content
