@@ -45,12 +45,24 @@ class Format {
   // K must be a multiple of this.
   virtual int64_t block() const = 0;
   virtual size_t row_bytes(int64_t k) const = 0;
+  // K, or the next number above it that is whole blocks.
+  int64_t WholeBlocks(int64_t k) const {
+    return (k + block() - 1) / block() * block();
+  }
   // The dtype for plain formats (a weight in them is a tensor of that dtype),
   // else kU8: rows of blocks.
   virtual DType storage() const = 0;
 
   virtual void QuantizeRow(const float* in, std::byte* out,
                            int64_t k) const = 0;
+  // The same, where an error of number i costs importance[i] times its square
+  // (an importance matrix); null: QuantizeRow. Formats that have no choice to
+  // make ignore it.
+  virtual void QuantizeRowFor(const float* in, const float* importance,
+                              std::byte* out, int64_t k) const {
+    (void)importance;
+    QuantizeRow(in, out, k);
+  }
   virtual void DequantizeRow(const std::byte* in, float* out,
                              int64_t k) const = 0;
 

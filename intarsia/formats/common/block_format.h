@@ -2,8 +2,10 @@
 // block is quantised.
 #pragma once
 
+#include <cstring>
 #include <string_view>
 
+#include "intarsia/core/dtype.h"
 #include "intarsia/formats/common/matmul.h"
 
 namespace intarsia::formats {
@@ -24,8 +26,7 @@ struct BlockTraits {
 
 class BlockFormat : public DotFormat {
  public:
-  explicit BlockFormat(const BlockTraits& traits,
-                       Prepared prepared = nullptr)
+  explicit BlockFormat(const BlockTraits& traits, Prepared prepared = nullptr)
       : DotFormat(traits.dot, prepared), traits_(traits) {}
 
   std::string_view name() const override { return traits_.name; }
@@ -49,6 +50,12 @@ class BlockFormat : public DotFormat {
  private:
   BlockTraits traits_;
 };
+
+inline float LoadF16(const std::byte* p) {
+  f16 half;
+  std::memcpy(&half, p, sizeof(half));
+  return ToFloat(half);
+}
 
 // NaN as the fp16 scale at byte `at` of a block, zeros elsewhere.
 template <size_t kBytes, size_t kAt>

@@ -40,8 +40,7 @@ HWY_INLINE V TableNumbers(D d, const uint8_t* codes, const int8_t (&table)[16],
     bytes = hn::BitCast(du8, hn::ShiftRight<4>(hn::BitCast(du16, bytes)));
   }
   const auto picks = hn::BitCast(di8, hn::And(bytes, hn::Set(du8, 15)));
-  const auto numbers =
-      hn::TableLookupBytes(hn::LoadU(di8x16, table), picks);
+  const auto numbers = hn::TableLookupBytes(hn::LoadU(di8x16, table), picks);
   return hn::Mul(hn::ConvertTo(d, hn::PromoteTo(di32, numbers)), begun);
 #endif
 }

@@ -4,10 +4,11 @@
 namespace intarsia::bench {
 
 std::vector<KernelBench> embedding(bool quick) {
-  const int64_t rows = quick ? 50 : 49152, dim = quick ? 64 : 576;
+  const int64_t rows = quick ? 50 : 49152;
   const int64_t tokens = quick ? 9 : 512;
   std::vector<KernelBench> all;
   for (const Format* format : AllFormats()) {
+    const int64_t dim = format->WholeBlocks(quick ? 64 : 576);
     const double row_bytes = double(format->row_bytes(dim));
     all.push_back(
         {.name = "embedding." + std::string(format->name()),

@@ -100,8 +100,10 @@ std::vector<KernelBench> matmul(bool quick) {
   for (const Format* format : AllFormats()) {
     for (int64_t m : {1, 16, 512}) {
       // A matrix that no cache holds, until arithmetic is what takes the time.
-      const Sizes s = m > 16 ? Sizes{m, 1536, 576} : Sizes{m, 16384, 2048};
-      all.push_back(LinearRow(*format, quick ? Sizes{m, 36, 96} : s));
+      Sizes s = m > 16 ? Sizes{m, 1536, 576} : Sizes{m, 16384, 2048};
+      if (quick) s = {m, 36, 96};
+      s.k = format->WholeBlocks(s.k);
+      all.push_back(LinearRow(*format, s));
     }
   }
   all.push_back(ExpertsRow(quick ? Sizes{20, 36, 96} : Sizes{1024, 1536, 576}));

@@ -100,12 +100,13 @@ TEST(LinearTest, EqualsTheDefinition) {
 
 TEST(LinearTest, RowsDoNotDependOnTheirBatch) {
   Random random(5);
-  const Tensor x = RandomTensor(random, {37, 96});
   for (const Format* format : AllFormats()) {
+    const int64_t k = format->WholeBlocks(96);
+    const Tensor x = RandomTensor(random, {37, k});
     ThreadPool pool(2);
     Context ctx;
     ctx.pool = &pool;
-    Weight w = RandomWeight(random, "w", {41, 96});
+    Weight w = RandomWeight(random, "w", {41, k});
     w.set_values(format, format->Quantize(pool, w.values()));
     ExpectRowsIndependent(
         x, [&](const Tensor& rows) { return Linear(ctx, rows, w); });
@@ -127,10 +128,11 @@ TEST(LinearTest, Gradients) {
 TEST(LinearTest, InputGradientThroughAQuantisedWeight) {
   Random random(7);
   ThreadPool pool(2);
-  const Tensor x = RandomTensor(random, {5, 64});
   const Tensor g = RandomTensor(random, {5, 11});
   for (const Format* format : AllFormats()) {
-    Weight w = RandomWeight(random, "w", {11, 64});
+    const int64_t k = format->WholeBlocks(64);
+    const Tensor x = RandomTensor(random, {5, k});
+    Weight w = RandomWeight(random, "w", {11, k});
     w.set_values(format, format->Quantize(pool, w.values()));
     Tape tape;
     Context ctx;
@@ -140,7 +142,7 @@ TEST(LinearTest, InputGradientThroughAQuantisedWeight) {
     tape.Watch(&leaf);
     const Tensor y = Linear(ctx, leaf, w);
     tape.Backward(ctx, y, g);
-    const Tensor plain = format->Dequantize(pool, w.values(), 64);
+    const Tensor plain = format->Dequantize(pool, w.values(), k);
     EXPECT_TRUE(
         Near(tape.Gradient(leaf), PlainProduct(g, false, plain, false), 1e-4))
         << format->name();

@@ -1,0 +1,12 @@
+// Kernels of mxfp4, for the instruction set of this CPU.
+#pragma once
+
+#include "intarsia/formats/common/matmul.h"
+
+namespace intarsia::formats {
+
+void DotMxfp4(const DotArgs& args);
+// Any address, any k that is a multiple of the block.
+void DequantizeMxfp4(const std::byte* in, float* out, int64_t k);
+
+}  // namespace intarsia::formats

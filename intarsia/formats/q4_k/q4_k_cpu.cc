@@ -1,0 +1,58 @@
+#include "intarsia/formats/q4_k/q4_k_cpu.h"
+
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "intarsia/formats/q4_k/q4_k_cpu.cc"
+#include "hwy/foreach_target.h"
+// Highway's order: foreach_target.h comes first.
+#include "hwy/highway.h"
+#include "intarsia/formats/common/six_bit_scales.h"
+#include "intarsia/formats/common/superblocks-inl.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace intarsia::formats::HWY_NAMESPACE {
+namespace {
+
+// Bytes: d, dmin, 12 of scales and minima, 128 of codes.
+struct Block {
+  static constexpr size_t kBytes = 2 + 2 + 12 + 128;
+  static constexpr int kParts = 8;
+  struct State {
+    float scale[16], minimum[16];  // the first and the last eight count
+  };
+  static HWY_INLINE void Begin(D d, const uint8_t* block, State* s) {
+    uint8_t codes[16];
+    UnpackSixBitScales(block + 4, codes);
+    ScaleSixteen(d, codes, Scale(d, block), s->scale);
+    ScaleSixteen(d, codes, hn::Neg(Scale(d, block + 2)), s->minimum);
+  }
+  static HWY_INLINE V Get(D d, const uint8_t* block, const State& s, int part,
+                          int v) {
+    const VI raw = WideBytes(block + 16 + part / 2 * 32 + v * kLanes);
+    const VI codes = Masked(hn::ShiftRightSame(raw, part % 2 * 4), 15);
+    return hn::MulAdd(hn::ConvertTo(d, codes), hn::Set(d, s.scale[part]),
+                      hn::Set(d, s.minimum[8 + part]));
+  }
+};
+
+void DotOfQ4K(const DotArgs& args) { DotParts<Block>(args); }
+void DequantizeRowOfQ4K(const std::byte* in, float* out, int64_t k) {
+  DequantizeParts<Block>(in, out, k);
+}
+
+}  // namespace
+}  // namespace intarsia::formats::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace intarsia::formats {
+
+HWY_EXPORT(DotOfQ4K);
+HWY_EXPORT(DequantizeRowOfQ4K);
+
+void DotQ4K(const DotArgs& args) { HWY_DYNAMIC_DISPATCH(DotOfQ4K)(args); }
+void DequantizeQ4K(const std::byte* in, float* out, int64_t k) {
+  HWY_DYNAMIC_DISPATCH(DequantizeRowOfQ4K)(in, out, k);
+}
+
+}  // namespace intarsia::formats
+#endif

@@ -1,0 +1,12 @@
+// Kernels of q5_0, for the instruction set of this CPU.
+#pragma once
+
+#include "intarsia/formats/common/matmul.h"
+
+namespace intarsia::formats {
+
+void DotQ50(const DotArgs& args);
+// Any address, any k that is a multiple of the block.
+void DequantizeQ50(const std::byte* in, float* out, int64_t k);
+
+}  // namespace intarsia::formats

@@ -1,0 +1,50 @@
+#include <algorithm>
+
+#include "intarsia/formats/common/block_format.h"
+#include "intarsia/formats/common/blocks.h"
+#include "intarsia/formats/common/scale_search.h"
+#include "intarsia/formats/common/six_bit_scales.h"
+#include "intarsia/formats/q5_k/q5_k_cpu.h"
+#include "intarsia/formats/registry.h"
+
+namespace intarsia::formats {
+namespace {
+
+constexpr int64_t kNumbers = 256;
+// d, dmin, scales and minima, fifth bits, codes.
+constexpr size_t kBytes = 2 + 2 + 12 + 32 + 128;
+
+void QuantizeBlock(const float* x, const float* importance, std::byte* out) {
+  float w[kNumbers];
+  LinearBlock block;
+  ErrorCosts(x, importance, kNumbers, w);
+  FitLinearBlock(31, 32, 63, x, w, &block);
+  StoreF16(block.d, out);
+  StoreF16(block.dmin, out + 2);
+  PackSixBitScales(block.scales, block.minima,
+                   reinterpret_cast<uint8_t*>(out + 4));
+  std::fill_n(out + 16, kBytes - 16, std::byte{0});
+  for (int i = 0; i < kNumbers; ++i) {
+    const int code = block.codes[i], part = i / 32;
+    out[48 + part / 2 * 32 + i % 32] |=
+        static_cast<std::byte>((code & 15) << (part % 2 * 4));
+    out[16 + i % 32] |= static_cast<std::byte>((code >> 4) << part);
+  }
+}
+
+constexpr BlockTraits kTraits = {.name = "q5_k",
+                                 .numbers = kNumbers,
+                                 .bytes = kBytes,
+                                 .dot = &DotQ5K,
+                                 .dequantize = &DequantizeQ5K,
+                                 .quantize = &QuantizeBlock,
+                                 .poison = &PoisonF16<kBytes, 0>};
+
+}  // namespace
+
+const Format& q5_k() {
+  static const BlockFormat* format = new BlockFormat(kTraits);
+  return *format;
+}
+
+}  // namespace intarsia::formats
