@@ -78,6 +78,25 @@ def check(error):
     assert error == 0, f"CUDA error {error}"
 
 
+def runner(library, name, args, keep, out):
+    """What calls intarsia_<name>, with the workspace that it asks for."""
+    size = getattr(library, f"intarsia_{name}_workspace")
+    size.restype = ctypes.c_uint64
+    workspace = torch.empty(size(ctypes.byref(args)), dtype=torch.uint8,
+                            device="cuda")
+    args.workspace = workspace.data_ptr()
+    launch = getattr(library, f"intarsia_{name}")
+
+    def run():
+        stream = torch.cuda.current_stream().cuda_stream
+        check(launch(ctypes.byref(args), ctypes.c_void_p(stream)))
+
+    run.keep = (workspace, *keep)
+    run.args = args
+    run.out = out
+    return run
+
+
 def ours(library, p):
     """Forward through our kernel: y and the final state."""
     batch, length, heads, groups, state = p.sizes
@@ -91,21 +110,7 @@ def ours(library, p):
                 length, heads, groups, 64, state, heads * 64, heads,
                 groups * state, groups * state, heads * 64, True, 0.0,
                 float("inf"))
-    size = library.intarsia_ssd_forward_workspace
-    size.restype = ctypes.c_uint64
-    workspace = torch.empty(size(ctypes.byref(args)), dtype=torch.uint8,
-                            device="cuda")
-    args.workspace = workspace.data_ptr()
-
-    def run():
-        stream = torch.cuda.current_stream().cuda_stream
-        check(library.intarsia_ssd_forward(ctypes.byref(args),
-                                           ctypes.c_void_p(stream)))
-
-    run.keep = (cu, workspace)
-    run.args = args
-    run.out = (y, final)
-    return run
+    return runner(library, "ssd_forward", args, [cu], (y, final))
 
 
 def ours_backward(library, p):
@@ -118,20 +123,7 @@ def ours_backward(library, p):
     args = BackwardArgs(forward.args, p.dy.data_ptr(), p.dfinal.data_ptr(),
                         *(t.data_ptr() for t in out), None, heads * 64,
                         heads * 64, groups * state, groups * state, heads)
-    size = library.intarsia_ssd_backward_workspace
-    size.restype = ctypes.c_uint64
-    workspace = torch.empty(size(ctypes.byref(args)), dtype=torch.uint8,
-                            device="cuda")
-    args.workspace = workspace.data_ptr()
-
-    def run():
-        stream = torch.cuda.current_stream().cuda_stream
-        check(library.intarsia_ssd_backward(ctypes.byref(args),
-                                            ctypes.c_void_p(stream)))
-
-    run.keep = (forward, workspace)
-    run.out = out
-    return run
+    return runner(library, "ssd_backward", args, [forward], out)
 
 
 def load_peer(folder):

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <chrono>
 
+#include "intarsia/eval/kernels_gpu.h"
+
 namespace intarsia {
 namespace {
 
@@ -55,44 +57,40 @@ KernelRow Measure(const KernelBench& bench, const Context& ctx,
 Result<std::vector<KernelRow>> MeasureKernels(
     const KernelOptions& options,
     const std::function<void(const KernelRow&)>& done) {
-  Backend(options.device);  // or the error that says why there is none
+  const bool gpu = options.device.is_cuda();
+  if (gpu && CudaBackendOrNull() == nullptr) {
+    return Unavailable("[bench] " + WhyNoGpuKernels());
+  }
   ThreadPool pool(options.threads);
   Context ctx;
   ctx.pool = &pool;
   ctx.device = options.device;
   std::vector<KernelRow> rows;
-  std::string all;
+  std::vector<std::string> names;
   for (const RoomBench& room : RoomBenches()) {
     for (const KernelBench& bench : room(options.quick)) {
-      all += (all.empty() ? "" : " ") + bench.name;
+      names.push_back(bench.name);
       if (!Named(bench.name, options.name)) continue;
       rows.push_back(Measure(bench, ctx, options));
       if (done) done(rows.back());
     }
   }
+  if (gpu) {
+    const auto wanted = [&](const std::string& name) {
+      return Named(name, options.name);
+    };
+    for (KernelRow& row : MeasureGpuKernels(options, wanted, done, &names)) {
+      rows.push_back(std::move(row));
+    }
+  }
   if (rows.empty()) {
+    std::string all;
+    for (const std::string& name : names) all += " " + name;
     return NotFound("[bench] no kernel is named " + options.name +
-                    "; there are: " + all);
+                    "; there are:" + all +
+                    (gpu ? "" : ", and those of a GPU (--device cuda)"));
   }
   return rows;
-}
-
-double MeasureCopyBandwidth(Device device) {
-  constexpr int64_t kBytes = int64_t{512} << 20;
-  const Tensor from = Tensor::Zeros({kBytes}, DType::kU8, device);
-  Tensor to = Tensor::Zeros({kBytes}, DType::kU8, device);
-  double best = 0;
-  for (int pass = 0; pass < 6; ++pass) {
-    const double seconds = Seconds(
-        device,
-        [&] {
-          Backend(device).CopyOnDevice(to.mutable_raw(), from.raw(), kBytes,
-                                       nullptr);
-        },
-        1);
-    best = std::max(best, 2.0 * kBytes / seconds);
-  }
-  return best;
 }
 
 }  // namespace intarsia

@@ -1,5 +1,6 @@
 // Times the rooms by themselves: rows that their x_bench.cc give
-// (core/kernel_bench.h), each checked before it is timed.
+// (core/kernel_bench.h) and, on a GPU, those of the tuned kernels
+// (kernels_gpu.h), each checked before it is timed.
 #pragma once
 
 #include <functional>
@@ -31,18 +32,26 @@ struct KernelRow {
   double bytes_per_second = 0, flops = 0;  // what a run needs at least, over it
   double max_error = 0, tolerance = 0;     // KernelBench::check
   std::string skipped;  // why the device cannot run it; then nothing above
+  bool tuned = false;   // one of the GPU's tuned kernels; then also:
+  std::string output;   // of which max_error is: the nearest to its tolerance
+  double of_copy = 0;   // bytes_per_second over a copy's in the same rounds
 
   bool right() const { return max_error <= tolerance; }  // NaN is wrong
 };
 
-// `done` is called after each row. NotFound names all rows when none fits.
+// Operations a second of dense bf16 products that NVIDIA's data sheet states
+// for the H100 and H200 SXM: what the tuned kernels' flops are compared with.
+constexpr double kBf16Peak = 989.4e12;
+
+// `done` is called after each row. NotFound names all rows when none fits;
+// Unavailable says why there is no GPU, if one is asked for.
 Result<std::vector<KernelRow>> MeasureKernels(
     const KernelOptions& options,
     const std::function<void(const KernelRow&)>& done);
 
 // fp32 fused multiply-adds in registers on all threads, operations per second.
 double MeasureFmaPeak(int threads);
-// Bytes per second read and written by copies on a GPU.
-double MeasureCopyBandwidth(Device device);
+// Bytes per second read and written by copies on the GPU, which there must be.
+double MeasureCopyBandwidth();
 
 }  // namespace intarsia

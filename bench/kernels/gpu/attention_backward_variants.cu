@@ -19,7 +19,7 @@ BackwardVariant MakeBackwardVariant() {
   const auto text = [](int value) { return std::to_string(value); };
   return {"q" + text(C::kBlockQueries) + " s" + text(C::kStages) + " copy" +
               text(C::kCopyDq) + " spread" + text(C::kSpread),
-          C::kHeadDim, sm90::LaunchBackward<C>};
+          C::kHeadDim, true, sm90::LaunchBackward<C>};
 }
 
 }  // namespace

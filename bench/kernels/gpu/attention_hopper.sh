@@ -18,7 +18,7 @@ run() {  # seconds, log name, command...: a log a step
 
 run 100 check "$build/$program" $families --check-only \
   --output "$output/results.jsonl"
-grep WRONG "$output/check.log" | head -20
+grep FAIL "$output/check.log" | head -20
 tail -n 1 "$output/check.log"
 run 100 time "$build/$program" $families --time-only \
   --output "$output/results.jsonl" --budget 80
@@ -30,7 +30,7 @@ for pass in "" --backward; do
 done
 for tool in memcheck racecheck synccheck; do
   run 40 "$tool" compute-sanitizer --tool $tool "$build/$program" $families \
-    --check-only --quick --only intarsia
+    --check-only --quick
   tail -n 1 "$output/$tool.log"
 done
 exit $status

@@ -1,8 +1,10 @@
 // The example of intarsia/cuda/README.md: attention forward from the plainest
-// kernel to the one in use, each step checked and timed on one shape.
+// kernel to one that is nearly the one in use, each checked and timed on one
+// shape.
 #include <cmath>
 
-#include "bench/kernels/gpu/attention_problem.h"
+#include "bench/kernels/gpu/more_cases.h"
+#include "intarsia/mixers/attention/sm90_attention_bench.h"
 #include "intarsia/mixers/attention/sm90_attention_forward.cuh"
 
 namespace intarsia::bench {
@@ -51,6 +53,7 @@ __global__ void PlainKernel(const Sm90AttentionForwardArgs a) {
     a.out[row * a.out_row_stride + head * kHeadDim + c * 32 + lane] =
         __float2bfloat16_rn(out[c] / sum);
   }
+  if (lane == 0) a.lse[head * a.total_q + row] = largest + __logf(sum);
 }
 
 cudaError_t Plain(const Sm90AttentionForwardArgs& args, cudaStream_t stream) {
@@ -73,60 +76,33 @@ cudaError_t Launch(const Sm90AttentionForwardArgs& args, cudaStream_t stream) {
   return sm90::LaunchForward<C, sm90::Mask::kNone>(args, stream);
 }
 
-struct NamedStep {
-  const char* name;
-  cudaError_t (*launch)(const Sm90AttentionForwardArgs&, cudaStream_t);
-};
-constexpr NamedStep kSteps[] = {
-    {"0 a warp a query, no tensor cores", Plain},
-    {"1 TMA, wgmma, one warpgroup, one stage", Launch<Step<1, 64, 1, 0, 0>>},
-    {"2 two stages", Launch<Step<1, 64, 2, 0, 0>>},
-    {"3 two warpgroups share K and V", Launch<Step<2, 64, 2, 0, 0>>},
-    {"4 128 keys a block", Launch<Step<2, 128, 2, 0, 0>>},
-    {"5 warpgroups take turns", Launch<Step<2, 128, 2, 1, 0>>},
-    {"6 rescale only when it matters", Launch<Step<2, 128, 2, 1, 1>>},
-    {"7 160 keys a block", Launch<Step<2, 160, 2, 1, 1>>},
-};
-
 }  // namespace
 
-void AttentionStepsFamily(const Options& options, Report* report) {
+std::vector<GpuCase> AttentionSteps() {
+  const ForwardVariant steps[] = {
+      {"0 a warp a query, no tensor cores", 128, false, Plain},
+      {"1 TMA, wgmma, one warpgroup, one stage", 128, false,
+       Launch<Step<1, 64, 1, 0, 0>>},
+      {"2 two stages", 128, false, Launch<Step<1, 64, 2, 0, 0>>},
+      {"3 two warpgroups share K and V", 128, false,
+       Launch<Step<2, 64, 2, 0, 0>>},
+      {"4 128 keys a block", 128, false, Launch<Step<2, 128, 2, 0, 0>>},
+      {"5 warpgroups take turns", 128, false, Launch<Step<2, 128, 2, 1, 0>>},
+      {"6 rescale only when it matters", 128, false,
+       Launch<Step<2, 128, 2, 1, 1>>},
+      {"7 160 keys a block", 128, false, Launch<Step<2, 160, 2, 1, 1>>},
+  };
   AttentionShape shape;
   shape.name = "full 4096";
   shape.lengths.assign(4, {4096, 4096});
   shape.heads = shape.kv_heads = 16;
-  const AttentionProblem problem(shape, options.seed);
-  std::vector<Candidate> candidates;
-  std::vector<double> truth;
-  for (const NamedStep& step : kSteps) {
-    if (options.check) {
-      INTARSIA_BENCH_CUDA(
-          cudaMemset(problem.out.data(), 0xFF, problem.out.size() * 2));
-      INTARSIA_BENCH_CUDA(step.launch(problem.args, nullptr));
-      const std::vector<float> out = ToFloat(problem.out.Download());
-      // The plain kernel, in fp32, is what the others are held against; the
-      // attention_forward family compares with fp64.
-      if (truth.empty()) truth.assign(out.begin(), out.end());
-      const ErrorNorms error = Compare(out, truth);
-      if (!(error.relative < 5e-3)) report->Fail();
-      report->Line({Report::Str("check", step.name),
-                    Report::Num("relative", error.relative)});
-    }
-    candidates.push_back({step.name, [&, step](cudaStream_t stream, int) {
-                            INTARSIA_BENCH_CUDA(
-                                step.launch(problem.args, stream));
-                          }});
+  shape.use = GpuCase::Use::kTimed;
+  std::vector<GpuCase> cases;
+  for (const ForwardVariant& step : steps) {
+    cases.push_back(AttentionForwardCase(shape, step));
+    cases.back().name = "attention_steps.sm90.forward." + step.name;
   }
-  if (!options.time) return;
-  TimingOptions timing;
-  timing.rounds = 7;
-  const std::vector<Timing> times = TimeInterleaved(candidates, timing);
-  const double flops = 4 * VisiblePairs(shape) * shape.heads * kHeadDim;
-  for (size_t i = 0; i < times.size(); ++i) {
-    report->Line({Report::Str("time", candidates[i].name),
-                  Report::Num("us", times[i].median_us),
-                  Report::Num("tflops", flops / times[i].median_us * 1e-6)});
-  }
+  return cases;
 }
 
 }  // namespace intarsia::bench

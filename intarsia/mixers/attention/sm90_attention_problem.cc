@@ -1,9 +1,11 @@
-#include "bench/kernels/gpu/attention_problem.h"
-
 #include <algorithm>
 #include <cmath>
 
+#include "intarsia/mixers/attention/sm90_attention_bench.h"
+
 namespace intarsia::bench {
+
+using Use = GpuCase::Use;
 
 double VisiblePairs(const AttentionShape& s) {
   double pairs = 0;
@@ -22,7 +24,8 @@ double VisiblePairs(const AttentionShape& s) {
   return pairs;
 }
 
-AttentionProblem::AttentionProblem(const AttentionShape& s, uint64_t seed) {
+AttentionProblem::AttentionProblem(const AttentionShape& s, uint64_t seed)
+    : shape(s) {
   for (const auto& [m, n] : s.lengths) {
     cu_q.push_back(cu_q.back() + m);
     cu_k.push_back(cu_k.back() + n);
@@ -46,28 +49,25 @@ AttentionProblem::AttentionProblem(const AttentionShape& s, uint64_t seed) {
   args.out_row_stride = s.heads * d;
   args.q_head_stride = args.k_head_stride = args.v_head_stride =
       args.out_head_stride = d;
-  q = DeviceBuffer<__nv_bfloat16>(args.total_q * q_row);
-  FillNormal(q.data(), q.size(), seed * 3);
+  q = NormalBuffer<__nv_bfloat16>(args.total_q * q_row, seed * 3);
   args.q = q.data();
   if (s.fused) {
     args.k = q.data() + s.heads * d;
     args.v = q.data() + (s.heads + s.kv_heads) * d;
   } else {
-    k = DeviceBuffer<__nv_bfloat16>(args.total_k * kv_row);
-    v = DeviceBuffer<__nv_bfloat16>(args.total_k * kv_row);
-    FillNormal(k.data(), k.size(), seed * 3 + 1);
-    FillNormal(v.data(), v.size(), seed * 3 + 2);
+    k = NormalBuffer<__nv_bfloat16>(args.total_k * kv_row, seed * 3 + 1);
+    v = NormalBuffer<__nv_bfloat16>(args.total_k * kv_row, seed * 3 + 2);
     args.k = k.data();
     args.v = v.data();
     if (s.broken_sequence >= 0) {
       const int64_t begin = cu_k[s.broken_sequence] * kv_row;
       const int64_t bytes = (cu_k[s.broken_sequence + 1] * kv_row - begin) * 2;
-      INTARSIA_BENCH_CUDA(cudaMemset(k.data() + begin, 0xFF, bytes));
-      INTARSIA_BENCH_CUDA(cudaMemset(v.data() + begin, 0xFF, bytes));
+      Ensure(cudaMemset(k.data() + begin, 0xFF, bytes), "memset");
+      Ensure(cudaMemset(v.data() + begin, 0xFF, bytes), "memset");
     }
   }
-  out = DeviceBuffer<__nv_bfloat16>(args.total_q * args.out_row_stride);
-  lse = DeviceBuffer<float>(int64_t{s.heads} * args.total_q);
+  out = Bf16Buffer(args.total_q * args.out_row_stride);
+  lse = FloatBuffer(int64_t{s.heads} * args.total_q);
   cu_q_device = DeviceBuffer<int32_t>(cu_q);
   cu_k_device = DeviceBuffer<int32_t>(cu_k);
   counter = DeviceBuffer<int32_t>(std::vector<int32_t>{0});
@@ -78,7 +78,51 @@ AttentionProblem::AttentionProblem(const AttentionShape& s, uint64_t seed) {
   args.tile_counter = counter.data();
 }
 
-std::vector<AttentionShape> AttentionCheckShapes(int d, bool quick) {
+std::pair<int, int> AttentionProblem::Visible(
+    int query, std::pair<int, int> lengths) const {
+  const int position = query + lengths.second - lengths.first;
+  return {
+      shape.window >= 0 ? std::max(0, position - shape.window) : 0,
+      shape.causal ? std::min(lengths.second, position + 1) : lengths.second};
+}
+
+int AttentionProblem::SequenceOf(const std::vector<int32_t>& cu,
+                                 int64_t row) const {
+  return static_cast<int>(std::upper_bound(cu.begin(), cu.end(), row) -
+                          cu.begin()) -
+         1;
+}
+
+AttentionInputs::AttentionInputs(const AttentionProblem& problem)
+    : args(problem.args) {
+  const int64_t d = args.head_dim;
+  q = Rows(args.q, 1, 0,
+           (args.total_q - 1) * args.q_row_stride + args.heads * d);
+  k = Rows(args.k, 1, 0,
+           (args.total_k - 1) * args.k_row_stride + args.kv_heads * d);
+  v = Rows(args.v, 1, 0,
+           (args.total_k - 1) * args.v_row_stride + args.kv_heads * d);
+}
+
+const float* AttentionInputs::Q(int64_t row, int head) const {
+  return &q[row * args.q_row_stride + head * args.q_head_stride];
+}
+const float* AttentionInputs::K(int64_t row, int kv_head) const {
+  return &k[row * args.k_row_stride + kv_head * args.k_head_stride];
+}
+const float* AttentionInputs::V(int64_t row, int kv_head) const {
+  return &v[row * args.v_row_stride + kv_head * args.v_head_stride];
+}
+
+double Dot(const float* a, const float* b, int n) {
+  double sum = 0;
+  for (int i = 0; i < n; ++i) sum += double{a[i]} * b[i];
+  return sum;
+}
+
+namespace {
+
+std::vector<AttentionShape> CheckShapes(int d, bool quick) {
   const std::vector<std::pair<int, int>> ragged = {
       {1, 1}, {63, 63}, {64, 64}, {65, 65}, {200, 200}, {500, 500}};
   std::vector<AttentionShape> shapes = {
@@ -127,21 +171,42 @@ std::vector<AttentionShape> AttentionCheckShapes(int d, bool quick) {
   return shapes;
 }
 
-std::vector<AttentionShape> AttentionTimeShapes(int d, bool quick) {
+std::vector<AttentionShape> TimeShapes(int d, bool quick) {
   const int heads = 2048 / d;
+  if (quick) {
+    return {{"causal 2048",
+             {{2048, 2048}},
+             heads,
+             heads,
+             d,
+             true,
+             -1,
+             -1,
+             false,
+             Use::kTable}};
+  }
   std::vector<AttentionShape> shapes;
   for (const bool causal : {false, true}) {
     for (const int length : {2048, 4096, 8192, 16384}) {
-      if (quick && length != 16384) continue;
       const std::vector<std::pair<int, int>> lengths(16384 / length,
                                                      {length, length});
       shapes.push_back({(causal ? "causal " : "full ") + std::to_string(length),
                         lengths, heads, heads, d, causal});
+      const bool shown = length == 16384 ? causal || d == 128
+                                         : length == 2048 && causal && d == 128;
+      shapes.back().use = shown ? Use::kTable : Use::kTimed;
     }
   }
-  if (quick) return shapes;
-  shapes.push_back(
-      {"causal 8192 gqa 32:8", {{8192, 8192}, {8192, 8192}}, 32, 8, d, true});
+  shapes.push_back({"causal 8192 gqa 32:8",
+                    {{8192, 8192}, {8192, 8192}},
+                    32,
+                    8,
+                    d,
+                    true,
+                    -1,
+                    -1,
+                    false,
+                    d == 128 ? Use::kTable : Use::kTimed});
   shapes.push_back({"ragged causal",
                     {{8000, 8000},
                      {100, 100},
@@ -152,14 +217,31 @@ std::vector<AttentionShape> AttentionTimeShapes(int d, bool quick) {
                     heads,
                     heads,
                     d,
-                    true});
+                    true,
+                    -1,
+                    -1,
+                    false,
+                    Use::kTimed});
   shapes.push_back({"window 1024 causal 16384",
                     {{16384, 16384}},
                     heads,
                     heads,
                     d,
                     true,
-                    1024});
+                    1024,
+                    -1,
+                    false,
+                    Use::kTimed});
+  return shapes;
+}
+
+}  // namespace
+
+std::vector<AttentionShape> AttentionShapes(int d, bool quick) {
+  std::vector<AttentionShape> shapes = CheckShapes(d, quick);
+  for (AttentionShape& shape : TimeShapes(d, quick)) {
+    shapes.push_back(std::move(shape));
+  }
   return shapes;
 }
 
