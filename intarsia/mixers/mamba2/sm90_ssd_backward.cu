@@ -83,13 +83,9 @@ cudaError_t MakeStates(const Sm90SsdBackwardArgs& args, uint8_t* states,
   INTARSIA_RETURN_IF_CUDA_ERROR(
       kReverse ? EncodeGroups(&p->wide, a.c, a, a.c_stride)
                : EncodeGroups(&p->wide, a.b, a, a.b_stride));
-  p->packing = MakeSsdPacking(a);
-  p->steps = MakeSsdSteps(a);
   p->start = kReverse ? args.final_gradient : a.initial_state;
   p->end = kReverse ? args.initial_gradient : nullptr;
   p->chunk_states = states;
-  p->heads = a.heads;
-  p->groups = a.groups;
   p->unit = static_cast<int>(cuda::RoundUp(int64_t{a.tokens} + 1, kSsdChunk));
   return cudaSuccess;
 }
@@ -99,7 +95,7 @@ cudaError_t LaunchStates(const Sm90SsdBackwardArgs& args, const Workspace& work,
                          cudaStream_t stream) {
   const Sm90SsdForwardArgs& a = args.forward;
   uint8_t* base = static_cast<uint8_t*>(args.workspace);
-  SsdStatesParams forward{}, reverse{};
+  SsdStatesParams forward{MakeSsdProblem(a)}, reverse{MakeSsdProblem(a)};
   INTARSIA_RETURN_IF_CUDA_ERROR(MakeStates<false>(args, base, &forward));
   INTARSIA_RETURN_IF_CUDA_ERROR(
       MakeStates<true>(args, base + work.gradients, &reverse));
@@ -118,14 +114,12 @@ cudaError_t LaunchGradients(const Sm90SsdBackwardArgs& args,
   using C = GradientConfig<kN>;
   const Sm90SsdForwardArgs& a = args.forward;
   const uint8_t* base = static_cast<const uint8_t*>(args.workspace);
-  SsdGradientParams p{};
+  SsdGradientParams p{MakeSsdProblem(a)};
   INTARSIA_RETURN_IF_CUDA_ERROR(EncodeHeads(&p.x, a.x, a, a.x_stride));
   INTARSIA_RETURN_IF_CUDA_ERROR(EncodeHeads(&p.dy, args.dy, a, args.dy_stride));
   INTARSIA_RETURN_IF_CUDA_ERROR(EncodeHeads(&p.dx, args.dx, a, args.dx_stride));
   INTARSIA_RETURN_IF_CUDA_ERROR(EncodeGroups(&p.b, a.b, a, a.b_stride));
   INTARSIA_RETURN_IF_CUDA_ERROR(EncodeGroups(&p.c, a.c, a, a.c_stride));
-  p.packing = MakeSsdPacking(a);
-  p.steps = MakeSsdSteps(a);
   p.skip = a.d;
   p.states = base;
   p.gradients = base + work.gradients;
@@ -139,8 +133,6 @@ cudaError_t LaunchGradients(const Sm90SsdBackwardArgs& args,
   p.db_stride = args.db_stride;
   p.dc_stride = args.dc_stride;
   p.ddt_stride = args.ddt_stride;
-  p.heads = a.heads;
-  p.groups = a.groups;
   const dim3 grid(work.units * a.groups);
   INTARSIA_RETURN_IF_CUDA_ERROR(
       cuda::Launch(SsdGradientKernel<C>,

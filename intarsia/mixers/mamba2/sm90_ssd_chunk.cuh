@@ -90,6 +90,13 @@ __device__ __forceinline__ float SsdStep(const SsdSteps& steps, float raw,
   return fminf(fmaxf(d, steps.low), steps.high);
 }
 
+// What all kernels are told of the problem.
+struct SsdProblem {
+  SsdPacking packing;
+  SsdSteps steps;
+  int heads, groups;
+};
+
 // The decays of one chunk and head. Sums count from the chunk's start and are
 // in base 2; past the sequence's end a step is 0.
 struct alignas(16) SsdDecay {

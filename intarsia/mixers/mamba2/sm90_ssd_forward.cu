@@ -56,16 +56,12 @@ cudaError_t LaunchScores(const Sm90SsdForwardArgs& a, uint8_t* scores,
 template <class C>
 cudaError_t LaunchSegments(const Sm90SsdForwardArgs& a, const Workspace& work,
                            cudaStream_t stream) {
-  SsdStatesParams p{};
+  SsdStatesParams p{MakeSsdProblem(a)};
   INTARSIA_RETURN_IF_CUDA_ERROR(EncodeHeads(&p.narrow, a.x, a, a.x_stride));
   INTARSIA_RETURN_IF_CUDA_ERROR(EncodeGroups(&p.wide, a.b, a, a.b_stride));
-  p.packing = MakeSsdPacking(a);
-  p.steps = MakeSsdSteps(a);
   uint8_t* base = static_cast<uint8_t*>(a.workspace);
   p.segment_state = reinterpret_cast<float*>(base + work.states);
   p.segment_decay = reinterpret_cast<float*>(base + work.decays);
-  p.heads = a.heads;
-  p.groups = a.groups;
   p.unit = work.segment;
   const dim3 grid(work.units * (a.heads / C::kHeads));
   return cuda::Launch(SsdStatesKernel<C>,
@@ -83,7 +79,7 @@ cudaError_t Forward(const Sm90SsdForwardArgs& a, cudaStream_t stream) {
   const Workspace work(a, processors);
   uint8_t* base = static_cast<uint8_t*>(a.workspace);
   INTARSIA_RETURN_IF_CUDA_ERROR(LaunchScores<C::kN>(a, base, stream));
-  SsdForwardParams p{};
+  SsdForwardParams p{MakeSsdProblem(a)};
   if (work.segmented()) {
     INTARSIA_RETURN_IF_CUDA_ERROR(LaunchSegments<C>(a, work, stream));
     p.segment_state = reinterpret_cast<const float*>(base + work.states);
@@ -93,16 +89,12 @@ cudaError_t Forward(const Sm90SsdForwardArgs& a, cudaStream_t stream) {
   INTARSIA_RETURN_IF_CUDA_ERROR(EncodeHeads(&p.y, a.y, a, a.y_stride));
   INTARSIA_RETURN_IF_CUDA_ERROR(EncodeGroups(&p.b, a.b, a, a.b_stride));
   INTARSIA_RETURN_IF_CUDA_ERROR(EncodeGroups(&p.c, a.c, a, a.c_stride));
-  p.packing = MakeSsdPacking(a);
-  p.steps = MakeSsdSteps(a);
   p.skip = a.d;
   p.scores = base;
   p.initial = a.initial_state;
   p.final_state = a.final_state;
   p.out = a.y;
   p.out_stride = a.y_stride;
-  p.heads = a.heads;
-  p.groups = a.groups;
   p.unit = work.segment;
   const dim3 grid(work.units * (a.heads / C::kHeads));
   return cuda::Launch(SsdForwardKernel<C>,

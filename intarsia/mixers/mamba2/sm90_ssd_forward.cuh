@@ -11,17 +11,13 @@
 #pragma once
 
 #include "intarsia/cuda/ptx/registers.cuh"
-#include "intarsia/cuda/ptx/tma.cuh"
-#include "intarsia/cuda/tile/pipeline.cuh"
-#include "intarsia/mixers/mamba2/sm90_ssd_chunk.cuh"
+#include "intarsia/mixers/mamba2/sm90_ssd_ring.cuh"
 #include "intarsia/mixers/mamba2/sm90_ssd_scores.cuh"
 
 namespace intarsia::sm90 {
 
-struct SsdForwardParams {
+struct SsdForwardParams : SsdProblem {
   CUtensorMap x, b, c, y;
-  SsdPacking packing;
-  SsdSteps steps;
   const float* skip;  // D or null
   const uint8_t* scores;
   const float* initial;  // [sequences, heads, P, N] or null
@@ -32,7 +28,6 @@ struct SsdForwardParams {
   const float* segment_decay;
   __nv_bfloat16* out;
   int64_t out_stride;
-  int heads, groups;
   int unit;  // tokens
 };
 
@@ -52,30 +47,6 @@ struct SsdForwardShared {
   uint64_t full[C::kStages], empty[C::kStages];
 };
 
-// What a block works on.
-struct SsdForwardWork {
-  SsdUnit unit;
-  int number;        // of the unit
-  int row;           // first
-  int rows, chunks;  // of the unit
-  int chunk_number;  // of its first chunk
-  int head, group;   // first head
-
-  __device__ __forceinline__ SsdForwardWork(const SsdForwardParams& p,
-                                            int heads_per_block) {
-    const int blocks = p.heads / heads_per_block;
-    number = blockIdx.x / blocks;
-    head = blockIdx.x % blocks * heads_per_block;
-    group = head / (p.heads / p.groups);
-    unit = FindSsdUnit(p.packing, p.unit, number);
-    const int first = unit.block * p.unit;
-    row = Uniform(unit.start + first);
-    rows = Uniform(min(p.unit, unit.rows - first));
-    chunks = (rows + kSsdChunk - 1) / kSsdChunk;
-    chunk_number = unit.start / kSsdChunk + unit.sequence + first / kSsdChunk;
-  }
-};
-
 template <class C>
 class SsdForwardProducer {
  public:
@@ -85,7 +56,7 @@ class SsdForwardProducer {
   // By one thread.
   __device__ __forceinline__ static void Load(const SsdForwardParams& p,
                                               Shared& shared,
-                                              const SsdForwardWork& work) {
+                                              const SsdUnitWork& work) {
     constexpr uint32_t kBytes =
         2 * WideTile::kBytes + C::kHeads * SsdHeadTile::kBytes + kSsdScoreBytes;
     cudaGridDependencySynchronize();  // scores
@@ -96,11 +67,7 @@ class SsdForwardProducer {
       ptx::MbarrierWait(&shared.empty[ring.stage], ring.phase ^ 1);
       ptx::MbarrierArriveExpect(full, kBytes);
       const int row = work.row + k * kSsdChunk;
-#pragma unroll
-      for (int i = 0; i < WideTile::kPanels; ++i) {
-        ptx::TmaLoad3d(stage.c + i * WideTile::kPanelBytes, &p.c, full,
-                       i * tile::kPanelColumns, work.group, row);
-      }
+      SsdLoadWide<WideTile>(stage.c, &p.c, full, work.group, row);
       ptx::BulkLoad(
           stage.scores,
           p.scores + (int64_t{work.chunk_number + k} * p.groups + work.group) *
@@ -110,32 +77,19 @@ class SsdForwardProducer {
       for (int h = 0; h < C::kHeads; ++h) {
         ptx::TmaLoad3d(stage.x[h], &p.x, full, 0, work.head + h, row);
       }
-#pragma unroll
-      for (int i = 0; i < WideTile::kPanels; ++i) {
-        ptx::TmaLoad3d(stage.b + i * WideTile::kPanelBytes, &p.b, full,
-                       i * tile::kPanelColumns, work.group, row);
-      }
+      SsdLoadWide<WideTile>(stage.b, &p.b, full, work.group, row);
     }
   }
 
   // By one warp, for head h of the block.
   __device__ __forceinline__ static void Decays(const SsdForwardParams& p,
                                                 Shared& shared,
-                                                const SsdForwardWork& work,
+                                                const SsdUnitWork& work,
                                                 int h) {
-    const int head = work.head + h;
-    const float a = p.steps.a[head] * 1.44269504089f;
-    const float bias = p.steps.bias == nullptr ? 0.0f : p.steps.bias[head];
-    tile::RingPosition<C::kStages> ring;
-    SsdStepQueue<4> queue(p.steps, head, work.row, work.rows, false);
-    for (int k = 0; k < work.chunks; ++k, ring.Next()) {
-      const SsdSums sums = SsdSumSteps(p.steps, queue.Take(),
-                                       work.rows - k * kSsdChunk, bias, a);
-      ptx::MbarrierWait(&shared.empty[ring.stage], ring.phase ^ 1);
-      SsdStoreDecay(sums, &shared.decay[ring.stage][h]);
-      __syncwarp();
-      if (threadIdx.x % 32 == 0) ptx::MbarrierArrive(&shared.full[ring.stage]);
-    }
+    SsdProduceDecays(p.steps, work, work.head + h, false, shared.full,
+                     shared.empty, [&](int stage, const SsdSums& sums) {
+                       SsdStoreDecay(sums, &shared.decay[stage][h]);
+                     });
   }
 };
 
@@ -149,8 +103,7 @@ class SsdForwardConsumer {
 
   __device__ __forceinline__ SsdForwardConsumer(const SsdForwardParams& p,
                                                 Shared& shared,
-                                                const SsdForwardWork& work,
-                                                int h)
+                                                const SsdUnitWork& work, int h)
       : p_(p),
         shared_(shared),
         work_(work),
@@ -413,7 +366,7 @@ class SsdForwardConsumer {
 
   const SsdForwardParams& p_;
   Shared& shared_;
-  const SsdForwardWork& work_;
+  const SsdUnitWork& work_;
   const int h_, thread_, lane_, warp_;
   float skip_ = 0;
 };
@@ -424,13 +377,10 @@ __global__ __launch_bounds__(128 * (C::kHeads + 1), 1) void SsdForwardKernel(
   using Shared = SsdForwardShared<C>;
   extern __shared__ __align__(1024) uint8_t memory[];
   Shared& shared = *reinterpret_cast<Shared*>(memory);
-  const SsdForwardWork work(p, C::kHeads);
+  const SsdUnitWork work(p, p.unit, blockIdx.x, C::kHeads);
   if (!work.unit.exists) return;
   if (threadIdx.x == 0) {
-    for (int s = 0; s < C::kStages; ++s) {
-      ptx::MbarrierInit(&shared.full[s], 1 + C::kHeads);
-      ptx::MbarrierInit(&shared.empty[s], 4 * C::kHeads);
-    }
+    SsdInitRing(shared.full, shared.empty, 1 + C::kHeads, 4 * C::kHeads);
     ptx::FenceMbarrierInit();
   }
   __syncthreads();

@@ -46,6 +46,26 @@ class SsdGradientConsumer {
     ptx::NamedBarrierSync(barrier_, 128);
   }
 
+  // All heads in order: use(head, stage, decay, sums) reads what lies in shared
+  // memory for one and writes its sums; then(head) comes when they are let go.
+  template <class Use, class Then>
+  __device__ __forceinline__ void ForEachHead(Use&& use, Then&& then) {
+    tile::RingPosition<C::kStages> ring;
+    tile::RingPosition<2> slot;
+    for (int h = 0; h < work_.heads; ++h, ring.Next(), slot.Next()) {
+      const int s = Uniform(ring.stage), t = Uniform(slot.stage);
+      ptx::MbarrierWait(&shared_.full[s], ring.phase);
+      ptx::MbarrierWait(&shared_.sums_empty[t], slot.phase ^ 1);
+      use(work_.head + h, shared_.stages[s], shared_.decay[s], shared_.sums[t]);
+      __syncwarp();
+      if (lane_ == 0) {
+        ptx::MbarrierArrive(&shared_.empty[s]);
+        ptx::MbarrierArrive(&shared_.sums_full[t]);
+      }
+      then(work_.head + h);
+    }
+  }
+
   // G (A = C, B = B) or its transpose, as pairs of bf16.
   __device__ __forceinline__ static void Scores(const uint8_t* a,
                                                 const uint8_t* b,
@@ -198,20 +218,12 @@ class SsdTargets : SsdGradientConsumer<C> {
     for (float& x : dc) x = 0;
 #pragma unroll
     for (float& x : weights) x = 0;
-    tile::RingPosition<C::kStages> ring;
-    tile::RingPosition<2> slot;
-    for (int h = 0; h < work_.heads; ++h, ring.Next(), slot.Next()) {
-      const int s = Uniform(ring.stage), t = Uniform(slot.stage);
-      ptx::MbarrierWait(&shared_.full[s], ring.phase);
-      ptx::MbarrierWait(&shared_.sums_empty[t], slot.phase ^ 1);
-      Head(shared_.stages[s], shared_.decay[s], scores, weights, dc,
-           shared_.sums[t]);
-      __syncwarp();
-      if (lane_ == 0) {
-        ptx::MbarrierArrive(&shared_.empty[s]);
-        ptx::MbarrierArrive(&shared_.sums_full[t]);
-      }
-    }
+    this->ForEachHead(
+        [&](int, typename Shared::Stage& stage, const SsdDecay& decay,
+            SsdGradientSums& sums) {
+          Head(stage, decay, scores, weights, dc, sums);
+        },
+        [](int) {});
     Fragments packed;
 #pragma unroll
     for (int i = 0; i < 16; ++i) {
@@ -354,22 +366,13 @@ class SsdSources : SsdGradientConsumer<C> {
     Wide db;
 #pragma unroll
     for (float& x : db) x = 0;
-    tile::RingPosition<C::kStages> ring;
-    tile::RingPosition<2> slot;
-    for (int h = 0; h < work_.heads; ++h, ring.Next(), slot.Next()) {
-      const int s = Uniform(ring.stage), t = Uniform(slot.stage);
-      ptx::MbarrierWait(&shared_.full[s], ring.phase);
-      ptx::MbarrierWait(&shared_.sums_empty[t], slot.phase ^ 1);
-      Square dx;
-      Head(work_.head + h, shared_.stages[s], shared_.decay[s], scores, dx, db,
-           shared_.sums[t]);
-      __syncwarp();
-      if (lane_ == 0) {
-        ptx::MbarrierArrive(&shared_.empty[s]);
-        ptx::MbarrierArrive(&shared_.sums_full[t]);
-      }
-      Store(dx, work_.head + h);
-    }
+    Square dx;
+    this->ForEachHead(
+        [&](int head, typename Shared::Stage& stage, const SsdDecay& decay,
+            SsdGradientSums& sums) {
+          Head(head, stage, decay, scores, dx, db, sums);
+        },
+        [&](int head) { Store(dx, head); });
     ptx::NamedBarrierSync(4, 256);
     Fragments weights;
     SsdLoadTransposed(weights, ptx::SharedAddress(shared_.weights), warp_);
@@ -497,14 +500,9 @@ __global__ __launch_bounds__(384, 1) void SsdGradientKernel(
   }
   if (threadIdx.x == 0) {
     ptx::MbarrierInit(&shared.wide_full, 1);
-    for (int s = 0; s < C::kStages; ++s) {
-      ptx::MbarrierInit(&shared.full[s], 2);   // the copies, the decays
-      ptx::MbarrierInit(&shared.empty[s], 9);  // eight warps, the products
-    }
-    for (int s = 0; s < 2; ++s) {
-      ptx::MbarrierInit(&shared.sums_full[s], 9);
-      ptx::MbarrierInit(&shared.sums_empty[s], 1);
-    }
+    // The copies, the decays; eight warps, the products.
+    SsdInitRing(shared.full, shared.empty, 2, 9);
+    SsdInitRing(shared.sums_full, shared.sums_empty, 9, 1);
     ptx::FenceMbarrierInit();
   }
   __syncthreads();

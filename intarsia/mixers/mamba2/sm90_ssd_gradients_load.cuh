@@ -3,16 +3,12 @@
 // of the states, and what follows from the sums of a head.
 #pragma once
 
-#include "intarsia/cuda/ptx/tma.cuh"
-#include "intarsia/cuda/tile/pipeline.cuh"
-#include "intarsia/mixers/mamba2/sm90_ssd_chunk.cuh"
+#include "intarsia/mixers/mamba2/sm90_ssd_ring.cuh"
 
 namespace intarsia::sm90 {
 
-struct SsdGradientParams {
+struct SsdGradientParams : SsdProblem {
   CUtensorMap x, dy, b, c, dx;
-  SsdPacking packing;
-  SsdSteps steps;
   const float* skip;  // D or null
   // States before each chunk, and gradients of the states after it, as
   // SsdStatesKernel stores them.
@@ -25,7 +21,6 @@ struct SsdGradientParams {
   // dA, dD, d bias of a chunk; [SsdUnits of chunks, heads].
   float4* partial;
   int64_t dx_stride, db_stride, dc_stride, ddt_stride;
-  int heads, groups;
 };
 
 // What one head leaves for the gradients of its steps and decays. T[i, j] is
@@ -91,15 +86,10 @@ class SsdGradientHelper {
   // By one thread.
   __device__ __forceinline__ void Load() {
     ptx::MbarrierArriveExpect(&shared_.wide_full, 2 * WideTile::kBytes);
-#pragma unroll
-    for (int i = 0; i < WideTile::kPanels; ++i) {
-      ptx::TmaLoad3d(shared_.b + i * WideTile::kPanelBytes, &p_.b,
-                     &shared_.wide_full, i * tile::kPanelColumns, work_.group,
-                     work_.row);
-      ptx::TmaLoad3d(shared_.c + i * WideTile::kPanelBytes, &p_.c,
-                     &shared_.wide_full, i * tile::kPanelColumns, work_.group,
-                     work_.row);
-    }
+    SsdLoadWide<WideTile>(shared_.b, &p_.b, &shared_.wide_full, work_.group,
+                          work_.row);
+    SsdLoadWide<WideTile>(shared_.c, &p_.c, &shared_.wide_full, work_.group,
+                          work_.row);
     tile::RingPosition<C::kStages> ring;
     for (int h = 0; h < work_.heads; ++h, ring.Next()) {
       auto& stage = shared_.stages[ring.stage];

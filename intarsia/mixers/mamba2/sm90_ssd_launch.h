@@ -43,12 +43,15 @@ inline bool SsdRowsAreValid(const void* data, int64_t stride) {
   return data != nullptr && cuda::IsAligned16(data) && stride % 8 == 0;
 }
 
-inline SsdSteps MakeSsdSteps(const Sm90SsdForwardArgs& a) {
-  return {a.dt, a.a, a.dt_bias, a.dt_stride, a.softplus, a.dt_min, a.dt_max};
-}
-
 inline SsdPacking MakeSsdPacking(const Sm90SsdForwardArgs& a) {
   return {a.cu_seqlens, a.sequences, a.tokens};
+}
+
+inline SsdProblem MakeSsdProblem(const Sm90SsdForwardArgs& a) {
+  return {MakeSsdPacking(a),
+          {a.dt, a.a, a.dt_bias, a.dt_stride, a.softplus, a.dt_min, a.dt_max},
+          a.heads,
+          a.groups};
 }
 
 // Maps of x-like (a head a coordinate) and B-like operands, boxes of a chunk.

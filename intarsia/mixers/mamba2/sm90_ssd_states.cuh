@@ -7,19 +7,14 @@
 // backward pass the states between chunks.
 #pragma once
 
-#include "intarsia/cuda/ptx/registers.cuh"
-#include "intarsia/cuda/ptx/tma.cuh"
-#include "intarsia/cuda/tile/pipeline.cuh"
-#include "intarsia/mixers/mamba2/sm90_ssd_chunk.cuh"
+#include "intarsia/mixers/mamba2/sm90_ssd_ring.cuh"
 
 namespace intarsia::sm90 {
 
-struct SsdStatesParams {
+struct SsdStatesParams : SsdProblem {
   CUtensorMap narrow, wide;  // x, B or dy, C
-  SsdPacking packing;
-  SsdSteps steps;
-  const float* start;  // [sequences, heads, P, N] or null
-  float* end;          // the same or null
+  const float* start;        // [sequences, heads, P, N] or null
+  float* end;                // the same or null
   // The state that each chunk meets, in bf16 as a PanelTile<P, N>; [SsdUnits
   // of chunks, heads, ...] or null.
   uint8_t* chunk_states;
@@ -28,7 +23,6 @@ struct SsdStatesParams {
   // segment of a sequence is left out.
   float* segment_state;
   float* segment_decay;
-  int heads, groups;
   int unit;  // tokens
 };
 
@@ -59,25 +53,14 @@ struct SsdStatesShared {
   uint64_t full[C::kStages], empty[C::kStages];
 };
 
-// Walks of a block, and the chunk that step k handles.
+// Step k of a walk handles chunk Chunk(k).
 template <bool kReverse>
-struct SsdStatesWork {
-  SsdUnit unit;
-  int number, row, rows, chunks, chunk_number, head, group;
-
-  __device__ __forceinline__ SsdStatesWork(const SsdStatesParams& p, int block,
-                                           int heads_per_block) {
-    const int blocks = p.heads / heads_per_block;
-    number = block / blocks;
-    head = block % blocks * heads_per_block;
-    group = head / (p.heads / p.groups);
-    unit = FindSsdUnit(p.packing, p.unit, number);
-    const int first = unit.block * p.unit;
-    row = Uniform(unit.start + first);
-    rows = Uniform(min(p.unit, unit.rows - first));
-    chunks = (rows + kSsdChunk - 1) / kSsdChunk;
-    chunk_number = unit.start / kSsdChunk + unit.sequence + first / kSsdChunk;
-    if (p.segment_state != nullptr && unit.rows - first <= p.unit) {
+struct SsdStatesWork : SsdUnitWork {
+  __device__ __forceinline__ SsdStatesWork(const SsdStatesParams& p,
+                                           uint32_t block, int heads_per_block)
+      : SsdUnitWork(p, p.unit, block, heads_per_block) {
+    if (p.segment_state != nullptr &&
+        unit.rows - unit.block * p.unit <= p.unit) {
       unit.exists = false;
     }
   }
@@ -104,11 +87,7 @@ struct SsdStatesProducer {
       ptx::MbarrierArriveExpect(
           full, WideTile::kBytes + C::kHeads * SsdHeadTile::kBytes);
       const int row = work.row + work.Chunk(k) * kSsdChunk;
-#pragma unroll
-      for (int i = 0; i < WideTile::kPanels; ++i) {
-        ptx::TmaLoad3d(stage.wide + i * WideTile::kPanelBytes, &p.wide, full,
-                       i * tile::kPanelColumns, work.group, row);
-      }
+      SsdLoadWide<WideTile>(stage.wide, &p.wide, full, work.group, row);
 #pragma unroll
       for (int h = 0; h < C::kHeads; ++h) {
         ptx::TmaLoad3d(stage.narrow[h], &p.narrow, full, 0, work.head + h, row);
@@ -121,27 +100,21 @@ struct SsdStatesProducer {
                                                 Shared& shared,
                                                 const Work& work, int h) {
     const int head = work.head + h, lane = threadIdx.x % 32;
-    const float a = p.steps.a[head] * 1.44269504089f;
-    const float bias = p.steps.bias == nullptr ? 0.0f : p.steps.bias[head];
-    tile::RingPosition<C::kStages> ring;
     float whole = 0;
-    SsdStepQueue<4> queue(p.steps, head, work.row, work.rows, kReverse);
-    for (int k = 0; k < work.chunks; ++k, ring.Next()) {
-      const SsdSums s =
-          SsdSumSteps(p.steps, queue.Take(),
-                      work.rows - work.Chunk(k) * kSsdChunk, bias, a);
-      whole += s.last;
-      auto& decay = shared.decay[ring.stage][h];
-      const float w0 =
-          kReverse ? ptx::Exp2(s.c0) : ptx::Exp2(s.last - s.c0) * s.d0;
-      const float w1 =
-          kReverse ? ptx::Exp2(s.c1) : ptx::Exp2(s.last - s.c1) * s.d1;
-      ptx::MbarrierWait(&shared.empty[ring.stage], ring.phase ^ 1);
-      reinterpret_cast<uint32_t*>(decay.weights)[lane] = ptx::PackBf16(w0, w1);
-      if (lane == 0) decay.whole = ptx::Exp2(s.last);
-      __syncwarp();
-      if (lane == 0) ptx::MbarrierArrive(&shared.full[ring.stage]);
-    }
+    SsdProduceDecays(p.steps, work, head, kReverse, shared.full, shared.empty,
+                     [&](int stage, const SsdSums& s) {
+                       whole += s.last;
+                       auto& decay = shared.decay[stage][h];
+                       const float w0 = kReverse
+                                            ? ptx::Exp2(s.c0)
+                                            : ptx::Exp2(s.last - s.c0) * s.d0;
+                       const float w1 = kReverse
+                                            ? ptx::Exp2(s.c1)
+                                            : ptx::Exp2(s.last - s.c1) * s.d1;
+                       reinterpret_cast<uint32_t*>(decay.weights)[lane] =
+                           ptx::PackBf16(w0, w1);
+                       if (lane == 0) decay.whole = ptx::Exp2(s.last);
+                     });
     if (p.segment_decay != nullptr && lane == 0) {
       p.segment_decay[int64_t{work.number} * p.heads + head] = whole;
     }
@@ -295,17 +268,14 @@ class SsdStatesConsumer {
 
 template <class C, bool kReverse>
 __device__ __forceinline__ void SsdStatesBlock(const SsdStatesParams& p,
-                                               int block) {
+                                               uint32_t block) {
   using Shared = SsdStatesShared<C>;
   extern __shared__ __align__(1024) uint8_t memory[];
   Shared& shared = *reinterpret_cast<Shared*>(memory);
   const SsdStatesWork<kReverse> work(p, block, C::kHeads);
   if (!work.unit.exists) return;
   if (threadIdx.x == 0) {
-    for (int s = 0; s < C::kStages; ++s) {
-      ptx::MbarrierInit(&shared.full[s], 1 + C::kHeads);
-      ptx::MbarrierInit(&shared.empty[s], 4 * C::kHeads);
-    }
+    SsdInitRing(shared.full, shared.empty, 1 + C::kHeads, 4 * C::kHeads);
     ptx::FenceMbarrierInit();
   }
   __syncthreads();
