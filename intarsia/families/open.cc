@@ -1,5 +1,7 @@
 #include "intarsia/families/open.h"
 
+#include <filesystem>
+
 #include "intarsia/checkpoint/pull.h"
 
 namespace intarsia {
@@ -47,6 +49,17 @@ Result<std::unique_ptr<Tokenizer>> TokenizerFromGguf(
   if (metadata.Has("tokenizer.ggml.merges")) {
     ASSIGN_OR_RETURN(vocab.merges, metadata.Merges());
   }
+  if (metadata.Has("tokenizer.ggml.scores")) {
+    ASSIGN_OR_RETURN(vocab.scores, metadata.Scores());
+  }
+  RETURN_IF_ERROR(flag("add_space_prefix", &vocab.add_space_prefix));
+  RETURN_IF_ERROR(
+      flag("remove_extra_whitespaces", &vocab.remove_extra_whitespaces));
+  const char* charsmap = "tokenizer.ggml.precompiled_charsmap";
+  if (metadata.Has(charsmap)) {
+    ASSIGN_OR_RETURN(const std::vector<int64_t> bytes, metadata.Ints(charsmap));
+    vocab.precompiled_charsmap.assign(bytes.begin(), bytes.end());
+  }
   if (metadata.Has("tokenizer.chat_template")) {
     ASSIGN_OR_RETURN(vocab.chat_template,
                      metadata.String("tokenizer.chat_template"));
@@ -59,6 +72,15 @@ Result<std::unique_ptr<Tokenizer>> TokenizerFromGguf(
 Result<std::unique_ptr<Tokenizer>> OpenTokenizer(const Checkpoint& checkpoint) {
   if (checkpoint.gguf() != nullptr) return TokenizerFromGguf(checkpoint);
   if (checkpoint.tokenizer_path().empty()) {
+    for (const char* name : {"tokenizer.model", "rwkv_vocab_v20230424.txt"}) {
+      const std::filesystem::path file =
+          std::filesystem::path(checkpoint.path()) / name;
+      std::error_code ignored;
+      if (std::filesystem::is_regular_file(file, ignored)) {
+        return Tokenizer::FromFile(file.string(),
+                                   checkpoint.tokenizer_config_path());
+      }
+    }
     return std::unique_ptr<Tokenizer>();
   }
   return Tokenizer::FromJsonFile(checkpoint.tokenizer_path(),

@@ -18,27 +18,6 @@ bool StartsWithWord(std::string_view text) {
   return !text.empty() && IsWordCharacter(NextUtf8(text).code);
 }
 
-// Bytes of white space at the end and at the start.
-size_t TrailingSpace(std::string_view text) {
-  size_t end = text.size();
-  while (end > 0) {
-    const size_t start = LastUtf8Start(text.substr(0, end));
-    if (!IsWhiteSpace(NextUtf8(text.substr(start)).code)) break;
-    end = start;
-  }
-  return text.size() - end;
-}
-
-size_t LeadingSpace(std::string_view text) {
-  size_t end = 0;
-  while (end < text.size()) {
-    const Utf8Step step = NextUtf8(text.substr(end));
-    if (!IsWhiteSpace(step.code)) break;
-    end += step.length;
-  }
-  return end;
-}
-
 }  // namespace
 
 AddedTokenMatcher::AddedTokenMatcher(std::vector<AddedToken> tokens)

@@ -5,7 +5,6 @@
 #include <memory>
 #include <string>
 #include <string_view>
-#include <unordered_set>
 #include <utility>
 #include <vector>
 
@@ -21,21 +20,19 @@ class TokenizerBuilder {
   // One token of the model's vocabulary. Fails on an id or text seen before.
   Status AddToken(int32_t id, std::string text);
 
-  // A token that is found in the text; after the vocabulary and the merges. It
-  // may repeat one of the vocabulary, with the same id.
+  // A token that is found in the text; after the vocabulary, and after what is
+  // made of the vocabulary alone. It may repeat one of it, with the same id.
   Status AddAddedToken(AddedToken token);
 
-  // The next merge in order of rank. Fails unless left, right and both
-  // together are tokens.
-  Status AddMerge(std::string_view left, std::string_view right);
+  // Tokens that decode to `bytes` whatever the decoder says.
+  void SetBytes(int32_t id, std::string bytes);
 
+  void set_model(std::unique_ptr<TokenModel> model);
+  void set_normalizer(Normalizer n) { normalizer_ = std::move(n); }
   void set_pre_tokenizer(PreTokenizer pre) { pre_tokenizer_ = std::move(pre); }
-  void set_nfc(bool nfc) { nfc_ = nfc; }
-  // Pieces that are tokens are taken whole.
-  void set_ignore_merges(bool on) { ignore_merges_ = on; }
-  void set_missing_byte(MissingByte missing) { bpe_.missing = missing; }
-  void set_fuse_unk(bool fuse) { bpe_.fuse_unk = fuse; }
-  Status SetUnk(const std::string& text);
+  void set_decoder(Decoder decoder);
+  // Added tokens decode to their text, whatever the decoder says.
+  void set_plain_added(bool plain) { plain_added_ = plain; }
 
   void set_prefix(std::vector<int32_t> ids) { prefix_ = std::move(ids); }
   void set_suffix(std::vector<int32_t> ids) { suffix_ = std::move(ids); }
@@ -47,6 +44,9 @@ class TokenizerBuilder {
   bool has_prefix() const { return !prefix_.empty(); }
   bool has_suffix() const { return !suffix_.empty(); }
   int32_t Find(std::string_view token) const { return tokenizer_->Find(token); }
+  int32_t size() const { return tokenizer_->vocab_size(); }
+  // As the vocabulary writes it; empty where no token has the id.
+  std::string_view Text(int32_t id) const { return tokenizer_->Token(id); }
 
   // Ends the building. Every id given must name a token.
   Result<std::unique_ptr<Tokenizer>> Build();
@@ -55,12 +55,10 @@ class TokenizerBuilder {
   Tokenizer::Entry* Place(int32_t id);
 
   std::unique_ptr<Tokenizer> tokenizer_;
-  BpeConfig bpe_;
+  Normalizer normalizer_;
   PreTokenizer pre_tokenizer_;
-  bool nfc_ = false;
-  bool ignore_merges_ = false;
+  bool plain_added_ = false;
   std::vector<AddedToken> added_;
-  std::unordered_set<int32_t> only_added_;  // not in the model's vocabulary
   std::vector<int32_t> prefix_, suffix_, eog_ids_;
   int32_t bos_id_ = -1;
   int32_t eos_id_ = -1;

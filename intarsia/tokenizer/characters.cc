@@ -15,11 +15,32 @@ bool IsWhiteSpace(char32_t code) {
 }
 
 bool IsWordCharacter(char32_t code) {
-  static const Regex word = Regex::Compile("\\w").value();
+  static const Regex word =
+      Regex::Compile(std::string("[") + kRustWord + "]").value();
   std::string text;
   AppendUtf8(code, &text);
   size_t begin = 0, end = 0;
   return Regex::Matcher(word).Find(text, 0, &begin, &end);
+}
+
+size_t TrailingSpace(std::string_view text) {
+  size_t end = text.size();
+  while (end > 0) {
+    const size_t start = LastUtf8Start(text.substr(0, end));
+    if (!IsWhiteSpace(NextUtf8(text.substr(start)).code)) break;
+    end = start;
+  }
+  return text.size() - end;
+}
+
+size_t LeadingSpace(std::string_view text) {
+  size_t end = 0;
+  while (end < text.size()) {
+    const Utf8Step step = NextUtf8(text.substr(end));
+    if (!IsWhiteSpace(step.code)) break;
+    end += step.length;
+  }
+  return end;
 }
 
 }  // namespace intarsia

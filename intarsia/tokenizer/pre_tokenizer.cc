@@ -1,71 +1,12 @@
 #include "intarsia/tokenizer/pre_tokenizer.h"
 
-#include <algorithm>
-#include <array>
-#include <iterator>
-#include <nlohmann/json.hpp>
 #include <utility>
 
-#include "intarsia/tokenizer/json_fields.h"
+#include "intarsia/tokenizer/byte_level.h"
+#include "intarsia/tokenizer/utf8.h"
 
 namespace intarsia {
 namespace {
-
-using Json = nlohmann::json;
-
-constexpr int kMaxDepth = 8;
-constexpr size_t kMaxStages = 64;
-
-constexpr const char* kGpt2 =
-    "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|"
-    "\\s+(?!\\S)|\\s+";
-constexpr const char* kLlama3 =
-    "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}{1,3}|"
-    " ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+";
-constexpr const char* kQwen2 =
-    "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}|"
-    " ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+";
-constexpr const char* kDigit = "\\p{N}";
-
-// The names that GGUF files carry, with the splits they stand for.
-struct NamedPreTokenizer {
-  const char* name;
-  std::array<const char*, 4> patterns;  // those set, in order
-  bool ignore_merges;
-};
-constexpr NamedPreTokenizer kNamed[] = {
-    {"gpt-2", {kGpt2}, false},
-    {"gpt2", {kGpt2}, false},
-    {"phi-2", {kGpt2}, false},
-    {"mpt", {kGpt2}, false},
-    {"olmo", {kGpt2}, false},
-    {"jais", {kGpt2}, false},
-    {"smollm", {kDigit, kGpt2}, false},
-    {"starcoder", {kDigit, kGpt2}, false},
-    {"refact", {kDigit, kGpt2}, false},
-    {"command-r", {kDigit, kGpt2}, false},
-    {"codeshell", {kDigit, kGpt2}, false},
-    {"llama-bpe", {kLlama3}, true},
-    {"llama3", {kLlama3}, true},
-    {"llama-v3", {kLlama3}, true},
-    {"smaug-bpe", {kLlama3}, false},
-    {"dbrx", {kLlama3}, false},
-    {"qwen2", {kQwen2}, false},
-    {"stablelm2", {kQwen2}, false},
-    {"deepseek-r1-qwen", {kQwen2}, false},
-    {"default",
-     {"[\\p{P}\\$\\+<=>\\^~\\|]+", kGpt2, "\\p{N}+", "[0-9][0-9][0-9]"},
-     false},
-};
-
-Result<SplitBehavior> ParseBehavior(const std::string& name) {
-  if (name == "Isolated") return SplitBehavior::kIsolated;
-  if (name == "Removed") return SplitBehavior::kRemoved;
-  if (name == "MergedWithPrevious") return SplitBehavior::kMergedWithPrevious;
-  if (name == "MergedWithNext") return SplitBehavior::kMergedWithNext;
-  if (name == "Contiguous") return SplitBehavior::kContiguous;
-  return InvalidArgument("pre_tokenizer: unknown behavior \"" + name + "\"");
-}
 
 // Collects spans of one text and joins them as the behavior says.
 class Joiner {
@@ -134,126 +75,101 @@ void SplitOne(Regex::Matcher* matcher, std::string_view text,
   joiner.Flush();
 }
 
+// Pieces of `length` characters, the last one shorter.
+void SplitFixed(std::string_view text, size_t length,
+                std::vector<std::string_view>* out) {
+  while (!text.empty()) {
+    size_t end = 0;
+    for (size_t i = 0; i < length && end < text.size(); ++i) {
+      end += NextUtf8(text.substr(end)).length;
+    }
+    out->push_back(text.substr(0, end));
+    text.remove_prefix(end);
+  }
+}
+
+std::string WithMarks(std::string_view text, const std::string& mark) {
+  std::string out;
+  out.reserve(text.size() + 8);
+  for (const char c : text) {
+    if (c == ' ') {
+      out += mark;
+    } else {
+      out += c;
+    }
+  }
+  return out;
+}
+
 }  // namespace
 
 Status PreTokenizer::AddSplit(std::string_view pattern, SplitBehavior behavior,
                               bool invert) {
-  ASSIGN_OR_RETURN(Regex regex, Regex::Compile(pattern));
-  stages_.push_back({false, std::move(regex), behavior, invert});
-  return Status::Ok();
-}
-
-Status PreTokenizer::AddJson(const Json& spec, int depth) {
-  const std::string where = "pre_tokenizer";
-  if (depth > kMaxDepth || stages_.size() > kMaxStages) {
-    return InvalidArgument(where + ": too many or too deeply nested parts");
-  }
-  RETURN_IF_ERROR(CheckObject(spec, where));
-  ASSIGN_OR_RETURN(const std::string name, StringField(spec, "type", where));
-  const std::string_view type = name;
-  if (type == "Sequence") {
-    ASSIGN_OR_RETURN(const Json* parts,
-                     ArrayField(spec, "pretokenizers", where));
-    for (const Json& part : *parts) RETURN_IF_ERROR(AddJson(part, depth + 1));
-    return Status::Ok();
-  }
-  if (byte_level_) return Unsupported(where + ": " + name + " after ByteLevel");
-  if (type == "ByteLevel") return AddJsonByteLevel(spec);
-  if (type == "Split") return AddJsonSplit(spec);
-  if (type == "Digits") {
-    ASSIGN_OR_RETURN(const bool individual,
-                     BoolField(spec, "individual_digits", false, where));
-    return AddSplit(individual ? kDigit : "\\p{N}+", SplitBehavior::kIsolated,
-                    false);
-  }
-  return Unsupported(where + ": type \"" + name +
-                     "\" (known: ByteLevel, Digits, Split, Sequence)");
-}
-
-Status PreTokenizer::AddJsonByteLevel(const Json& spec) {
-  const std::string where = "pre_tokenizer";
-  byte_level_ = true;
-  ASSIGN_OR_RETURN(const bool prefix_space,
-                   BoolField(spec, "add_prefix_space", true, where));
-  ASSIGN_OR_RETURN(const bool use_regex,
-                   BoolField(spec, "use_regex", true, where));
-  if (prefix_space) {
-    stages_.emplace_back();
-    stages_.back().prefix_space = true;
-  }
-  if (!use_regex) return Status::Ok();
-  return AddSplit(kGpt2, SplitBehavior::kIsolated, false);
-}
-
-Status PreTokenizer::AddJsonSplit(const Json& spec) {
-  const std::string where = "pre_tokenizer";
   Stage stage;
-  ASSIGN_OR_RETURN(const std::string behavior,
-                   StringField(spec, "behavior", where));
-  ASSIGN_OR_RETURN(stage.behavior, ParseBehavior(behavior));
-  ASSIGN_OR_RETURN(stage.invert, BoolField(spec, "invert", false, where));
-  const auto pattern = spec.find("pattern");
-  if (pattern == spec.end() || !pattern->is_object()) {
-    return InvalidArgument(where + ".pattern: must be an object");
-  }
-  const bool literal = !pattern->contains("Regex");
-  ASSIGN_OR_RETURN(
-      const std::string text,
-      StringField(*pattern, literal ? "String" : "Regex", where + ".pattern"));
-  ASSIGN_OR_RETURN(stage.regex,
-                   literal ? Regex::Literal(text) : Regex::Compile(text));
+  ASSIGN_OR_RETURN(stage.regex, Regex::Compile(pattern));
+  stage.behavior = behavior;
+  stage.invert = invert;
   stages_.push_back(std::move(stage));
   return Status::Ok();
 }
 
-Result<PreTokenizer> PreTokenizer::FromJson(const Json& spec) {
-  PreTokenizer result;
-  RETURN_IF_ERROR(result.AddJson(spec, 0));
-  if (!result.byte_level_) {
-    return Unsupported(
-        "pre_tokenizer: without a ByteLevel part this is not byte-level BPE");
+void PreTokenizer::SplitStage(const Stage& stage, bool at_start,
+                              const std::vector<std::string_view>& from,
+                              std::vector<std::string_view>* to,
+                              std::deque<std::string>* storage) const {
+  if (stage.kind == Kind::kSplit) {
+    Regex::Matcher matcher(stage.regex);
+    for (const std::string_view piece : from) {
+      SplitOne(&matcher, piece, stage.behavior, stage.invert, to);
+    }
+    return;
   }
-  return result;
+  bool first = at_start;
+  for (const std::string_view piece : from) {
+    switch (stage.kind) {
+      case Kind::kSplit:
+        break;
+      case Kind::kPrefixSpace:
+        if (piece.front() == ' ') {
+          to->push_back(piece);
+        } else {
+          to->push_back(storage->emplace_back(" ").append(piece));
+        }
+        break;
+      case Kind::kMetaspace: {
+        std::string text = WithMarks(piece, stage.mark);
+        const bool wanted = stage.prepend == Prepend::kAlways ||
+                            (stage.prepend == Prepend::kFirst && first);
+        if (wanted && text.compare(0, stage.mark.size(), stage.mark) != 0) {
+          text.insert(0, stage.mark);
+        }
+        to->push_back(storage->emplace_back(std::move(text)));
+        break;
+      }
+      case Kind::kToAlphabet:
+        to->push_back(storage->emplace_back(ByteLevelEncode(piece)));
+        break;
+      case Kind::kFromAlphabet:
+        // Nothing but the alphabet is left at this point.
+        to->push_back(storage->emplace_back(
+            ByteLevelDecode(piece).value_or(std::string(piece))));
+        break;
+      case Kind::kFixedLength:
+        SplitFixed(piece, stage.length, to);
+        break;
+    }
+    first = false;
+  }
 }
 
-Result<PreTokenizer> PreTokenizer::FromName(std::string_view name,
-                                            bool* ignore_merges) {
-  const auto* named =
-      std::find_if(std::begin(kNamed), std::end(kNamed),
-                   [&](const NamedPreTokenizer& n) { return n.name == name; });
-  if (named == std::end(kNamed)) {
-    return Unsupported("unknown pre-tokenizer \"" + std::string(name) + "\"");
-  }
-  PreTokenizer result;
-  for (const char* pattern : named->patterns) {
-    if (pattern == nullptr) break;
-    RETURN_IF_ERROR(result.AddSplit(pattern, SplitBehavior::kIsolated, false));
-  }
-  *ignore_merges = named->ignore_merges;
-  return result;
-}
-
-void PreTokenizer::Split(std::string_view text,
+void PreTokenizer::Split(std::string_view text, bool at_start,
                          std::vector<std::string_view>* pieces,
                          std::deque<std::string>* storage) const {
   if (text.empty()) return;
   std::vector<std::string_view> from{text}, to;
   for (const Stage& stage : stages_) {
     to.clear();
-    if (stage.prefix_space) {
-      for (const std::string_view piece : from) {
-        if (piece.front() == ' ') {
-          to.push_back(piece);
-        } else {
-          to.push_back(storage->emplace_back(" ").append(piece));
-        }
-      }
-    } else {
-      Regex::Matcher matcher(stage.regex);
-      for (const std::string_view piece : from) {
-        SplitOne(&matcher, piece, stage.behavior, stage.invert, &to);
-      }
-    }
+    SplitStage(stage, at_start, from, &to, storage);
     std::swap(from, to);
   }
   pieces->insert(pieces->end(), from.begin(), from.end());

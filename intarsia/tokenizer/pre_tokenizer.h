@@ -1,5 +1,6 @@
-// Cuts text into the pieces within which BPE merges: a chain of splits, each by
-// a pattern, as tokenizer.json or the name in a GGUF file says.
+// Cuts text into the pieces that a model encodes one by one: a chain of stages,
+// most of them splits by a pattern, as tokenizer.json or the name in a GGUF
+// file says. The readers are pre_tokenizer_json.cc and pre_tokenizer_names.cc.
 #pragma once
 
 #include <deque>
@@ -22,38 +23,71 @@ enum class SplitBehavior {
   kContiguous,          // neighbouring matches are one piece
 };
 
+// What a name in a GGUF file stands for, beside the splits.
+struct NamedPreTokenizer {
+  bool ignore_merges = false;  // a piece that is a token is taken whole
+  bool add_bos = false;        // unless the file says otherwise
+  bool bytes = true;           // else BPE over characters, spaces as U+2581
+};
+
 class PreTokenizer {
  public:
-  // From the "pre_tokenizer" of a tokenizer.json: ByteLevel, Digits, Split and
-  // Sequence of these, ByteLevel last.
+  // The text as one piece.
+  PreTokenizer() = default;
+
+  // From the "pre_tokenizer" of a tokenizer.json (null: one piece).
   static Result<PreTokenizer> FromJson(const nlohmann::json& spec);
 
-  // From tokenizer.ggml.pre. `ignore_merges` tells whether a piece that is a
-  // token is taken whole in that family.
+  // From tokenizer.ggml.pre.
   static Result<PreTokenizer> FromName(std::string_view name,
-                                       bool* ignore_merges);
+                                       NamedPreTokenizer* named);
+
+  // True if the pieces are to be read as bytes: after ByteLevel.
+  bool byte_level() const { return byte_level_; }
 
   // Appends the pieces of `text` (valid UTF-8), in order, none of them empty.
-  // Pieces view `text`, or strings appended to `storage`, which keep their
-  // place.
-  void Split(std::string_view text, std::vector<std::string_view>* pieces,
+  // `at_start`: nothing stands before `text`. Pieces view `text`, or strings
+  // appended to `storage`, which keep their place.
+  void Split(std::string_view text, bool at_start,
+             std::vector<std::string_view>* pieces,
              std::deque<std::string>* storage) const;
 
  private:
+  enum class Kind {
+    kSplit,
+    kPrefixSpace,
+    kMetaspace,
+    kToAlphabet,    // bytes as characters of GPT-2's alphabet
+    kFromAlphabet,  // and back
+    kFixedLength
+  };
+  // When Metaspace puts its mark before a text that lacks it.
+  enum class Prepend { kNever, kFirst, kAlways };
   struct Stage {
-    bool prefix_space = false;  // else a split:
+    Kind kind = Kind::kSplit;
     Regex regex;
     SplitBehavior behavior = SplitBehavior::kIsolated;
     bool invert = false;
+    std::string mark;  // of Metaspace
+    Prepend prepend = Prepend::kNever;
+    size_t length = 0;  // in characters
   };
   Status AddJson(const nlohmann::json& spec, int depth);
   Status AddJsonByteLevel(const nlohmann::json& spec);
   Status AddJsonSplit(const nlohmann::json& spec);
+  Status AddJsonMetaspace(const nlohmann::json& spec);
   Status AddSplit(std::string_view pattern, SplitBehavior behavior,
-                  bool invert);
+                  bool invert = false);
+  void SplitStage(const Stage& stage, bool at_start,
+                  const std::vector<std::string_view>& from,
+                  std::vector<std::string_view>* to,
+                  std::deque<std::string>* storage) const;
 
   std::vector<Stage> stages_;
   bool byte_level_ = false;
 };
+
+// GPT-2's pattern, which ByteLevel uses.
+extern const char* const kGpt2Pattern;
 
 }  // namespace intarsia

@@ -15,48 +15,157 @@ constexpr uint32_t kMatchLimit = 1000000;
 constexpr uint32_t kHeapLimitKib = 65536;
 
 // PCRE2's \s also holds U+180E, which is no white space since Unicode 6.3, and
-// its \w lacks marks and connectors, so both are spelled out. Inside brackets
-// the members alone are inserted; there \S and \W stay PCRE2's own.
+// its \w lacks marks and connectors, so both are spelled out as Oniguruma has
+// them. Inside brackets
+// the members alone are inserted.
 constexpr std::string_view kSpace = "\\x{9}-\\x{d}\\x{85}\\p{Z}";
-constexpr std::string_view kWord = "\\p{L}\\p{M}\\p{N}\\p{Pc}";
+constexpr std::string_view kWord = "\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}";
 
-std::string TranslatePattern(std::string_view pattern) {
-  std::string out;
-  bool in_class = false;
-  for (size_t i = 0; i < pattern.size(); ++i) {
-    const char c = pattern[i];
-    if (c == '\\' && i + 1 < pattern.size()) {
-      const char escape = pattern[++i];
-      const bool space = escape == 's' || escape == 'S';
-      const bool word = escape == 'w' || escape == 'W';
-      const bool negative = escape == 'S' || escape == 'W';
-      if ((space || word) && !(in_class && negative)) {
-        const std::string_view members = space ? kSpace : kWord;
-        if (!in_class) out += negative ? "[^" : "[";
-        out += members;
-        if (!in_class) out += ']';
-      } else {
-        out += c;
-        out += escape;
-      }
-      continue;
+// PCRE2 takes \p{Han} for Script_Extensions, Oniguruma for Script: true if the
+// name is that of a script.
+bool IsScript(std::string_view name) {
+  const std::string pattern = "\\p{sc:" + std::string(name) + "}";
+  int error = 0;
+  PCRE2_SIZE offset = 0;
+  pcre2_code* code = pcre2_compile(reinterpret_cast<PCRE2_SPTR>(pattern.data()),
+                                   pattern.size(), PCRE2_UTF | PCRE2_UCP,
+                                   &error, &offset, nullptr);
+  pcre2_code_free(code);
+  return code != nullptr;
+}
+
+// What an escape at pattern[*i] stands for, with \s and \w spelled out; leaves
+// *i at its end. Inside a class, a negative one is for the caller.
+std::string TranslateEscape(std::string_view pattern, bool in_class,
+                            size_t* i) {
+  const char escape = pattern[++*i];
+  const bool space = escape == 's' || escape == 'S';
+  if (space || escape == 'w' || escape == 'W') {
+    const bool negative = escape == 'S' || escape == 'W';
+    const std::string members(space ? kSpace : kWord);
+    if (in_class) return members;
+    return (negative ? "[^" : "[") + members + "]";
+  }
+  if (!in_class && (escape == 'b' || escape == 'B')) {
+    // Where a word character meets another, or the end.
+    const std::string word = "[" + std::string(kWord) + "]";
+    const std::string inner = escape == 'b' ? "(?!" : "(?=";
+    const std::string outer = escape == 'b' ? "(?=" : "(?!";
+    return "(?:(?<=" + word + ")" + inner + word + ")|(?<!" + word + ")" +
+           outer + word + "))";
+  }
+  std::string out{'\\', escape};
+  const size_t close = pattern.find('}', *i);
+  constexpr size_t kLongestName = 40;
+  if ((escape == 'p' || escape == 'P') && pattern.substr(*i + 1, 1) == "{" &&
+      close != std::string_view::npos && close - *i < kLongestName) {
+    std::string_view name = pattern.substr(*i + 2, close - *i - 2);
+    const bool negative = !name.empty() && name.front() == '^';
+    if (negative) name.remove_prefix(1);
+    // Names of one or two letters are categories.
+    if (name.size() > 2 && IsScript(name)) {
+      out += std::string(negative ? "{^sc:" : "{sc:") + std::string(name) + "}";
+      *i = close;
     }
-    out += c;
-    if (!in_class && c == '[') {
-      in_class = true;
-      if (i + 1 < pattern.size() && pattern[i + 1] == '^') out += pattern[++i];
-      // A bracket that closes at once is a member.
-      if (i + 1 < pattern.size() && pattern[i + 1] == ']') {
-        out += "\\]";
-        ++i;
+  }
+  return out;
+}
+
+// Copies the class that begins at pattern[*i] and leaves *i at its end. Of the
+// set operations that Oniguruma knows inside brackets, [A&&[^B]] and [A&&[B]]
+// are translated, to a lookahead, and [A[B]]; others are refused, since PCRE2
+// would read them as characters.
+Status TranslateClass(std::string_view pattern, int depth, size_t* i,
+                      std::string* out) {
+  constexpr int kMaxDepth = 4;
+  if (depth > kMaxDepth) return Unsupported("classes nested too deeply");
+  std::string members(1, '[');
+  std::string conditions, alternatives;
+  size_t at = *i + 1;
+  if (at < pattern.size() && pattern[at] == '^') members += pattern[at++];
+  // A bracket that closes at once is a member.
+  if (at < pattern.size() && pattern[at] == ']') {
+    members += "\\]";
+    ++at;
+  }
+  for (; at < pattern.size() && pattern[at] != ']'; ++at) {
+    const bool escaped = pattern[at] == '\\' && at + 1 < pattern.size();
+    if (escaped && (pattern[at + 1] == 'S' || pattern[at + 1] == 'W')) {
+      // Not \w: for [^\W...] a condition, for [\W...] an alternative.
+      const std::string inner = TranslateEscape(pattern, true, &at);
+      if (members[1] == '^') {
+        conditions += "(?=[" + inner + "])";
+      } else {
+        alternatives += "|[^" + inner + "]";
       }
-    } else if (in_class && pattern.substr(i, 2) == "[:") {
-      const size_t close = pattern.find(":]", i + 2);
-      if (close == std::string_view::npos) continue;
-      out += pattern.substr(i + 1, close + 1 - i);
-      i = close + 1;
-    } else if (in_class && c == ']') {
-      in_class = false;
+    } else if (escaped) {
+      members += TranslateEscape(pattern, true, &at);
+    } else if (pattern.substr(at, 2) == "[:") {
+      const size_t close = pattern.find(":]", at + 2);
+      if (close == std::string_view::npos) break;
+      members += pattern.substr(at, close + 2 - at);
+      at = close + 1;
+    } else if (pattern.substr(at, 3) == "&&[" && conditions.empty() &&
+               alternatives.empty() && members[1] != '^') {
+      const bool negative = pattern.substr(at + 3, 1) == "^";
+      at += negative ? 3 : 2;
+      std::string inner;
+      if (negative) {
+        // "^" takes the place of the bracket for the recursion's sake.
+        const std::string rest = "[" + std::string(pattern.substr(at + 1));
+        size_t end = 0;
+        RETURN_IF_ERROR(TranslateClass(rest, depth + 1, &end, &inner));
+        at += end;
+      } else {
+        RETURN_IF_ERROR(TranslateClass(pattern, depth + 1, &at, &inner));
+      }
+      conditions = (negative ? "(?!" : "(?=") + inner + ")";
+      if (pattern.substr(at + 1, 1) != "]") {
+        return Unsupported("a class goes on after &&[...]");
+      }
+    } else if (pattern.substr(at, 2) == "&&" || pattern.substr(at, 2) == "[^") {
+      return Unsupported("a class within a class, but for [A&&[B]] and [A[B]]");
+    } else if (pattern[at] == '[') {
+      // The union of both: the members move out.
+      std::string inner;
+      RETURN_IF_ERROR(TranslateClass(pattern, depth + 1, &at, &inner));
+      if (inner.front() != '[' || inner.back() != ']') {
+        return Unsupported("a set operation in a class within a class");
+      }
+      members += inner.substr(1, inner.size() - 2);
+    } else {
+      members += pattern[at];
+    }
+  }
+  if (at >= pattern.size()) {
+    // Unclosed: PCRE2 says so.
+    *out += members;
+    *i = pattern.size() - 1;
+    return Status::Ok();
+  }
+  // Without members, [] would be an error and [^] too.
+  if (members == "[") {
+    members = "(?!)";
+  } else if (members == "[^") {
+    members = "[\\x{0}-\\x{10ffff}]";
+  } else {
+    members += ']';
+  }
+  const bool plain = conditions.empty() && alternatives.empty();
+  *out += plain ? members : "(?:" + conditions + members + alternatives + ")";
+  *i = at;
+  return Status::Ok();
+}
+
+Result<std::string> TranslatePattern(std::string_view pattern) {
+  std::string out;
+  for (size_t i = 0; i < pattern.size(); ++i) {
+    if (pattern[i] == '\\' && i + 1 < pattern.size()) {
+      out += TranslateEscape(pattern, false, &i);
+    } else if (pattern[i] == '[') {
+      RETURN_IF_ERROR(TranslateClass(pattern, 0, &i, &out));
+    } else {
+      out += pattern[i];
     }
   }
   return out;
@@ -89,7 +198,7 @@ Result<Regex> Regex::Compile(std::string_view pattern) {
     return InvalidArgument("the pattern is longer than " +
                            std::to_string(kMaxPatternBytes) + " bytes");
   }
-  const std::string translated = TranslatePattern(pattern);
+  ASSIGN_OR_RETURN(const std::string translated, TranslatePattern(pattern));
   Handle<pcre2_compile_context> context(pcre2_compile_context_create(nullptr));
   if (!context) throw EngineError("out of memory for a pattern");
   pcre2_set_newline(context.get(), PCRE2_NEWLINE_LF);

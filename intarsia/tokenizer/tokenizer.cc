@@ -3,17 +3,16 @@
 #include <deque>
 #include <limits>
 
-#include "intarsia/tokenizer/nfc.h"
 #include "intarsia/tokenizer/utf8.h"
 
 namespace intarsia {
 
-void Tokenizer::EncodeSegment(std::string_view text,
+void Tokenizer::EncodeSegment(std::string_view text, bool at_start,
                               std::vector<int32_t>* ids) const {
   std::vector<std::string_view> pieces;
   std::deque<std::string> storage;
-  pre_tokenizer_.Split(text, &pieces, &storage);
-  for (const std::string_view piece : pieces) bpe_->Encode(piece, ids);
+  pre_tokenizer_.Split(text, at_start, &pieces, &storage);
+  model_->Encode(pieces, ids);
 }
 
 std::vector<int32_t> Tokenizer::Encode(std::string_view text,
@@ -34,14 +33,21 @@ std::vector<int32_t> Tokenizer::Encode(std::string_view text,
       continue;
     }
     spans.clear();
-    const std::string normalized = nfc_ ? NormalizeNfc(span.text) : "";
-    normalized_added_.Split(nfc_ ? normalized : span.text,
-                            options.parse_special, &spans);
+    bool lost_start = false;
+    std::string normalized;
+    std::string_view own = span.text;
+    if (!normalizer_.empty()) {
+      normalized = normalizer_.Apply(span.text, &lost_start);
+      own = normalized;
+    }
+    const bool first = span.text.data() == text.data() && !lost_start;
+    normalized_added_.Split(own, options.parse_special, &spans);
     for (const AddedTokenMatcher::Span& inner : spans) {
       if (inner.id >= 0) {
         ids.push_back(inner.id);
       } else {
-        EncodeSegment(inner.text, &ids);
+        EncodeSegment(inner.text, first && inner.text.data() == own.data(),
+                      &ids);
       }
     }
   }
@@ -54,8 +60,12 @@ std::vector<int32_t> Tokenizer::Encode(std::string_view text,
 std::string Tokenizer::Decode(std::span<const int32_t> ids,
                               bool skip_special) const {
   std::string bytes;
+  Decoder::State state(decoder_);
   for (const int32_t id : ids) {
-    if (!(skip_special && is_special(id))) bytes += TokenBytes(id);
+    if (id < 0 || id >= vocab_size()) continue;
+    const Entry& entry = tokens_[id];
+    if (!entry.present || (skip_special && entry.special)) continue;
+    state.Push(entry.text, entry.bytes, entry.plain, &bytes);
   }
   return IsValidUtf8(bytes) ? bytes : ReplaceInvalidUtf8(bytes);
 }
@@ -69,7 +79,7 @@ std::string_view Tokenizer::Token(int32_t id) const {
 }
 
 int32_t Tokenizer::Find(std::string_view token) const {
-  const auto it = ids_.find(std::string(token));
+  const auto it = ids_.find(token);
   return it == ids_.end() ? -1 : it->second;
 }
 
@@ -89,12 +99,16 @@ const std::string& Tokenizer::chat_template(std::string_view name) const {
 }
 
 Tokenizer::Stream::Stream(const Tokenizer& tokenizer, bool skip_special)
-    : tokenizer_(&tokenizer), skip_special_(skip_special) {}
+    : tokenizer_(&tokenizer),
+      skip_special_(skip_special),
+      state_(tokenizer.decoder_) {}
 
 std::string Tokenizer::Stream::Push(int32_t id) {
   std::string text;
-  if (skip_special_ && tokenizer_->is_special(id)) return text;
-  pending_ += tokenizer_->TokenBytes(id);
+  if (id < 0 || id >= tokenizer_->vocab_size()) return text;
+  const Entry& entry = tokenizer_->tokens_[id];
+  if (!entry.present || (skip_special_ && entry.special)) return text;
+  state_.Push(entry.text, entry.bytes, entry.plain, &pending_);
   DrainUtf8(&pending_, &text);
   return text;
 }
@@ -102,6 +116,7 @@ std::string Tokenizer::Stream::Push(int32_t id) {
 std::string Tokenizer::Stream::Finish() {
   const std::string text = ReplaceInvalidUtf8(pending_);
   pending_.clear();
+  state_.Finish();
   return text;
 }
 

@@ -1,17 +1,21 @@
-// Text to tokens and back: byte-level BPE as in the tokenizer.json of Hugging
-// Face and in GGUF metadata. The steps, each in a file of its own:
+// Text to tokens and back, for the tokenizers of Hugging Face (tokenizer.json),
+// SentencePiece (tokenizer.model), GGUF metadata and RWKV's word lists. A
+// tokenizer is data: components, each in a file of its own, composed as the
+// file says.
 //
-//   text → added_tokens → normalizer → pre_tokenizer → bpe → special tokens
-//   tokens → bytes (byte_level) → text (utf8), at once or as a stream
+//   text → added_tokens → normalizer → pre_tokenizer → model → special tokens
+//   tokens → decoder → bytes → text (utf8), at once or as a stream
 //
-// The tokens are those of the `tokenizers` library for a tokenizer.json, and
-// those of llama.cpp for GGUF metadata. Every file is untrusted: what is
-// malformed, contradictory or not supported gives a Status that names the file
-// and the field.
+// Models: bpe (bytes or characters), unigram, longest_match. The tokens are
+// those of the `tokenizers` library for a tokenizer.json, of `sentencepiece`
+// for a tokenizer.model, and of llama.cpp for GGUF metadata. Every file is
+// untrusted: what is malformed, contradictory or not supported gives a Status
+// that names the file and the field.
 #pragma once
 
 #include <array>
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
@@ -23,7 +27,9 @@
 
 #include "intarsia/core/status.h"
 #include "intarsia/tokenizer/added_tokens.h"
-#include "intarsia/tokenizer/bpe.h"
+#include "intarsia/tokenizer/decoder.h"
+#include "intarsia/tokenizer/model.h"
+#include "intarsia/tokenizer/normalizer.h"
 #include "intarsia/tokenizer/pre_tokenizer.h"
 
 namespace intarsia {
@@ -32,14 +38,18 @@ namespace intarsia {
 // means that the file names none.
 struct TokenizerVocab {
   std::string source;  // the file's name, for errors
-  std::string model;   // tokenizer.ggml.model: "gpt2"
+  std::string model;   // tokenizer.ggml.model: "gpt2", "llama", "t5", "rwkv"
   std::string pre;     // tokenizer.ggml.pre; empty: "default"
   std::vector<std::string> tokens;
-  std::vector<int32_t> token_types;  // GGUF's numbers; empty: all normal
-  std::vector<std::string> merges;   // "left right"
+  std::vector<int32_t> token_types;      // GGUF's numbers; empty: all normal
+  std::vector<std::string> merges;       // "left right"
+  std::vector<float> scores;             // of "llama" and "t5"; empty: all 0
+  std::string precompiled_charsmap;      // of "t5", see charsmap.h
+  std::optional<bool> add_space_prefix;  // unset: as is usual for `model`
+  std::optional<bool> remove_extra_whitespaces;
   int64_t bos_id = -1;
   int64_t eos_id = -1;
-  int64_t unk_id = -1;  // kept for information: BPE does not use it
+  int64_t unk_id = -1;                // byte-level BPE does not use it
   std::vector<int64_t> more_eog_ids;  // eot, eom: end a generation as eos does
   std::optional<bool> add_bos;        // unset: as is usual for `pre`
   std::optional<bool> add_eos;
@@ -65,6 +75,22 @@ class Tokenizer {
       const std::string& source = "tokenizer.json");
 
   static Result<std::unique_ptr<Tokenizer>> FromVocab(TokenizerVocab vocab);
+
+  // Reads SentencePiece's tokenizer.model, a protobuf. `config_json`, if not
+  // empty, is the tokenizer_config.json beside it; without it a BPE model
+  // begins texts with its bos, and a Unigram model ends them with its eos.
+  static Result<std::unique_ptr<Tokenizer>> FromSentencePiece(
+      std::string_view model, std::string_view config_json = "",
+      const std::string& source = "tokenizer.model");
+
+  // Reads RWKV's list of words: lines of an id, a Python literal ('…' or b'…')
+  // and its length in bytes. Id 0 ends a text.
+  static Result<std::unique_ptr<Tokenizer>> FromRwkvVocab(
+      std::string_view text, const std::string& source = "rwkv_vocab");
+
+  // Reads one of the above, told apart by the contents.
+  static Result<std::unique_ptr<Tokenizer>> FromFile(
+      const std::string& path, const std::string& config_path = "");
 
   // Malformed UTF-8 is read as U+FFFD. `text` must be shorter than 2 GiB.
   std::vector<int32_t> Encode(std::string_view text,
@@ -111,6 +137,7 @@ class Tokenizer {
    private:
     const Tokenizer* tokenizer_;
     bool skip_special_;
+    Decoder::State state_;
     std::string pending_;  // at most 3 bytes of a character
   };
 
@@ -118,8 +145,9 @@ class Tokenizer {
   friend class TokenizerBuilder;  // fills the members from a file
 
   struct Entry {
-    std::string text;   // as the vocabulary writes it
-    std::string bytes;  // what it decodes to
+    std::string text;    // as the vocabulary writes it
+    std::string bytes;   // what it decodes to
+    bool plain = false;  // `bytes` is not what the decoder gives
     bool present = false;
     bool added = false;
     bool special = false;
@@ -127,15 +155,25 @@ class Tokenizer {
   };
 
   Tokenizer() = default;
-  void EncodeSegment(std::string_view text, std::vector<int32_t>* ids) const;
+  void EncodeSegment(std::string_view text, bool at_start,
+                     std::vector<int32_t>* ids) const;
+
+  // Lets a map be asked with a string_view.
+  struct TextHash {
+    using is_transparent = void;
+    size_t operator()(std::string_view text) const {
+      return std::hash<std::string_view>()(text);
+    }
+  };
 
   std::vector<Entry> tokens_;
-  std::unordered_map<std::string, int32_t> ids_;
+  std::unordered_map<std::string, int32_t, TextHash, std::equal_to<>> ids_;
   AddedTokenMatcher raw_added_;         // looked for in the text as it is
   AddedTokenMatcher normalized_added_;  // and in the normalised text
-  bool nfc_ = false;
+  Normalizer normalizer_;
   PreTokenizer pre_tokenizer_;
-  std::unique_ptr<Bpe> bpe_;
+  std::unique_ptr<TokenModel> model_;
+  Decoder decoder_;
   std::vector<int32_t> prefix_, suffix_;  // what add_special adds
   int32_t bos_id_ = -1;
   int32_t eos_id_ = -1;

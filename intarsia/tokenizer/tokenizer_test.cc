@@ -8,8 +8,8 @@
 #include <thread>
 
 #include "intarsia/tokenizer/byte_level.h"
-#include "intarsia/tokenizer/nfc.h"
 #include "intarsia/tokenizer/test_data.h"
+#include "intarsia/tokenizer/unicode_forms.h"
 #include "intarsia/tokenizer/utf8.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size);
@@ -145,11 +145,18 @@ TEST(FromVocab, RefusesWhatContradictsItself) {
   good.merges = {"a b"};
   ASSERT_TRUE(Tokenizer::FromVocab(good).ok());
   auto bad = good;
-  bad.model = "llama";
-  refused(bad, "tokenizer.ggml.model");
+  bad.model = "plamo2";
+  refused(bad, "tokenizer.ggml.model \"plamo2\" (known: gpt2, llama");
   bad = good;
   bad.pre = "nosuch";
   refused(bad, "unknown pre-tokenizer \"nosuch\"");
+  bad = good;
+  bad.scores = {1.0F};
+  refused(bad, "scores has 1 entries for 3");
+  bad = good;
+  bad.model = "t5";
+  bad.precompiled_charsmap = "abc";
+  refused(bad, "precompiled_charsmap");
   bad = good;
   bad.tokens.clear();
   bad.merges.clear();
@@ -343,7 +350,8 @@ TEST(Json, EveryFaultIsNamed) {
   no_behavior["behavior"] = "Sideways";
   const Fault faults[] = {
       {"/model", 3, "model: must be an object, is number"},
-      {"/model/type", "Unigram", "model.type \"Unigram\""},
+      {"/model/type", "WordPiece", "model.type \"WordPiece\" (known: BPE"},
+      {"/model/type", "Unigram", "with a ByteLevel pre_tokenizer"},
       {"/model/vocab", Json::array(), "model.vocab: must be an object"},
       {"/model/vocab/a", "x", "must be a whole number"},
       {"/model/vocab/a", 1.5, "must be a whole number"},
@@ -358,7 +366,7 @@ TEST(Json, EveryFaultIsNamed) {
       {"/model/merges/0", {"b", "a"}, "names \"ba\""},
       {"/model/merges/1", "a b", "repeats"},
       {"/model/dropout", 0.1, "model.dropout"},
-      {"/model/byte_fallback", true, "model.byte_fallback"},
+      {"/model/byte_fallback", "yes", "must be true or false"},
       {"/model/ignore_merges", 1, "must be true or false"},
       {"/model/unk_token", "q", "unknown token \"q\""},
       {"/model/end_of_word_suffix", "</w>", "model.end_of_word_suffix"},
@@ -369,11 +377,38 @@ TEST(Json, EveryFaultIsNamed) {
       {"/added_tokens/0/content", nullptr, "added_tokens[0].content"},
       {"/added_tokens/0/content", "a", "but the vocabulary gives it 0"},
       {"/added_tokens/0/special", "yes", "must be true or false"},
-      {"/normalizer", {{"type", "Lowercase"}}, "normalizer: type"},
-      {"/decoder", {{"type", "WordPiece"}}, "decoder: type"},
-      {"/pre_tokenizer", nullptr, "pre_tokenizer: must be an object"},
-      {"/pre_tokenizer/type", "Metaspace", "type \"Metaspace\""},
-      {"/pre_tokenizer", {{"type", "Digits"}}, "without a ByteLevel"},
+      {"/normalizer",
+       {{"type", "BertNormalizer"}},
+       "normalizer: type \"BertNormalizer\" (known: ByteLevel, Lowercase"},
+      {"/normalizer",
+       {{"type", "Replace"},
+        {"pattern", {{"Regex", "[a[^b]]"}}},
+        {"content", ""}},
+       "a class within a class"},
+      {"/normalizer",
+       {{"type", "Precompiled"}, {"precompiled_charsmap", "AAA"}},
+       "base64"},
+      {"/normalizer",
+       {{"type", "Precompiled"}, {"precompiled_charsmap", "////fwAA"}},
+       "precompiled_charsmap: an array of"},
+      {"/decoder",
+       {{"type", "WordPiece"}},
+       "decoder: type \"WordPiece\" (known: ByteFallback"},
+      {"/decoder",
+       {{"type", "Sequence"},
+        {"decoders", {{{"type", "Fuse"}}, {{"type", "Metaspace"}}}}},
+       "Metaspace after Fuse"},
+      {"/decoder",
+       {{"type", "Strip"}, {"content", "ab"}, {"start", 1}, {"stop", 0}},
+       "must be one character"},
+      {"/pre_tokenizer/type", "UnicodeScripts",
+       "type \"UnicodeScripts\" (known: BertPreTokenizer"},
+      {"/pre_tokenizer",
+       {{"type", "Metaspace"}, {"prepend_scheme", "last"}},
+       "prepend_scheme: \"last\" (known"},
+      {"/pre_tokenizer",
+       {{"type", "FixedLength"}, {"length", 0}},
+       "pre_tokenizer.length"},
       {"/pre_tokenizer", bad_regex, "bad pattern"},
       {"/pre_tokenizer", no_behavior, "unknown behavior"},
       {"/pre_tokenizer", split, "pattern: must be an object"},

@@ -1,8 +1,14 @@
 // Tokenizer::FromVocab: what GGUF metadata says, read as llama.cpp reads it.
+#include <algorithm>
+#include <limits>
 #include <utility>
 
+#include "intarsia/tokenizer/bpe_builder.h"
 #include "intarsia/tokenizer/builder.h"
+#include "intarsia/tokenizer/longest_match.h"
+#include "intarsia/tokenizer/rwkv_words.h"
 #include "intarsia/tokenizer/tokenizer.h"
+#include "intarsia/tokenizer/unigram.h"
 #include "intarsia/tokenizer/utf8.h"
 
 namespace intarsia {
@@ -19,10 +25,6 @@ enum TokenType {
 };
 
 Status CheckShape(const TokenizerVocab& vocab) {
-  if (vocab.model != "gpt2") {
-    return Unsupported("tokenizer.ggml.model \"" + vocab.model +
-                       "\" (known: gpt2, the byte-level BPE)");
-  }
   constexpr size_t kMaxTokens = 1 << 26;
   if (vocab.tokens.size() > kMaxTokens) {
     return InvalidArgument("tokenizer.ggml.tokens: too many");
@@ -33,6 +35,11 @@ Status CheckShape(const TokenizerVocab& vocab) {
                            std::to_string(vocab.token_types.size()) +
                            " entries for " +
                            std::to_string(vocab.tokens.size()) + " tokens");
+  }
+  if (!vocab.scores.empty() && vocab.scores.size() != vocab.tokens.size()) {
+    return InvalidArgument(
+        "tokenizer.ggml.scores has " + std::to_string(vocab.scores.size()) +
+        " entries for " + std::to_string(vocab.tokens.size()) + " tokens");
   }
   return Status::Ok();
 }
@@ -46,17 +53,10 @@ Status AddTokens(const TokenizerVocab& vocab, TokenizerBuilder* builder) {
     RETURN_IF_ERROR(
         builder->AddToken(static_cast<int32_t>(i), vocab.tokens[i]));
   }
-  for (const std::string& merge : vocab.merges) {
-    // Neither part is empty, so a token may start with the space.
-    const size_t space = merge.find(' ', 1);
-    if (space == std::string::npos) {
-      return InvalidArgument("tokenizer.ggml.merges: \"" + merge +
-                             "\" is not two tokens");
-    }
-    RETURN_IF_ERROR(
-        builder->AddMerge(std::string_view(merge).substr(0, space),
-                          std::string_view(merge).substr(space + 1)));
-  }
+  return Status::Ok();
+}
+
+Status AddAdded(const TokenizerVocab& vocab, TokenizerBuilder* builder) {
   for (size_t i = 0; i < vocab.token_types.size(); ++i) {
     const int32_t type = vocab.token_types[i];
     if (type < kNormal || type > kByte) {
@@ -75,7 +75,7 @@ Status AddTokens(const TokenizerVocab& vocab, TokenizerBuilder* builder) {
   return Status::Ok();
 }
 
-Status AddSpecial(const TokenizerVocab& vocab, TokenizerBuilder* builder) {
+Status CheckIds(const TokenizerVocab& vocab) {
   const auto size = static_cast<int64_t>(vocab.tokens.size());
   const auto check = [&](int64_t id, const char* name) {
     if (id >= -1 && id < size) return Status::Ok();
@@ -86,37 +86,178 @@ Status AddSpecial(const TokenizerVocab& vocab, TokenizerBuilder* builder) {
   RETURN_IF_ERROR(check(vocab.bos_id, "bos_token_id"));
   RETURN_IF_ERROR(check(vocab.eos_id, "eos_token_id"));
   RETURN_IF_ERROR(check(vocab.unk_id, "unknown_token_id"));
+  for (const int64_t id : vocab.more_eog_ids) {
+    RETURN_IF_ERROR(check(id, "eot or eom token id"));
+  }
+  return Status::Ok();
+}
+
+// What a file that doesn't say so adds to a text.
+struct UsualFrame {
+  bool bos = false, eos = false;
+};
+
+void AddSpecial(const TokenizerVocab& vocab, UsualFrame usual,
+                TokenizerBuilder* builder) {
   builder->set_bos(static_cast<int32_t>(vocab.bos_id));
   builder->set_eos(static_cast<int32_t>(vocab.eos_id));
   for (const int64_t id : vocab.more_eog_ids) {
-    RETURN_IF_ERROR(check(id, "eot or eom token id"));
     if (id >= 0) builder->AddEndOfGeneration(static_cast<int32_t>(id));
   }
-  // Llama 3's files of old leave the flag out.
-  const bool usual_bos = vocab.pre == "llama-bpe" || vocab.pre == "llama3" ||
-                         vocab.pre == "llama-v3";
-  if (vocab.add_bos.value_or(usual_bos) && vocab.bos_id >= 0) {
+  if (vocab.add_bos.value_or(usual.bos) && vocab.bos_id >= 0) {
     builder->set_prefix({static_cast<int32_t>(vocab.bos_id)});
   }
-  if (vocab.add_eos.value_or(false) && vocab.eos_id >= 0) {
+  if (vocab.add_eos.value_or(usual.eos) && vocab.eos_id >= 0) {
     builder->set_suffix({static_cast<int32_t>(vocab.eos_id)});
   }
+}
+
+int32_t TypeOf(const TokenizerVocab& vocab, size_t id) {
+  return vocab.token_types.empty() ? kNormal : vocab.token_types[id];
+}
+
+std::vector<float> Scores(const TokenizerVocab& vocab) {
+  std::vector<float> scores(vocab.scores);
+  scores.resize(vocab.tokens.size());
+  for (float& score : scores) {
+    if (!(score == score)) score = 0;  // an order needs numbers
+  }
+  return scores;
+}
+
+// "gpt2": BPE by merges, over bytes.
+Status BuildGpt2(const TokenizerVocab& vocab, UsualFrame* usual,
+                 TokenizerBuilder* builder) {
+  NamedPreTokenizer named;
+  ASSIGN_OR_RETURN(PreTokenizer pre,
+                   PreTokenizer::FromName(
+                       vocab.pre.empty() ? "default" : vocab.pre, &named));
+  builder->set_pre_tokenizer(std::move(pre));
+  usual->bos = named.add_bos;
+  BpeBuilder bpe(*builder, named.bytes);
+  bpe.set_ignore_merges(named.ignore_merges);
+  bpe.set_missing(MissingByte::kSeparateNeighbours);
+  for (const std::string& merge : vocab.merges) {
+    // Neither part is empty, so a token may start with the space.
+    const size_t space = merge.find(' ', 1);
+    if (space == std::string::npos) {
+      return InvalidArgument("tokenizer.ggml.merges: \"" + merge +
+                             "\" is not two tokens");
+    }
+    RETURN_IF_ERROR(bpe.AddMerge(std::string_view(merge).substr(0, space),
+                                 std::string_view(merge).substr(space + 1)));
+  }
+  ASSIGN_OR_RETURN(std::unique_ptr<TokenModel> model, bpe.Build());
+  builder->set_model(std::move(model));
+  Decoder decoder;
+  decoder.AddByteLevel();
+  builder->set_decoder(std::move(decoder));
   return Status::Ok();
+}
+
+void SetVisibleSpaceDecoder(bool drop_first, TokenizerBuilder* builder) {
+  Decoder decoder;
+  decoder.AddByteFallback();
+  decoder.AddReplace(std::string(kVisibleSpace), " ");
+  if (drop_first) decoder.AddDropLeadingSpace(/*once=*/true);
+  builder->set_decoder(std::move(decoder));
+}
+
+// "llama": SentencePiece's BPE, by scores, bytes as a last resort.
+Status BuildLlama(const TokenizerVocab& vocab, UsualFrame* usual,
+                  TokenizerBuilder* builder) {
+  usual->bos = true;
+  const bool prefix = vocab.add_space_prefix.value_or(true);
+  Normalizer normalizer;
+  if (prefix) normalizer.AddPrepend(" ");
+  normalizer.AddReplaceText(" ", std::string(kVisibleSpace));
+  builder->set_normalizer(std::move(normalizer));
+  std::vector<int32_t> ids;
+  for (size_t i = 0; i < vocab.tokens.size(); ++i) {
+    if (!vocab.tokens[i].empty()) ids.push_back(static_cast<int32_t>(i));
+  }
+  BpeBuilder bpe(*builder, /*bytes=*/false);
+  bpe.AddMergesByScore(ids, Scores(vocab));
+  bpe.set_byte_fallback(true);
+  bpe.set_missing(MissingByte::kSeparateNeighbours);
+  ASSIGN_OR_RETURN(std::unique_ptr<TokenModel> model, bpe.Build());
+  builder->set_model(std::move(model));
+  SetVisibleSpaceDecoder(prefix, builder);
+  return Status::Ok();
+}
+
+// "t5": SentencePiece's Unigram.
+Status BuildT5(const TokenizerVocab& vocab, UsualFrame* usual,
+               TokenizerBuilder* builder) {
+  usual->eos = true;
+  constexpr float kUnknownPenalty = 10.0F;  // below the lowest score
+  const std::vector<float> scores = Scores(vocab);
+  UnigramConfig config;
+  std::vector<std::pair<std::string, int32_t>> kept;
+  float lowest = std::numeric_limits<float>::max();
+  for (size_t i = 0; i < vocab.tokens.size(); ++i) {
+    const int32_t type = TypeOf(vocab, i);
+    const auto id = static_cast<int32_t>(i);
+    if (type == kNormal) lowest = std::min(lowest, scores[i]);
+    if (type == kUserDefined) kept.emplace_back(vocab.tokens[i], id);
+    if (type == kNormal || type == kUserDefined || type == kUnused) {
+      config.tokens.push_back(
+          {vocab.tokens[i], type == kUserDefined ? 0.0 : scores[i], id});
+    }
+  }
+  config.unk_score = lowest - kUnknownPenalty;
+  config.unk_id = static_cast<int32_t>(vocab.unk_id);
+  config.byte_ids.fill(-1);
+  builder->set_model(std::make_unique<Unigram>(std::move(config)));
+  SentencePieceSpaces spaces;
+  ASSIGN_OR_RETURN(spaces.charsmap,
+                   Charsmap::Parse(vocab.precompiled_charsmap));
+  spaces.kept = PrefixTrie(std::move(kept));
+  spaces.add_dummy_prefix = vocab.add_space_prefix.value_or(true);
+  spaces.remove_extra = vocab.remove_extra_whitespaces.value_or(false);
+  Normalizer normalizer;
+  normalizer.AddSentencePiece(std::move(spaces));
+  builder->set_normalizer(std::move(normalizer));
+  SetVisibleSpaceDecoder(true, builder);
+  return Status::Ok();
+}
+
+// "rwkv": the longest token at each byte. Tokens are written with escapes.
+Status BuildRwkv(const TokenizerVocab& vocab, TokenizerBuilder* builder) {
+  std::vector<std::pair<std::string, int32_t>> tokens;
+  for (size_t i = 0; i < vocab.tokens.size(); ++i) {
+    const int32_t type = TypeOf(vocab, i);
+    const auto id = static_cast<int32_t>(i);
+    std::string bytes = UnescapeRwkv(vocab.tokens[i]);
+    if (type == kNormal) tokens.emplace_back(bytes, id);
+    if (type != kControl) builder->SetBytes(id, std::move(bytes));
+  }
+  builder->set_model(std::make_unique<LongestMatch>(
+      std::move(tokens),
+      vocab.unk_id < 0 ? -1 : static_cast<int32_t>(vocab.unk_id)));
+  return Status::Ok();
+}
+
+Status BuildModel(const TokenizerVocab& vocab, UsualFrame* usual,
+                  TokenizerBuilder* builder) {
+  if (vocab.model == "gpt2") return BuildGpt2(vocab, usual, builder);
+  if (vocab.model == "llama") return BuildLlama(vocab, usual, builder);
+  if (vocab.model == "t5") return BuildT5(vocab, usual, builder);
+  if (vocab.model == "rwkv") return BuildRwkv(vocab, builder);
+  return Unsupported("tokenizer.ggml.model \"" + vocab.model +
+                     "\" (known: gpt2, llama, rwkv, t5)");
 }
 
 Result<std::unique_ptr<Tokenizer>> Build(TokenizerVocab vocab) {
   RETURN_IF_ERROR(CheckShape(vocab));
   TokenizerBuilder builder;
-  bool ignore_merges = false;
-  ASSIGN_OR_RETURN(
-      PreTokenizer pre,
-      PreTokenizer::FromName(vocab.pre.empty() ? "default" : vocab.pre,
-                             &ignore_merges));
-  builder.set_pre_tokenizer(std::move(pre));
-  builder.set_ignore_merges(ignore_merges);
-  builder.set_missing_byte(MissingByte::kSeparateNeighbours);
+  builder.set_plain_added(true);
   RETURN_IF_ERROR(AddTokens(vocab, &builder));
-  RETURN_IF_ERROR(AddSpecial(vocab, &builder));
+  RETURN_IF_ERROR(CheckIds(vocab));
+  UsualFrame usual;
+  RETURN_IF_ERROR(BuildModel(vocab, &usual, &builder));
+  RETURN_IF_ERROR(AddAdded(vocab, &builder));
+  AddSpecial(vocab, usual, &builder);
   if (!vocab.chat_template.empty()) {
     builder.AddChatTemplate("default", std::move(vocab.chat_template));
   }

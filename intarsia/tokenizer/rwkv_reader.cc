@@ -1,0 +1,97 @@
+// Tokenizer::FromRwkvVocab: the word list that RWKV's checkpoints come with.
+#include <charconv>
+#include <unordered_map>
+#include <utility>
+#include <vector>
+
+#include "intarsia/tokenizer/builder.h"
+#include "intarsia/tokenizer/byte_level.h"
+#include "intarsia/tokenizer/longest_match.h"
+#include "intarsia/tokenizer/rwkv_words.h"
+#include "intarsia/tokenizer/tokenizer.h"
+
+namespace intarsia {
+namespace {
+
+constexpr int32_t kMaxId = 1 << 24;
+// Id 0 is no word; texts are separated by it.
+constexpr const char* kEndOfText = "<|endoftext|>";
+
+struct Word {
+  int32_t id = 0;
+  std::string bytes;
+};
+
+// "12 'text' 4"
+Result<Word> ParseLine(std::string_view line) {
+  const size_t first = line.find(' '), last = line.rfind(' ');
+  if (first == std::string_view::npos || last <= first) {
+    return InvalidArgument("is not an id, a literal and a length");
+  }
+  Word word;
+  size_t length = 0;
+  const auto number = [](std::string_view text, auto* out) {
+    const auto end = text.data() + text.size();
+    const auto parsed = std::from_chars(text.data(), end, *out);
+    return parsed.ec == std::errc() && parsed.ptr == end;
+  };
+  if (!number(line.substr(0, first), &word.id) || word.id < 1 ||
+      word.id > kMaxId) {
+    return InvalidArgument("the id is not in 1.." + std::to_string(kMaxId));
+  }
+  ASSIGN_OR_RETURN(
+      word.bytes, ParsePythonLiteral(line.substr(first + 1, last - first - 1)));
+  if (!number(line.substr(last + 1), &length) || length != word.bytes.size() ||
+      length == 0) {
+    return InvalidArgument("the word has " + std::to_string(word.bytes.size()) +
+                           " bytes, which is not what the line says");
+  }
+  return word;
+}
+
+Result<std::unique_ptr<Tokenizer>> Build(std::string_view text) {
+  TokenizerBuilder builder;
+  builder.set_plain_added(true);
+  std::vector<std::pair<std::string, int32_t>> words;
+  for (int number = 1; !text.empty(); ++number) {
+    const size_t end = text.find('\n');
+    std::string_view line = text.substr(0, end);
+    text.remove_prefix(end == std::string_view::npos ? text.size() : end + 1);
+    if (!line.empty() && line.back() == '\r') line.remove_suffix(1);
+    if (line.empty()) continue;
+    const std::string where = "line " + std::to_string(number) + ": ";
+    Result<Word> word = ParseLine(line);
+    if (!word.ok())
+      return Status(word.status().code(), where + word.status().message());
+    if (word->id > 8 * (number + 8192)) {
+      return InvalidArgument(where + "id " + std::to_string(word->id) +
+                             " is far past the number of words");
+    }
+    // Any bytes, so the vocabulary's own text is that of byte-level BPE.
+    RETURN_IF_ERROR(builder.AddToken(word->id, ByteLevelEncode(word->bytes)));
+    builder.SetBytes(word->id, word->bytes);
+    words.emplace_back(std::move(word->bytes), word->id);
+  }
+  if (words.empty()) return InvalidArgument("the list has no words");
+  builder.set_model(std::make_unique<LongestMatch>(std::move(words), -1));
+  AddedToken end;
+  end.id = 0;
+  end.content = kEndOfText;
+  end.special = true;
+  end.normalized = false;
+  RETURN_IF_ERROR(builder.AddAddedToken(std::move(end)));
+  builder.set_eos(0);
+  return builder.Build();
+}
+
+}  // namespace
+
+Result<std::unique_ptr<Tokenizer>> Tokenizer::FromRwkvVocab(
+    std::string_view text, const std::string& source) {
+  Result<std::unique_ptr<Tokenizer>> result = Build(text);
+  if (result.ok()) return result;
+  return Status(result.status().code(),
+                "[tokenizer] " + source + ": " + result.status().message());
+}
+
+}  // namespace intarsia

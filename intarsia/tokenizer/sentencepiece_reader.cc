@@ -1,0 +1,231 @@
+// Tokenizer::FromSentencePiece: a tokenizer.model, read as the sentencepiece
+// library reads it; and Tokenizer::FromFile.
+#include <algorithm>
+#include <limits>
+#include <nlohmann/json.hpp>
+#include <utility>
+
+#include "intarsia/tokenizer/bpe_builder.h"
+#include "intarsia/tokenizer/builder.h"
+#include "intarsia/tokenizer/sentencepiece_proto.h"
+#include "intarsia/tokenizer/tokenizer.h"
+#include "intarsia/tokenizer/tokenizer_config.h"
+#include "intarsia/tokenizer/unigram.h"
+#include "intarsia/tokenizer/user_defined.h"
+#include "intarsia/tokenizer/utf8.h"
+
+namespace intarsia {
+namespace {
+
+using Type = SentencePieceModel::PieceType;
+using Entries = std::vector<std::pair<std::string, int32_t>>;
+
+Status AddPieces(const SentencePieceModel& model, TokenizerBuilder* builder,
+                 int32_t* unk_id) {
+  *unk_id = -1;
+  for (size_t i = 0; i < model.pieces.size(); ++i) {
+    const SentencePieceModel::Piece& piece = model.pieces[i];
+    const auto id = static_cast<int32_t>(i);
+    if (piece.text.empty()) {
+      return InvalidArgument("piece " + std::to_string(i) + " is empty");
+    }
+    RETURN_IF_ERROR(builder->AddToken(id, piece.text));
+    if (piece.type == Type::kUnknown) {
+      if (*unk_id >= 0) return InvalidArgument("two unknown pieces");
+      *unk_id = id;
+      builder->SetBytes(id, model.unk_surface);
+    }
+  }
+  if (*unk_id < 0) return InvalidArgument("no piece is the unknown one");
+  return Status::Ok();
+}
+
+Entries UserDefined(const SentencePieceModel& model) {
+  Entries entries;
+  for (size_t i = 0; i < model.pieces.size(); ++i) {
+    if (model.pieces[i].type == Type::kUserDefined) {
+      entries.emplace_back(model.pieces[i].text, static_cast<int32_t>(i));
+    }
+  }
+  return entries;
+}
+
+bool IsPlain(Type type) {
+  return type == Type::kNormal || type == Type::kUserDefined ||
+         type == Type::kUnused;
+}
+
+Result<std::unique_ptr<TokenModel>> BuildBpe(const SentencePieceModel& model,
+                                             const TokenizerBuilder& builder,
+                                             int32_t unk_id) {
+  std::vector<int32_t> ids;
+  std::vector<float> scores;
+  std::unordered_set<int32_t> unused;
+  for (size_t i = 0; i < model.pieces.size(); ++i) {
+    const auto id = static_cast<int32_t>(i);
+    scores.push_back(model.pieces[i].score);
+    if (IsPlain(model.pieces[i].type)) ids.push_back(id);
+    if (model.pieces[i].type == Type::kUnused) unused.insert(id);
+  }
+  BpeBuilder bpe(builder, /*bytes=*/false);
+  bpe.AddMergesByScore(ids, scores);
+  bpe.set_unused(std::move(unused));
+  bpe.set_unk(unk_id, /*fuse=*/true);
+  bpe.set_byte_fallback(model.byte_fallback);
+  ASSIGN_OR_RETURN(std::unique_ptr<TokenModel> built, bpe.Build());
+  Entries symbols = UserDefined(model);
+  if (symbols.empty()) return built;
+  return std::unique_ptr<TokenModel>(std::make_unique<UserDefinedFirst>(
+      PrefixTrie(std::move(symbols)), std::move(built)));
+}
+
+std::unique_ptr<TokenModel> BuildUnigram(const SentencePieceModel& model,
+                                         const TokenizerBuilder& builder,
+                                         int32_t unk_id) {
+  constexpr float kUnknownPenalty = 10.0F;  // below the lowest score
+  float lowest = std::numeric_limits<float>::max();
+  float highest = std::numeric_limits<float>::lowest();
+  for (const SentencePieceModel::Piece& piece : model.pieces) {
+    if (piece.type != Type::kNormal) continue;
+    lowest = std::min(lowest, piece.score);
+    highest = std::max(highest, piece.score);
+  }
+  UnigramConfig config;
+  for (size_t i = 0; i < model.pieces.size(); ++i) {
+    const SentencePieceModel::Piece& piece = model.pieces[i];
+    double score = piece.score;
+    if (piece.type == Type::kUserDefined) {
+      // Better than any tokens that would take its place.
+      score = static_cast<float>(piece.text.size() * highest) - 0.1;
+    } else if (piece.type != Type::kNormal) {
+      continue;
+    }
+    config.tokens.push_back({piece.text, score, static_cast<int32_t>(i)});
+  }
+  config.unk_id = unk_id;
+  config.unk_score = lowest - kUnknownPenalty;
+  config.single_precision = true;
+  config.byte_fallback = model.byte_fallback;
+  config.byte_ids = ByteTokens(builder);
+  return std::make_unique<Unigram>(std::move(config));
+}
+
+Status SetNormalizer(const SentencePieceModel& model,
+                     TokenizerBuilder* builder) {
+  SentencePieceSpaces spaces;
+  ASSIGN_OR_RETURN(spaces.charsmap, Charsmap::Parse(model.charsmap));
+  spaces.kept = PrefixTrie(UserDefined(model));
+  spaces.add_dummy_prefix = model.add_dummy_prefix;
+  spaces.remove_extra = model.remove_extra_whitespaces;
+  spaces.escape = model.escape_whitespaces;
+  spaces.suffix = model.whitespace_as_suffix;
+  Normalizer normalizer;
+  normalizer.AddSentencePiece(std::move(spaces));
+  builder->set_normalizer(std::move(normalizer));
+  return Status::Ok();
+}
+
+void SetDecoder(const SentencePieceModel& model, TokenizerBuilder* builder) {
+  Decoder decoder;
+  decoder.AddByteFallback();
+  decoder.AddReplace(std::string(kVisibleSpace), " ");
+  if (model.add_dummy_prefix || model.remove_extra_whitespaces) {
+    decoder.AddDropLeadingSpace(/*once=*/!model.remove_extra_whitespaces);
+  }
+  builder->set_decoder(std::move(decoder));
+}
+
+// Control pieces are found in a text only where special tokens are looked for.
+Status AddControls(const SentencePieceModel& model, TokenizerBuilder* builder) {
+  for (size_t i = 0; i < model.pieces.size(); ++i) {
+    if (model.pieces[i].type != Type::kControl) continue;
+    AddedToken token;
+    token.id = static_cast<int32_t>(i);
+    token.content = model.pieces[i].text;
+    token.special = true;
+    token.normalized = false;
+    RETURN_IF_ERROR(builder->AddAddedToken(std::move(token)));
+  }
+  return Status::Ok();
+}
+
+Status SetFrame(const SentencePieceModel& model, std::string_view config_json,
+                TokenizerBuilder* builder) {
+  const bool bpe = model.model_type == SentencePieceModel::ModelType::kBpe;
+  if (!config_json.empty()) {
+    ASSIGN_OR_RETURN(const nlohmann::json config,
+                     ParseTokenizerJson(config_json));
+    return ReadTokenizerConfig(config, bpe, !bpe, builder);
+  }
+  const int32_t bos = builder->Find(model.bos_piece);
+  const int32_t eos = builder->Find(model.eos_piece);
+  builder->set_bos(bos);
+  builder->set_eos(eos);
+  if (bpe && bos >= 0) builder->set_prefix({bos});
+  if (!bpe && eos >= 0) builder->set_suffix({eos});
+  return Status::Ok();
+}
+
+Result<std::unique_ptr<Tokenizer>> Build(std::string_view bytes,
+                                         std::string_view config_json) {
+  ASSIGN_OR_RETURN(const SentencePieceModel model,
+                   ParseSentencePieceModel(bytes));
+  using ModelType = SentencePieceModel::ModelType;
+  if (model.model_type != ModelType::kBpe &&
+      model.model_type != ModelType::kUnigram) {
+    return Unsupported("model_type WORD or CHAR (known: BPE, UNIGRAM)");
+  }
+  if (!model.denormalizer_charsmap.empty()) {
+    return Unsupported("denormalizer_spec: a map for decoded text");
+  }
+  TokenizerBuilder builder;
+  builder.set_plain_added(true);
+  int32_t unk_id = -1;
+  RETURN_IF_ERROR(AddPieces(model, &builder, &unk_id));
+  if (model.model_type == ModelType::kBpe) {
+    ASSIGN_OR_RETURN(std::unique_ptr<TokenModel> built,
+                     BuildBpe(model, builder, unk_id));
+    builder.set_model(std::move(built));
+  } else {
+    builder.set_model(BuildUnigram(model, builder, unk_id));
+  }
+  RETURN_IF_ERROR(SetNormalizer(model, &builder));
+  SetDecoder(model, &builder);
+  RETURN_IF_ERROR(AddControls(model, &builder));
+  RETURN_IF_ERROR(SetFrame(model, config_json, &builder));
+  return builder.Build();
+}
+
+}  // namespace
+
+Result<std::unique_ptr<Tokenizer>> Tokenizer::FromSentencePiece(
+    std::string_view model, std::string_view config_json,
+    const std::string& source) {
+  Result<std::unique_ptr<Tokenizer>> result = Build(model, config_json);
+  if (result.ok()) return result;
+  return TokenizerError(source, result.status());
+}
+
+Result<std::unique_ptr<Tokenizer>> Tokenizer::FromFile(
+    const std::string& path, const std::string& config_path) {
+  const Result<std::string> text = ReadWholeFile(path);
+  if (!text.ok()) return TokenizerError(path, text.status());
+  std::string config;
+  if (!config_path.empty()) {
+    Result<std::string> read = ReadWholeFile(config_path);
+    if (!read.ok()) return TokenizerError(config_path, read.status());
+    config = *std::move(read);
+  }
+  const size_t start = text->find_first_not_of(" \t\r\n");
+  if (start != std::string::npos && (*text)[start] == '{') {
+    return FromJson(*text, config, path);
+  }
+  // A protobuf begins with the key of its first piece, 0x0A; the list of words
+  // with an id.
+  if (!text->empty() && text->front() >= '0' && text->front() <= '9') {
+    return FromRwkvVocab(*text, path);
+  }
+  return FromSentencePiece(*text, config, path);
+}
+
+}  // namespace intarsia
