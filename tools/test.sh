@@ -113,10 +113,10 @@ if wanted tsan; then
     -L '^tsan$' "${exclude_long[@]}"
 fi
 
-# The program and one instantiation of each Hopper kernel, without optimising
-# the CPU part; running them needs `make test-gpu`.
+# The program with all Hopper kernels, without optimising the CPU part, and what
+# can be tested of their benchmarks here; running them needs `make test-gpu`.
 cuda_check() {
-  configure cuda -B build/cuda-check -DINTARSIA_SIMD=avx2 \
+  configure cuda -B build/cuda-check -DINTARSIA_SIMD=avx2 -DINTARSIA_TESTS=ON \
     -DCMAKE_CXX_FLAGS_RELEASE=-O0 && build cuda-check cuda_check
 }
 if wanted cuda; then
