@@ -6,7 +6,7 @@ JOBS ?= $(shell nproc)
 BINARY = build/release/intarsia
 
 .PHONY: run test build deps test-long test-asan test-tsan fuzz cuda cuda-full \
-        test-gpu lint format clean help
+        test-gpu test-published-vocabularies lint format clean help
 
 help:            ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -48,6 +48,13 @@ cuda-full:       ## every instantiation of every Hopper kernel and its driver
 
 test-gpu:        ## on a machine with an H100: verify and generate with CUDA
 	tools/test_gpu.sh
+
+# Needs the Python libraries tokenizers and sentencepiece.
+test-published-vocabularies:  ## FILES="tokenizer.json ..." beside their library
+	cmake --preset dev >/dev/null
+	cmake --build --preset dev --target encode_strings -- -j$(JOBS)
+	python3 tests/tokenizers/published_vocabularies.py \
+	  build/dev/tests/encode_strings $(FILES)
 
 lint:            ## format, arrows between folders, file lengths
 	tools/lint.sh

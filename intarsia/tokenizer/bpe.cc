@@ -20,6 +20,7 @@ struct Bpe::Tables {
   MergeTable merges;
   std::vector<int32_t> characters;   // symbols of those below kTableEnd
   std::vector<bool> ascii_adjacent;  // of pairs below 128
+  bool all_bytes = false;  // every character is a token or cut into bytes
 };
 
 Bpe::Bpe(BpeConfig config) : config_(std::move(config)) {}
@@ -39,8 +40,12 @@ Result<std::unique_ptr<Bpe>> Bpe::Create(BpeConfig config) {
   }
   std::vector<BpeConfig::Merge>().swap(merges);
   if (bpe->config_.characters) {
-    // The unknown token must not merge with what is on the other side.
-    if (!bpe->MayCut()) bpe->config_.adjacent.clear();
+    // Pieces taken whole must stay so.
+    if (!bpe->config_.whole.empty()) bpe->config_.adjacent.clear();
+    const auto& bytes = bpe->config_.byte_ids;
+    tables.all_bytes = bpe->config_.byte_fallback &&
+                       std::all_of(bytes.begin(), bytes.end(),
+                                   [](int32_t id) { return id >= 0; });
     tables.characters.assign(kTableEnd, kNone);
     for (const auto& [code, id] : bpe->config_.character_ids) {
       if (code < kTableEnd) tables.characters[code] = id;
@@ -56,15 +61,6 @@ Result<std::unique_ptr<Bpe>> Bpe::Create(BpeConfig config) {
   return bpe;
 }
 
-// False where something other than a merge may join what lies on both sides.
-bool Bpe::MayCut() const {
-  const BpeConfig& c = config_;
-  const bool all_bytes =
-      c.byte_fallback && std::all_of(c.byte_ids.begin(), c.byte_ids.end(),
-                                     [](int32_t id) { return id >= 0; });
-  return c.whole.empty() && (all_bytes || (!c.byte_fallback && c.unk_id >= 0));
-}
-
 int32_t Bpe::CharacterId(char32_t code) const {
   if (code < kTableEnd) return tables_->characters[code];
   const auto it = config_.character_ids.find(code);
@@ -72,18 +68,19 @@ int32_t Bpe::CharacterId(char32_t code) const {
 }
 
 bool Bpe::Adjacent(char32_t first, char32_t second) const {
-  if (first < 128 && second < 128 &&
-      tables_->ascii_adjacent[first * 128 + second]) {
+  if (first < 128 && second < 128) {
+    if (tables_->ascii_adjacent[first * 128 + second]) return true;
+  } else if (config_.adjacent.count(static_cast<uint64_t>(first) << 32 |
+                                    second) != 0) {
     return true;
   }
-  const uint64_t pair = static_cast<uint64_t>(first) << 32 | second;
-  if (config_.adjacent.count(pair) != 0) return true;
-  if (!config_.fuse_unk || config_.byte_fallback) return false;
+  if (tables_->all_bytes) return false;
+  // A character without a token may vanish, fuse or stay behind.
   const auto unknown = [&](char32_t code) {
     const int32_t id = CharacterId(code);
     return id < 0 || id >= config_.first_extra;
   };
-  return unknown(first) && unknown(second);
+  return unknown(first) || unknown(second);
 }
 
 void Bpe::Encode(std::span<const std::string_view> pieces,

@@ -57,9 +57,9 @@ struct BpeConfig {
   std::unordered_set<int32_t> unused;
 
   // Characters only: pairs of neighbours that some merge joins, as
-  // first << 32 | second. A piece is cut where two characters are not among
-  // them, which changes no token and makes words of it. Empty: no cuts; Create
-  // empties it where other settings let more than merges cross a cut.
+  // first << 32 | second. A piece is cut where two known characters are not
+  // among them, which changes no token and makes words of it. Empty: no cuts;
+  // Create empties it if pieces may be taken whole.
   std::unordered_set<uint64_t> adjacent;
 };
 
@@ -83,7 +83,6 @@ class Bpe : public TokenModel {
                         const WordCachePool::Lease& cache,
                         std::vector<int32_t>* ids) const;
   void Merge(std::string_view piece, std::vector<int32_t>* ids) const;
-  bool MayCut() const;
   bool Adjacent(char32_t first, char32_t second) const;
   int32_t CharacterId(char32_t code) const;  // -1: none
 

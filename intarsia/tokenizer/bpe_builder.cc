@@ -63,8 +63,8 @@ int32_t BpeBuilder::Symbol(std::string_view text) {
   return place->second;
 }
 
-void BpeBuilder::AddMergesByScore(const std::vector<int32_t>& ids,
-                                  const std::vector<float>& scores) {
+Status BpeBuilder::AddMergesByScore(const std::vector<int32_t>& ids,
+                                    const std::vector<float>& scores) {
   config_.first_extra = vocabulary_.size();
   for (const int32_t id : ids) by_score_.emplace(vocabulary_.Text(id), id);
   FindCharacters();
@@ -78,6 +78,12 @@ void BpeBuilder::AddMergesByScore(const std::vector<int32_t>& ids,
     if (rank < 0 || scores[id] != last) ++rank;
     last = scores[id];
     const std::string_view text = vocabulary_.Text(id);
+    constexpr size_t kLongest = 2048;
+    if (text.size() > kLongest) {
+      return InvalidArgument("token " + QuoteToken(text) + " has " +
+                             std::to_string(text.size()) +
+                             " bytes (at most 2048)");
+    }
     for (size_t at = 0; at < text.size();) {
       at += NextUtf8(text.substr(at)).length;
       if (at >= text.size()) break;
@@ -87,6 +93,7 @@ void BpeBuilder::AddMergesByScore(const std::vector<int32_t>& ids,
       if (right >= 0) config_.merges.push_back({left, right, id, rank});
     }
   }
+  return Status::Ok();
 }
 
 // Tokens that are one character each.

@@ -26,8 +26,9 @@ class BpeBuilder {
 
   // Every pair of symbols whose text together is a token merges, the higher
   // score first, leftmost among equals. `scores[id]` counts for ids of `ids`.
-  void AddMergesByScore(const std::vector<int32_t>& ids,
-                        const std::vector<float>& scores);
+  // Fails on tokens of more than 2048 bytes: each of their cuts is tried.
+  Status AddMergesByScore(const std::vector<int32_t>& ids,
+                          const std::vector<float>& scores);
 
   void set_unk(int32_t id, bool fuse);
   void set_missing(MissingByte missing) { config_.missing = missing; }

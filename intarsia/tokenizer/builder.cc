@@ -84,6 +84,12 @@ void TokenizerBuilder::AddChatTemplate(std::string name, std::string text) {
 Result<std::unique_ptr<Tokenizer>> TokenizerBuilder::Build() {
   Tokenizer& t = *tokenizer_;
   if (t.ids_.empty()) return InvalidArgument("the vocabulary is empty");
+  if (normalizer_.growth() > Normalizer::kMaxGrowth) {
+    return InvalidArgument("normalizer: a text could grow more than 4096-fold");
+  }
+  if (t.decoder_.growth() > Decoder::kMaxGrowth) {
+    return InvalidArgument("decoder: tokens could grow more than 64-fold");
+  }
   const auto known = [&](int32_t id) {
     return id >= 0 && id < t.vocab_size() && t.tokens_[id].present;
   };

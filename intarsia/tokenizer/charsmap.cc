@@ -1,5 +1,6 @@
 #include "intarsia/tokenizer/charsmap.h"
 
+#include <algorithm>
 #include <cstring>
 #include <utility>
 
@@ -41,6 +42,11 @@ Result<Charsmap> Charsmap::Parse(std::string_view blob) {
   map.replacements_ = blob.substr(bytes);
   if (map.replacements_.empty() || map.replacements_.back() != '\0') {
     return DataLoss("precompiled_charsmap: the last replacement has no end");
+  }
+  for (size_t at = 0; at < map.replacements_.size();) {
+    const size_t end = map.replacements_.find('\0', at);
+    map.longest_replacement_ = std::max(map.longest_replacement_, end - at);
+    at = end + 1;
   }
   if (!IsValidUtf8(map.replacements_)) {
     return DataLoss("precompiled_charsmap: is not valid UTF-8");

@@ -23,6 +23,8 @@ class Charsmap {
 
   bool empty() const { return units_.empty(); }
 
+  size_t longest_replacement() const { return longest_replacement_; }
+
   // The longest, or the shortest, key that `text` begins with.
   struct Match {
     size_t length = 0;  // of the key
@@ -36,6 +38,7 @@ class Charsmap {
 
   std::vector<uint32_t> units_;
   std::string replacements_;
+  size_t longest_replacement_ = 1;  // bytes; at least 1
 };
 
 // What the `tokenizers` library makes of a text by such a map: a grapheme of

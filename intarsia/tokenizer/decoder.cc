@@ -1,5 +1,6 @@
 #include "intarsia/tokenizer/decoder.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "intarsia/tokenizer/byte_level.h"
@@ -48,6 +49,8 @@ void Decoder::AddByteFallback() { steps_.push_back({Kind::kByteFallback}); }
 
 void Decoder::AddReplace(std::string text, std::string replacement) {
   if (text.empty()) return;  // nothing to find
+  growth_ *= std::max(1.0, static_cast<double>(replacement.size()) /
+                               static_cast<double>(text.size()));
   steps_.push_back({Kind::kReplace, std::move(text), std::move(replacement)});
 }
 

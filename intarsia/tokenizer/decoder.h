@@ -28,6 +28,10 @@ class Decoder {
   // at its start; `once`: only the first of such.
   void AddDropLeadingSpace(bool once);
 
+  // How many bytes a byte of a token can become at most: see Normalizer.
+  static constexpr double kMaxGrowth = 64;
+  double growth() const { return growth_; }
+
   // The bytes of a token as the vocabulary writes it, in the middle of a text.
   std::string TokenBytes(std::string_view token) const {
     return Apply(token, false);
@@ -77,6 +81,7 @@ class Decoder {
   std::string Apply(std::string_view token, bool first) const;
 
   std::vector<Step> steps_;
+  double growth_ = 1;
   bool position_matters_ = false;  // the first token differs
   bool drop_leading_ = false, drop_once_ = false;
   std::string strip_;  // a character, of the whole text

@@ -1,5 +1,6 @@
 #include "intarsia/tokenizer/normalizer.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "intarsia/tokenizer/byte_level.h"
@@ -125,10 +126,21 @@ Normalizer::Step* Normalizer::Add(Kind kind) {
   return &steps_.back();
 }
 
-void Normalizer::AddForm(UnicodeForm form) { Add(Kind::kForm)->form = form; }
+void Normalizer::AddForm(UnicodeForm form) {
+  // U+FDFA has eighteen characters in the compatible forms. A form of a form
+  // grows no more.
+  for (const Step& step : steps_) {
+    if (step.kind == Kind::kForm && step.form == form) return;
+  }
+  growth_ *= 11;
+  Add(Kind::kForm)->form = form;
+}
 void Normalizer::AddLowerCase() { Add(Kind::kLowerCase); }
 void Normalizer::AddNmt() { Add(Kind::kNmt); }
-void Normalizer::AddByteLevel() { Add(Kind::kByteLevel); }
+void Normalizer::AddByteLevel() {
+  growth_ *= 2;
+  Add(Kind::kByteLevel);
+}
 
 void Normalizer::AddStripAccents() {
   // The marks that the `tokenizers` library knows; two are letters by now.
@@ -152,6 +164,7 @@ void Normalizer::AddStrip(bool left, bool right) {
 }
 
 void Normalizer::AddReplace(Regex pattern, std::string replacement) {
+  growth_ *= std::max<double>(1, static_cast<double>(replacement.size()));
   Step* step = Add(Kind::kReplace);
   step->pattern = std::move(pattern);
   step->replacement = std::move(replacement);
@@ -159,16 +172,21 @@ void Normalizer::AddReplace(Regex pattern, std::string replacement) {
 
 void Normalizer::AddReplaceText(std::string text, std::string replacement) {
   if (text.empty()) return;  // nothing to find
+  growth_ *= std::max(1.0, static_cast<double>(replacement.size()) /
+                               static_cast<double>(text.size()));
   Step* step = Add(Kind::kReplaceText);
   step->text = std::move(text);
   step->replacement = std::move(replacement);
 }
 
 void Normalizer::AddCharsmap(Charsmap map) {
-  if (!map.empty()) Add(Kind::kCharsmap)->charsmap = std::move(map);
+  if (map.empty()) return;
+  growth_ *= static_cast<double>(map.longest_replacement());
+  Add(Kind::kCharsmap)->charsmap = std::move(map);
 }
 
 void Normalizer::AddSentencePiece(SentencePieceSpaces spaces) {
+  growth_ *= 3 * static_cast<double>(spaces.charsmap.longest_replacement());
   Add(Kind::kSentencePiece)->spaces = std::move(spaces);
 }
 

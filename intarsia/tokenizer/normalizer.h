@@ -45,6 +45,11 @@ class Normalizer {
   void AddCharsmap(Charsmap map);  // by graphemes, see charsmap.h
   void AddSentencePiece(SentencePieceSpaces spaces);
 
+  // How many bytes of the result a byte of a text can become at most, roughly:
+  // readers refuse files whose steps multiply to more than kMaxGrowth.
+  static constexpr double kMaxGrowth = 4096;
+  double growth() const { return growth_; }
+
   bool empty() const { return steps_.empty(); }
   size_t size() const { return steps_.size(); }
 
@@ -79,6 +84,7 @@ class Normalizer {
                                bool* lost_start);
 
   std::vector<Step> steps_;
+  double growth_ = 1;
 };
 
 }  // namespace intarsia

@@ -68,7 +68,7 @@ Result<std::unique_ptr<TokenModel>> BuildBpe(const SentencePieceModel& model,
     if (model.pieces[i].type == Type::kUnused) unused.insert(id);
   }
   BpeBuilder bpe(builder, /*bytes=*/false);
-  bpe.AddMergesByScore(ids, scores);
+  RETURN_IF_ERROR(bpe.AddMergesByScore(ids, scores));
   bpe.set_unused(std::move(unused));
   bpe.set_unk(unk_id, /*fuse=*/true);
   bpe.set_byte_fallback(model.byte_fallback);

@@ -177,7 +177,7 @@ Status BuildLlama(const TokenizerVocab& vocab, UsualFrame* usual,
     if (!vocab.tokens[i].empty()) ids.push_back(static_cast<int32_t>(i));
   }
   BpeBuilder bpe(*builder, /*bytes=*/false);
-  bpe.AddMergesByScore(ids, Scores(vocab));
+  RETURN_IF_ERROR(bpe.AddMergesByScore(ids, Scores(vocab)));
   bpe.set_byte_fallback(true);
   bpe.set_missing(MissingByte::kSeparateNeighbours);
   ASSIGN_OR_RETURN(std::unique_ptr<TokenModel> model, bpe.Build());

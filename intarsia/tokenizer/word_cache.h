@@ -3,6 +3,7 @@
 // thread at a time; WordCachePool hands one to each that asks.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <cstring>
 #include <memory>
@@ -60,7 +61,7 @@ class WordCache {
     slot.bytes = static_cast<uint8_t>(word.size());
     slot.tokens = static_cast<uint8_t>(count);
     std::memcpy(slot.word, word.data(), word.size());
-    std::memcpy(slot.ids, ids, count * sizeof(*ids));
+    std::copy(ids, ids + count, slot.ids);
   }
 
  private:

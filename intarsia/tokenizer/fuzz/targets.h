@@ -1,0 +1,27 @@
+// What the fuzzers and the replay test do with an input: read it, and if it is
+// accepted, encode and decode with it. A stream must give what Decode gives.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <string_view>
+
+namespace intarsia {
+
+// Each throws or crashes only on a bug; true: the input was accepted.
+
+// A whole tokenizer.json.
+bool FuzzTokenizerJson(std::string_view input);
+
+// An object with any of "normalizer", "pre_tokenizer", "decoder",
+// "post_processor" and "added_tokens", which are put around a small BPE or
+// Unigram model; behind a zero byte, the text to encode.
+bool FuzzTokenizerParts(std::string_view input);
+
+// A tokenizer.model.
+bool FuzzSentencePiece(std::string_view input);
+
+// RWKV's list of words, and its escapes.
+bool FuzzRwkvWords(std::string_view input);
+
+}  // namespace intarsia
