@@ -79,8 +79,8 @@ class CliTest : public testing::Test {
 
 TEST_F(CliTest, EveryVerbHasTheCommonFlags) {
   const std::string help = Invoke("--help").out;
-  for (const char* verb :
-       {"list", "info", "pull", "chat", "generate", "verify", "bench"}) {
+  for (const char* verb : {"list", "info", "pull", "chat", "generate", "verify",
+                           "bench", "quantize", "convert"}) {
     EXPECT_NE(help.find(verb), std::string::npos) << verb;
     const Outcome outcome = Invoke(std::string(verb) + " --help");
     EXPECT_EQ(outcome.code, 0) << verb;
@@ -108,20 +108,55 @@ TEST_F(CliTest, ListsOfValuesLeaveWhatFollowsAlone) {
 
 TEST_F(CliTest, BadUsageIsTwo) {
   for (const char* arguments :
-       {"", "frobnicate", "generate", "info", "pull", "verify",
-        "list --nonsense", "list --device tpu", "list --threads -1",
-        "list --threads x", "list --seed x",
+       {"",
+        "frobnicate",
+        "generate",
+        "info",
+        "pull",
+        "verify",
+        "list --nonsense",
+        "list --device tpu",
+        "list --threads -1",
+        "list --threads x",
+        "list --seed x",
         "verify tests/golden/llama --form sideways",
         "verify tests/golden/llama --chunk 0",
         "verify tests/golden/llama --tol x",
         "generate tests/golden/tiny --prompt a --max-tokens 0",
         "generate tests/golden/tiny --prompt a --temperature hot",
-        "bench tests/golden/tiny -r 0"}) {
+        "bench tests/golden/tiny -r 0",
+        "quantize tests/golden/llama x.gguf",
+        "quantize tests/golden/llama x.gguf --type Q4_X",
+        "convert tests/golden/llama",
+        "convert tests/golden/llama x --to y"}) {
     const Outcome outcome = Invoke(arguments);
     EXPECT_EQ(outcome.code, 2) << arguments;
     EXPECT_EQ(outcome.out, "") << arguments;
     EXPECT_NE(outcome.err, "") << arguments;
   }
+}
+
+TEST_F(CliTest, ConvertedAndQuantisedModelsRun) {
+  const std::string gguf = testing::TempDir() + "cli_test_llama.gguf";
+  EXPECT_EQ(Invoke("convert tests/golden/llama " + gguf).code, 0);
+  const std::string verify =
+      " --reference tests/golden/llama/golden.safetensors";
+  EXPECT_EQ(Invoke("verify " + gguf + verify).code, 0);
+  const std::string folder = testing::TempDir() + "cli_test_native";
+  EXPECT_EQ(Invoke("convert " + gguf + " " + folder + " --to native").code, 0);
+  EXPECT_EQ(Invoke("verify " + folder + verify).code, 0);
+  const Outcome plan =
+      Invoke("quantize tests/golden/llama --type q4_k_m --dry-run --json");
+  EXPECT_EQ(plan.code, 0) << plan.err;
+  EXPECT_TRUE(plan.json()["files"].empty());
+  EXPECT_NE(plan.err.find("instead of q4_k"), std::string::npos);
+  const std::string small = testing::TempDir() + "cli_test_q8.gguf";
+  const Outcome written = Invoke("quantize tests/golden/llama " + small +
+                                 " --type Q8_0 --split-max-size 60K --json");
+  EXPECT_EQ(written.code, 0) << written.err;
+  const Json files = written.json()["files"];
+  ASSERT_GT(files.size(), 1u);
+  EXPECT_EQ(Invoke("info " + files[0].get<std::string>()).code, 0);
 }
 
 TEST_F(CliTest, FailuresAreOneAndSayWhatToDo) {

@@ -27,6 +27,7 @@ RANKS = {
     "families": 8,
     "engine": 8,
     "eval": 9,
+    "convert": 9,
     "cli": 10,
 }
 # Leaves of equal rank that must not know each other are listed here.

@@ -35,6 +35,8 @@ constexpr Encoding kEncodings[] = {
     {"f6_e2m3", 4, 3, -1, "F6_E2M3"},
     {"f6_e3m2", 4, 3, -1, "F6_E3M2"},
     {"f4", 2, 1, -1, "F4"},
+    // Rows of FP8 with their scales, as formats/f8_e4m3_128 packs them.
+    {"f8_e4m3_128", 128, 132, -1, "", {}, kF32},
     {"q4_0", 32, 18, 2, "", {}, kF16},
     {"q4_1", 32, 20, 3, "", {}, kF16, {0, 2}},
     {"q5_0", 32, 22, 6, "", {}, kF16},

@@ -210,6 +210,66 @@ Result<std::vector<float>> GgufMetadata::Scores() const {
   return std::vector<float>(scores.begin(), scores.end());
 }
 
+namespace {
+
+template <typename T>
+GgufValue Decoded(const Value& value) {
+  ByteReader reader(value.payload);
+  if (!value.array) return reader.Read<T>();
+  std::vector<T> items(value.count);
+  for (uint64_t i = 0; i < value.count; ++i) items[i] = reader.Read<T>();
+  return items;
+}
+
+GgufValue Decoded(const Value& value) {
+  switch (value.type) {
+    case GgufType::kU8:
+      return Decoded<uint8_t>(value);
+    case GgufType::kI8:
+      return Decoded<int8_t>(value);
+    case GgufType::kU16:
+      return Decoded<uint16_t>(value);
+    case GgufType::kI16:
+      return Decoded<int16_t>(value);
+    case GgufType::kU32:
+      return Decoded<uint32_t>(value);
+    case GgufType::kI32:
+      return Decoded<int32_t>(value);
+    case GgufType::kU64:
+      return Decoded<uint64_t>(value);
+    case GgufType::kI64:
+      return Decoded<int64_t>(value);
+    case GgufType::kF32:
+      return Decoded<float>(value);
+    case GgufType::kF64:
+      return Decoded<double>(value);
+    case GgufType::kBool: {
+      std::vector<bool> items;
+      VisitNumbers(value, [&](auto x) { items.push_back(x != 0); });
+      if (!value.array) return bool{items[0]};
+      return items;
+    }
+    case GgufType::kString:
+    case GgufType::kArray:
+      break;
+  }
+  std::vector<std::string> items;
+  VisitStrings(value, [&](std::string_view s) { items.emplace_back(s); });
+  if (!value.array) return items[0];
+  return items;
+}
+
+}  // namespace
+
+GgufEntries GgufMetadata::ToEntries() const {
+  GgufEntries entries;
+  for (const auto& [key, value] : values_) {
+    if (key.starts_with("split.")) continue;
+    entries.emplace_back(key, Decoded(value));
+  }
+  return entries;
+}
+
 Json GgufMetadata::ToJson(size_t max_array_bytes) const {
   Json out = Json::object();
   for (const auto& [key, value] : values_) {

@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "intarsia/checkpoint/mapped_file.h"
+#include "intarsia/checkpoint/write.h"
 #include "intarsia/core/status.h"
 
 namespace intarsia {
@@ -67,6 +68,9 @@ class GgufMetadata {
   Result<std::vector<int32_t>> TokenTypes() const;
   Result<std::vector<std::string>> Merges() const;
   Result<std::vector<float>> Scores() const;
+
+  // Everything, to be written again (split.* apart, which are of one file).
+  GgufEntries ToEntries() const;
 
   // All scalars, and arrays of at most `max_array_bytes` in the file. Bytes
   // that are not UTF-8 become U+FFFD there.

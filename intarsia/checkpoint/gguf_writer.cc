@@ -1,10 +1,14 @@
 // Writing GGUF v3; gguf_reader.cc has the layout.
+#include <algorithm>
+#include <memory>
 #include <set>
 #include <type_traits>
 
+#include "intarsia/checkpoint/atomic_file.h"
 #include "intarsia/checkpoint/checked.h"
+#include "intarsia/checkpoint/encoding.h"
 #include "intarsia/checkpoint/gguf.h"
-#include "intarsia/checkpoint/write_item.h"
+#include "intarsia/checkpoint/write.h"
 
 namespace intarsia {
 namespace {
@@ -43,13 +47,14 @@ class Header {
   void PutValue(const GgufValue& value) {
     std::visit([this](const auto& v) { PutTyped(v); }, value);
   }
-  void PutItem(const WriteItem& item, uint64_t offset) {
-    Put(item.source->name);
-    Put(static_cast<uint32_t>(item.shape.rank()));
-    for (int i = item.shape.rank(); i-- > 0;) {  // innermost first
-      Put(static_cast<uint64_t>(item.shape[i]));
+  void PutItem(const LazyTensor& tensor, const Encoding& encoding,
+               uint64_t offset) {
+    Put(tensor.name);
+    Put(static_cast<uint32_t>(tensor.shape.rank()));
+    for (int i = tensor.shape.rank(); i-- > 0;) {  // innermost first
+      Put(static_cast<uint64_t>(tensor.shape[i]));
     }
-    Put(static_cast<uint32_t>(item.encoding->gguf_type));
+    Put(static_cast<uint32_t>(encoding.gguf_type));
     Put(offset);
   }
   const std::string& text() const { return text_; }
@@ -77,20 +82,6 @@ class Header {
   std::string text_;
 };
 
-Status CheckItem(const WriteItem& item, const std::string& where) {
-  const std::string tensor =
-      where + "tensor \"" + Printable(item.source->name) + "\" ";
-  if (item.encoding->gguf_type < 0) {
-    return Unsupported(tensor + "is " + std::string(item.encoding->name) +
-                       ", which GGUF does not have");
-  }
-  if (item.shape.rank() < 1 || item.shape.rank() > 4 || item.bytes == 0) {
-    return Unsupported(tensor + "has shape " + item.shape.ToString() +
-                       ", GGUF has 1 to 4 dimensions, none of them empty");
-  }
-  return Status::Ok();
-}
-
 Result<uint64_t> CheckMetadata(const GgufEntries& metadata,
                                const std::string& where) {
   uint64_t alignment = kDefaultAlignment;
@@ -112,40 +103,162 @@ Result<uint64_t> CheckMetadata(const GgufEntries& metadata,
   return alignment;
 }
 
-}  // namespace
+// What one file holds.
+struct Part {
+  GgufEntries metadata;
+  std::vector<const LazyTensor*> tensors;
+};
 
-Status WriteGguf(const std::string& path, const GgufEntries& metadata,
-                 std::span<const NamedTensor> tensors) {
-  const std::string where = "[gguf] " + path + ": ";
-  ASSIGN_OR_RETURN(const std::vector<WriteItem> items,
-                   ToWriteItems(tensors, where));
-  ASSIGN_OR_RETURN(const uint64_t alignment, CheckMetadata(metadata, where));
+// A checked tensor in its place.
+struct Placed {
+  const LazyTensor* source = nullptr;
+  const Encoding* encoding = nullptr;
+  uint64_t bytes = 0;
+};
+
+Result<Placed> Check(const LazyTensor& tensor, const std::string& where) {
+  const std::string what = where + "tensor \"" + Printable(tensor.name) + "\" ";
+  Placed placed{.source = &tensor, .encoding = FindEncoding(tensor.encoding)};
+  if (tensor.name.empty() || !IsUtf8(tensor.name)) {
+    return InvalidArgument(what + "needs a name in UTF-8");
+  }
+  if (placed.encoding == nullptr || placed.encoding->gguf_type < 0) {
+    return Unsupported(what + "is " + tensor.encoding +
+                       ", which GGUF does not have");
+  }
+  const auto dims = tensor.shape.dims();
+  const std::vector<uint64_t> checked(dims.begin(), dims.end());
+  Shape shape;
+  if (Status s = CheckLayout(*placed.encoding, checked, &shape, &placed.bytes);
+      !s.ok()) {
+    return Status(s.code(), what + s.message());
+  }
+  if (shape.rank() < 1 || shape.rank() > 4 || placed.bytes == 0) {
+    return Unsupported(what + "has shape " + shape.ToString() +
+                       ", GGUF has 1 to 4 dimensions, none of them empty");
+  }
+  return placed;
+}
+
+// Writes one file, up to but without its move to its name.
+Status WritePart(const Part& part, const std::string& where, AtomicFile* file) {
+  ASSIGN_OR_RETURN(const uint64_t alignment,
+                   CheckMetadata(part.metadata, where));
   Header header;
   for (char c : {'G', 'G', 'U', 'F'}) header.Put(c);
   header.Put(kVersion);
-  header.Put(static_cast<uint64_t>(items.size()));
-  header.Put(static_cast<uint64_t>(metadata.size()));
-  for (const auto& [key, value] : metadata) {
+  header.Put(static_cast<uint64_t>(part.tensors.size()));
+  header.Put(static_cast<uint64_t>(part.metadata.size()));
+  for (const auto& [key, value] : part.metadata) {
     header.Put(key);
     header.PutValue(value);
   }
+  std::vector<Placed> all;
   uint64_t offset = 0;
-  for (const WriteItem& item : items) {
-    RETURN_IF_ERROR(CheckItem(item, where));
-    header.PutItem(item, offset);
-    offset = *CheckedAlignUp(offset + item.bytes, alignment);
+  for (const LazyTensor* tensor : part.tensors) {
+    ASSIGN_OR_RETURN(const Placed placed, Check(*tensor, where));
+    header.PutItem(*tensor, *placed.encoding, offset);
+    offset = *CheckedAlignUp(offset + placed.bytes, alignment);
+    all.push_back(placed);
   }
-  AtomicFile file(path, "gguf");
-  RETURN_IF_ERROR(file.Open());
-  RETURN_IF_ERROR(file.Write(header.text()));
+  RETURN_IF_ERROR(file->Open());
+  RETURN_IF_ERROR(file->Write(header.text()));
   const uint64_t begin = header.text().size();
-  RETURN_IF_ERROR(file.Zeros(*CheckedAlignUp(begin, alignment) - begin));
-  for (const WriteItem& item : items) {
-    RETURN_IF_ERROR(WriteValues(item, &file));
+  RETURN_IF_ERROR(file->Zeros(*CheckedAlignUp(begin, alignment) - begin));
+  for (const Placed& placed : all) {
+    ASSIGN_OR_RETURN(const Tensor values, placed.source->values());
+    const Tensor host = values.To(Cpu()).Contiguous();
+    if (host.nbytes() != placed.bytes) {
+      return InvalidArgument(
+          where + "tensor \"" + Printable(placed.source->name) + "\" " +
+          placed.source->encoding + " " + placed.source->shape.ToString() +
+          " has " + std::to_string(placed.bytes) + " bytes, given are " +
+          std::to_string(host.nbytes()));
+    }
+    RETURN_IF_ERROR(file->Write({host.raw(), host.nbytes()}));
     RETURN_IF_ERROR(
-        file.Zeros(*CheckedAlignUp(item.bytes, alignment) - item.bytes));
+        file->Zeros(*CheckedAlignUp(placed.bytes, alignment) - placed.bytes));
   }
-  return file.Commit();
+  return Status::Ok();
+}
+
+std::string PartPath(const std::string& path, size_t part, size_t count) {
+  auto five = [](size_t n) {
+    const std::string digits = std::to_string(n);
+    return std::string(5 - std::min<size_t>(5, digits.size()), '0') + digits;
+  };
+  const size_t stem = path.size() - (path.ends_with(".gguf") ? 5 : 0);
+  return path.substr(0, stem) + "-" + five(part) + "-of-" + five(count) +
+         ".gguf";
+}
+
+}  // namespace
+
+Result<std::vector<std::string>> WriteGgufParts(
+    const std::string& path, const GgufEntries& metadata,
+    std::span<const LazyTensor> tensors, uint64_t max_part_bytes) {
+  const std::string where = "[gguf] " + path + ": ";
+  std::set<std::string_view> names;
+  std::vector<Part> parts(1);
+  uint64_t in_part = 0;
+  for (const LazyTensor& tensor : tensors) {
+    if (!names.insert(tensor.name).second) {
+      return InvalidArgument(where + "tensor \"" + Printable(tensor.name) +
+                             "\" is there twice");
+    }
+    ASSIGN_OR_RETURN(const Placed placed, Check(tensor, where));
+    if (max_part_bytes > 0 && !parts.back().tensors.empty() &&
+        in_part + placed.bytes > max_part_bytes) {
+      parts.emplace_back();
+      in_part = 0;
+    }
+    parts.back().tensors.push_back(&tensor);
+    in_part += placed.bytes;
+  }
+  if (parts.size() > 99999) {
+    return InvalidArgument(where + std::to_string(parts.size()) +
+                           " parts, at most 99999 can be named");
+  }
+  parts[0].metadata = metadata;
+  std::vector<std::string> paths = {path};
+  if (parts.size() > 1) {
+    paths.clear();
+    for (size_t i = 0; i < parts.size(); ++i) {
+      const std::initializer_list<GgufEntries::value_type> split = {
+          {"split.no", static_cast<uint16_t>(i)},
+          {"split.count", static_cast<uint16_t>(parts.size())},
+          {"split.tensors.count", static_cast<int32_t>(tensors.size())}};
+      parts[i].metadata.insert(parts[i].metadata.end(), split);
+      paths.push_back(PartPath(path, i + 1, parts.size()));
+    }
+  }
+  std::vector<std::unique_ptr<AtomicFile>> files;
+  for (size_t i = 0; i < parts.size(); ++i) {
+    files.push_back(std::make_unique<AtomicFile>(paths[i], "gguf"));
+    RETURN_IF_ERROR(WritePart(parts[i], where, files[i].get()));
+  }
+  // The first part, which is what one opens, appears last.
+  for (size_t i = parts.size(); i-- > 0;) RETURN_IF_ERROR(files[i]->Commit());
+  return paths;
+}
+
+Status WriteGguf(const std::string& path, const GgufEntries& metadata,
+                 std::span<const NamedTensor> tensors) {
+  std::vector<LazyTensor> lazy;
+  for (const NamedTensor& named : tensors) {
+    CHECK(named.tensor.defined()) << named.name;
+    const bool blocks = !named.encoding.empty();
+    lazy.push_back(
+        {.name = named.name,
+         .encoding = blocks
+                         ? named.encoding
+                         : std::string(EncodingOf(named.tensor.dtype()).name),
+         .shape = blocks ? named.shape : named.tensor.shape(),
+         .values = [tensor = named.tensor]() -> Result<Tensor> {
+           return tensor;
+         }});
+  }
+  return WriteGgufParts(path, metadata, lazy, 0).status();
 }
 
 }  // namespace intarsia

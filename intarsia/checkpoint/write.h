@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <span>
 #include <string>
@@ -56,5 +57,22 @@ using GgufEntries = std::vector<std::pair<std::string, GgufValue>>;
 // (u8) and for more than four dimensions.
 Status WriteGguf(const std::string& path, const GgufEntries& metadata,
                  std::span<const NamedTensor> tensors);
+
+// A tensor that is made when its turn to be written comes, so that a file may
+// be larger than memory.
+struct LazyTensor {
+  std::string name;
+  std::string encoding;  // encoding.h; plain types too
+  Shape shape;
+  std::function<Result<Tensor>()> values;  // all bytes, of any dtype
+};
+
+// The same file, or, where its tensors would pass `max_part_bytes` (0: never),
+// parts PATH-00001-of-0000N.gguf as llama.cpp splits them: the first has the
+// metadata. A tensor is never cut. Returns the paths; none of them is there
+// unless all are whole.
+Result<std::vector<std::string>> WriteGgufParts(
+    const std::string& path, const GgufEntries& metadata,
+    std::span<const LazyTensor> tensors, uint64_t max_part_bytes);
 
 }  // namespace intarsia

@@ -2,7 +2,9 @@
 
 #include <unistd.h>
 
+#include <cerrno>
 #include <chrono>
+#include <cstdlib>
 
 namespace intarsia {
 
@@ -60,6 +62,24 @@ std::string Scaled(double value, double step, const char* const* units,
 }
 
 }  // namespace
+
+Result<uint64_t> ParseSize(const std::string& text) {
+  char* end = nullptr;
+  errno = 0;
+  const double number = std::strtod(text.c_str(), &end);
+  const std::string_view unit(end);
+  const double scale = unit.empty()                 ? 1
+                       : unit == "K" || unit == "k" ? 1e3
+                       : unit == "M"                ? 1e6
+                       : unit == "G"                ? 1e9
+                                                    : 0;
+  if (end == text.c_str() || errno != 0 || scale == 0 ||
+      !(number * scale >= 1) || number * scale > 1e18) {
+    return InvalidArgument("a size is a number with K, M, G or nothing: " +
+                           text);
+  }
+  return static_cast<uint64_t>(number * scale);
+}
 
 std::string HumanBytes(double bytes) {
   static constexpr const char* kUnits[] = {" B", " KiB", " MiB", " GiB",

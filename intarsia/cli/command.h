@@ -41,8 +41,9 @@ void PrintJson(const nlohmann::json& json);
 // Warnings and progress go to stderr; bars only on a terminal.
 void Warn(const std::string& message);
 bool StderrIsTerminal();
-std::string HumanBytes(double bytes);  // "98.1 MiB"
-std::string HumanCount(double count);  // "134.5 M"
+Result<uint64_t> ParseSize(const std::string& text);  // "500M", "2G", bytes
+std::string HumanBytes(double bytes);                 // "98.1 MiB"
+std::string HumanCount(double count);                 // "134.5 M"
 
 // A progress bar on stderr, redrawn at most ten times a second; silent when
 // stderr is no terminal.
@@ -66,6 +67,8 @@ Command MakeChat(CLI::App& root);
 Command MakeVerify(CLI::App& root);
 Command MakeBench(CLI::App& root);
 Command MakePerplexity(CLI::App& root);
+Command MakeQuantize(CLI::App& root);
+Command MakeConvert(CLI::App& root);
 Command MakeDoctor(CLI::App& root);
 Command MakeCompletion(CLI::App& root);
 

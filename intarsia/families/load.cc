@@ -5,6 +5,8 @@
 #include <nlohmann/json.hpp>
 #include <set>
 
+#include "intarsia/families/fp8_blocks.h"
+
 namespace intarsia {
 namespace {
 
@@ -108,7 +110,7 @@ class Loader {
       RETURN_IF_ERROR(Load(native, maps));
     }
     for (const std::string& name : checkpoint_.names()) {
-      if (!used_.contains(name)) {
+      if (!used_.contains(name) && !IsFp8Scale(checkpoint_, name)) {
         out_->warnings.push_back("tensor " + name + " is not used");
       }
     }
@@ -127,6 +129,11 @@ class Loader {
     for (const TensorMap* map : maps) {
       const StoredTensor* stored = checkpoint_.Find(map->foreign);
       if (stored == nullptr) continue;  // CheckComplete names it
+      StoredTensor packed;
+      if (IsFp8Blocks(checkpoint_, *stored)) {
+        ASSIGN_OR_RETURN(packed, PackFp8Blocks(checkpoint_, *stored));
+        stored = &packed;
+      }
       ASSIGN_OR_RETURN(Source source, Read(*stored));
       ASSIGN_OR_RETURN(source, Cut(*map, std::move(source)));
       parts.at(stacked ? map->stack : 0) = std::move(source);

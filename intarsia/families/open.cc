@@ -2,6 +2,7 @@
 
 #include <filesystem>
 
+#include "intarsia/checkpoint/checked.h"
 #include "intarsia/checkpoint/pull.h"
 
 namespace intarsia {
@@ -12,7 +13,16 @@ Result<std::unique_ptr<Tokenizer>> TokenizerFromGguf(
     const Checkpoint& checkpoint) {
   const GgufMetadata& metadata = *checkpoint.gguf();
   if (!metadata.Has("tokenizer.ggml.tokens")) {
-    return std::unique_ptr<Tokenizer>();
+    // Files of ours may carry a tokenizer that GGUF has no name for.
+    const char* whole = "tokenizer.huggingface.json";
+    if (!metadata.Has(whole)) return std::unique_ptr<Tokenizer>();
+    ASSIGN_OR_RETURN(const std::string text, metadata.String(whole));
+    nlohmann::json config = nlohmann::json::object();
+    if (const auto chat = metadata.String("tokenizer.chat_template");
+        chat.ok()) {
+      config["chat_template"] = ToUtf8(*chat);
+    }
+    return Tokenizer::FromJson(text, config.dump(), checkpoint.path());
   }
   TokenizerVocab vocab;
   vocab.source = checkpoint.path();

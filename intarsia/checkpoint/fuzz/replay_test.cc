@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "intarsia/checkpoint/encoding.h"
 #include "intarsia/checkpoint/fuzz/targets.h"
 #include "intarsia/checkpoint/test_files.h"
 
@@ -112,7 +113,21 @@ TEST(FuzzReplay, Gguf) {
   g.Array("tokenizer.ggml.token_type", 5, 3, Raw(1) + Raw(2) + Raw(3));
   g.Info("w", {32, 2}, 8, 0).Info("v", {4}, 0, 96).Info("k", {256}, 14, 128);
   g.data = std::string(128 + 210, '\1');
-  Replay({g.Bytes()}, FuzzGguf);
+  // One tensor of each block type, and a part of a split file.
+  GgufBytes all;
+  all.Key("split.no", 2, Raw<uint16_t>(0))
+      .Key("split.count", 2, Raw<uint16_t>(2));
+  all.Key("split.tensors.count", 5, Raw<int32_t>(40));
+  uint64_t offset = 0;
+  for (uint32_t type = 0; type < 48; ++type) {
+    const Encoding* encoding = FindGgufEncoding(type);
+    if (encoding == nullptr) continue;
+    all.Info("t" + std::to_string(type), {encoding->block, 2}, type, offset);
+    offset += (2 * encoding->bytes + 31) / 32 * 32;
+  }
+  EXPECT_GT(all.tensors, 25);
+  all.data = std::string(offset, '\1');
+  Replay({g.Bytes(), all.Bytes()}, FuzzGguf);
 }
 
 TEST(FuzzReplay, ShardIndex) {

@@ -1,0 +1,89 @@
+// intarsia convert MODEL OUT: the same model in another kind of file.
+#include <filesystem>
+
+#include "intarsia/checkpoint/pull.h"
+#include "intarsia/cli/command.h"
+#include "intarsia/convert/hf_model.h"
+
+namespace intarsia {
+namespace {
+
+struct Flags : CommonFlags {
+  std::string model, out, to, split, shard = "5G";
+};
+
+Result<std::vector<std::string>> WriteGgufOf(const Checkpoint& checkpoint,
+                                             const Flags& flags) {
+  uint64_t part = 0;
+  if (!flags.split.empty()) {
+    ASSIGN_OR_RETURN(part, ParseSize(flags.split));
+  }
+  ASSIGN_OR_RETURN(const GgufModel model, ToGgufModel(checkpoint));
+  for (const std::string& warning : model.warnings) Warn(warning);
+  return WriteGgufParts(flags.out, model.metadata, model.tensors, part);
+}
+
+Result<std::vector<std::string>> Convert(const Checkpoint& checkpoint,
+                                         const std::string& to,
+                                         const Flags& flags) {
+  if (to == "gguf") return WriteGgufOf(checkpoint, flags);
+  ASSIGN_OR_RETURN(const uint64_t shard, ParseSize(flags.shard));
+  if (to == "native") {
+    RETURN_IF_ERROR(WriteNativeFolder(checkpoint, flags.out, shard));
+  } else {
+    ASSIGN_OR_RETURN(const HfModel model, ReadHfModel(checkpoint));
+    for (const std::string& warning : model.warnings) Warn(warning);
+    RETURN_IF_ERROR(WriteHfFolder(model, flags.out, shard));
+  }
+  return std::vector<std::string>{flags.out};
+}
+
+Status Run(const Flags& flags) {
+  std::string to = flags.to;
+  if (to.empty()) {
+    if (!flags.out.ends_with(".gguf")) {
+      return InvalidArgument(
+          "[convert] a folder can be of Hugging Face or of this program: say "
+          "--to hf or --to native");
+    }
+    to = "gguf";
+  }
+  ASSIGN_OR_RETURN(const std::string path, ResolveModel(flags.model));
+  std::error_code error;
+  if (std::filesystem::equivalent(path, flags.out, error)) {
+    return InvalidArgument("[convert] " + flags.out + " is the model itself");
+  }
+  ASSIGN_OR_RETURN(const std::unique_ptr<Checkpoint> checkpoint,
+                   Checkpoint::Open(path));
+  ASSIGN_OR_RETURN(const std::vector<std::string> paths,
+                   Convert(*checkpoint, to, flags));
+  if (flags.json) {
+    PrintJson({{"kind", to}, {"files", paths}});
+    return Status::Ok();
+  }
+  for (const std::string& written : paths) std::printf("%s\n", written.c_str());
+  return Status::Ok();
+}
+
+}  // namespace
+
+Command MakeConvert(CLI::App& root) {
+  CLI::App* app = root.add_subcommand(
+      "convert", "The same model as GGUF, Hugging Face folder, native folder");
+  auto flags = std::make_shared<Flags>();
+  AddCommon(app, flags.get());
+  app->add_option("MODEL", flags->model, "Folder, .gguf file or pulled model")
+      ->required();
+  app->add_option("OUT", flags->out, "What to write: a .gguf file or a folder")
+      ->required();
+  app->add_option("--to", flags->to, "By default GGUF for OUT.gguf")
+      ->check(CLI::IsMember({"gguf", "hf", "native"}));
+  app->add_option("--split-max-size", flags->split,
+                  "GGUF: parts of at most so much (500M, 2G)");
+  app->add_option("--max-shard-size", flags->shard,
+                  "Folders: safetensors files of at most so much")
+      ->capture_default_str();
+  return {app, [flags] { return Run(*flags); }};
+}
+
+}  // namespace intarsia

@@ -1,0 +1,255 @@
+// Round trips between GGUF, Hugging Face folders and native folders: the bytes
+// of every tensor, the configuration and the tokenizer come back.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <filesystem>
+
+#include "intarsia/checkpoint/test_files.h"
+#include "intarsia/convert/hf_model.h"
+#include "intarsia/convert/layouts.h"
+#include "intarsia/convert/quantize.h"
+#include "intarsia/core/random.h"
+#include "intarsia/families/load.h"
+#include "intarsia/families/open.h"
+#include "intarsia/formats/format.h"
+
+namespace intarsia {
+namespace {
+
+using Json = nlohmann::json;
+
+constexpr uint64_t kShard = 1 << 30;
+
+Json Config(const std::string& type) {
+  Json config = {
+      {"model_type", type},       {"architectures", {"X"}},
+      {"hidden_size", 64},        {"intermediate_size", 96},
+      {"num_hidden_layers", 2},   {"num_attention_heads", 4},
+      {"num_key_value_heads", 2}, {"rms_norm_eps", 1e-5},
+      {"rope_theta", 10000.0},    {"max_position_embeddings", 128},
+      {"vocab_size", 50},         {"tie_word_embeddings", type != "llama"},
+      {"torch_dtype", "bfloat16"}};
+  if (type == "qwen3") config["head_dim"] = 32;
+  return config;
+}
+
+// A folder of random bf16 weights for the configuration.
+void WriteHf(const std::string& folder, const Json& config) {
+  std::filesystem::create_directories(folder);
+  const Family* family = FindFamily(config["model_type"]);
+  const FamilyModel maps = *family->from_config(config);
+  const auto model = Model::Create(maps.config);
+  ASSERT_TRUE(model.ok()) << model.status().message();
+  std::vector<NamedTensor> tensors;
+  uint64_t seed = 1;
+  for (const TensorMap& map : maps.tensors) {
+    const Shape shape = (*model)->Find(map.native)->shape();
+    Tensor values = Tensor::Empty(shape);
+    Random random(++seed);
+    for (int64_t i = 0; i < values.numel(); ++i) {
+      values.mutable_data<float>()[i] = 0.1f * random.NextNormal();
+    }
+    tensors.push_back({.name = map.foreign, .tensor = values.To(DType::kBF16)});
+  }
+  ASSERT_TRUE(
+      WriteSafetensors(
+          (std::filesystem::path(folder) / "model.safetensors").string(),
+          tensors)
+          .ok());
+  WriteFile(folder + "/config.json", config.dump());
+}
+
+std::unique_ptr<Checkpoint> Open(const std::string& path) {
+  auto opened = Checkpoint::Open(path);
+  EXPECT_TRUE(opened.ok()) << opened.status().message();
+  return opened.ok() ? std::move(*opened) : nullptr;
+}
+
+void ToGguf(const std::string& from, const std::string& to) {
+  const auto checkpoint = Open(from);
+  const auto model = ToGgufModel(*checkpoint);
+  ASSERT_TRUE(model.ok()) << model.status().message();
+  const auto paths = WriteGgufParts(to, model->metadata, model->tensors, 0);
+  ASSERT_TRUE(paths.ok()) << paths.status().message();
+}
+
+void ToHf(const std::string& from, const std::string& to) {
+  const auto checkpoint = Open(from);
+  const auto model = ReadHfModel(*checkpoint);
+  ASSERT_TRUE(model.ok()) << model.status().message();
+  const Status status = WriteHfFolder(*model, to, kShard);
+  ASSERT_TRUE(status.ok()) << status.message();
+}
+
+void ToNative(const std::string& from, const std::string& to) {
+  const auto checkpoint = Open(from);
+  const Status status = WriteNativeFolder(*checkpoint, to, kShard);
+  ASSERT_TRUE(status.ok()) << status.message();
+}
+
+void ExpectSameTensors(const std::string& a, const std::string& b) {
+  const auto one = Open(a), other = Open(b);
+  EXPECT_EQ(one->tensors().size(), other->tensors().size());
+  for (const StoredTensor& tensor : one->tensors()) {
+    const StoredTensor* found = other->Find(tensor.name);
+    ASSERT_NE(found, nullptr) << tensor.name;
+    EXPECT_EQ(tensor.encoding, found->encoding) << tensor.name;
+    EXPECT_EQ(tensor.shape, found->shape) << tensor.name;
+    EXPECT_EQ(tensor.bytes.ToVector<uint8_t>(),
+              found->bytes.ToVector<uint8_t>())
+        << tensor.name;
+  }
+}
+
+std::vector<float> Logits(const std::string& path) {
+  const auto checkpoint = Open(path);
+  const auto loaded = LoadModel(*checkpoint);
+  EXPECT_TRUE(loaded.ok()) << loaded.status().message();
+  if (!loaded.ok()) return {};
+  ThreadPool pool(1);
+  const Batch batch = Batch::Of({{3, 14, 15, 9, 26, 5, 35, 8}});
+  Context ctx;
+  ctx.pool = &pool;
+  ctx.batch = &batch;
+  return loaded->model->Forward(ctx).ToVector<float>();
+}
+
+void ExpectNear(const std::vector<float>& a, const std::vector<float>& b) {
+  ASSERT_EQ(a.size(), b.size());
+  ASSERT_FALSE(a.empty());
+  for (size_t i = 0; i < a.size(); ++i) ASSERT_NEAR(a[i], b[i], 1e-5f) << i;
+}
+
+class RoundTripTest : public testing::TestWithParam<const char*> {};
+
+TEST_P(RoundTripTest, ThroughEveryKindAndBack) {
+  const TempFolder folder;
+  WriteHf(folder / "hf", Config(GetParam()));
+  const std::vector<float> logits = Logits(folder / "hf");
+  ToGguf(folder / "hf", folder / "m.gguf");
+  ExpectNear(Logits(folder / "m.gguf"), logits);
+  ToHf(folder / "m.gguf", folder / "hf2");
+  ExpectSameTensors(folder / "hf", folder / "hf2");
+  EXPECT_EQ(Open(folder / "hf")->config(), Open(folder / "hf2")->config());
+
+  ToNative(folder / "hf", folder / "native");
+  ExpectNear(Logits(folder / "native"), logits);
+  ToHf(folder / "native", folder / "hf3");
+  ExpectSameTensors(folder / "hf", folder / "hf3");
+  ToNative(folder / "m.gguf", folder / "native2");
+  ExpectSameTensors(folder / "native", folder / "native2");
+  ToGguf(folder / "native", folder / "m2.gguf");
+  ExpectSameTensors(folder / "m.gguf", folder / "m2.gguf");
+}
+
+// Blocks move whole: quantised, into a native folder and back, no byte differs.
+TEST_P(RoundTripTest, BlocksMoveAsTheyAre) {
+  const TempFolder folder;
+  WriteHf(folder / "hf", Config(GetParam()));
+  const auto checkpoint = Open(folder / "hf");
+  const auto model = ToGgufModel(*checkpoint);
+  const QuantizeOptions options{.mix = FindQuantMix("Q5_0")};
+  const auto plan = PlanQuantization(*model, options);
+  ASSERT_TRUE(
+      Quantize(*model, *plan, options, folder / "q.gguf", nullptr).ok());
+  ToNative(folder / "q.gguf", folder / "native");
+  ExpectNear(Logits(folder / "native"), Logits(folder / "q.gguf"));
+  EXPECT_EQ(Open(folder / "native")->Find("blocks.0.0.q_proj")->encoding,
+            "q5_0");
+  ToGguf(folder / "native", folder / "q2.gguf");
+  ExpectSameTensors(folder / "q.gguf", folder / "q2.gguf");
+  // Hugging Face's folders have no blocks: exact in f32.
+  ToHf(folder / "q.gguf", folder / "hf2");
+  EXPECT_EQ(Open(folder / "hf2")->config()["torch_dtype"], "float32");
+  const auto loaded = LoadModel(*Open(folder / "hf2"));
+  EXPECT_TRUE(loaded.ok());
+}
+
+INSTANTIATE_TEST_SUITE_P(Families, RoundTripTest,
+                         testing::Values("llama", "qwen2", "qwen3"));
+
+TEST(ConvertTest, RowsOfHeadsPairAndPartAgain) {
+  std::vector<uint8_t> rows(16);
+  for (size_t i = 0; i < rows.size(); ++i) rows[i] = static_cast<uint8_t>(i);
+  const Tensor in = Tensor::From(rows, {16});
+  const Tensor paired = PairRows(in, 16, 2, false);
+  EXPECT_EQ(paired.ToVector<uint8_t>(),
+            (std::vector<uint8_t>{0, 4, 1, 5, 2, 6, 3, 7, 8, 12, 9, 13, 10, 14,
+                                  11, 15}));
+  EXPECT_EQ(PairRows(paired, 16, 2, true).ToVector<uint8_t>(), rows);
+}
+
+TEST(ConvertTest, RefusesWhatGgufWouldLose) {
+  const auto refuses = [](const char* key, const Json& value) {
+    Json config = Config("llama");
+    config[key] = value;
+    const auto fields = GgufFieldsOf(config);
+    EXPECT_FALSE(fields.ok()) << key;
+    EXPECT_NE(fields.status().message().find("[convert]"), std::string::npos);
+  };
+  refuses("attention_bias", true);
+  refuses("mlp_bias", true);
+  refuses("hidden_act", "gelu");
+  refuses("rope_scaling", {{"rope_type", "llama3"}, {"factor", 8}});
+  refuses("model_type", "mamba2");
+  Json linear = Config("llama");
+  linear["rope_scaling"] = {{"type", "linear"}, {"factor", 2.0}};
+  const auto fields = GgufFieldsOf(linear);
+  ASSERT_TRUE(fields.ok());
+  const auto back = ConfigOfGguf(*fields);
+  ASSERT_TRUE(back.ok());
+  EXPECT_EQ((*back)["rope_scaling"]["factor"], 2.0);
+  EXPECT_EQ((*back)["num_key_value_heads"], 2);
+}
+
+class TokenizerTest : public testing::TestWithParam<const char*> {};
+
+TEST_P(TokenizerTest, GoesAlong) {
+  const TempFolder folder;
+  const std::string name = GetParam();
+  WriteHf(folder / "hf", Config("llama"));
+  std::filesystem::copy_file(
+      "intarsia/tokenizer/testdata/" + name + ".tokenizer.json",
+      folder / "hf/tokenizer.json");
+  ToGguf(folder / "hf", folder / "m.gguf");
+  const auto gguf = Open(folder / "m.gguf");
+  const auto one = OpenTokenizer(*Open(folder / "hf"));
+  const auto other = OpenTokenizer(*gguf);
+  ASSERT_TRUE(one.ok() && *one != nullptr);
+  ASSERT_TRUE(other.ok()) << other.status().message();
+  ASSERT_NE(*other, nullptr);
+  ToHf(folder / "m.gguf", folder / "hf3");
+  EXPECT_EQ(ReadFile(folder / "hf/tokenizer.json"),
+            ReadFile(folder / "hf3/tokenizer.json"));
+  constexpr const char* kTexts[] = {"Hello, world! 1234", "a  b\n\n c don't",
+                                    "\xC3\xA9t\xC3\xA9 e\xCC\x81 12 345", ""};
+  for (const char* text : kTexts) {
+    // GGUF's qwen2 composes no characters, as llama.cpp does not.
+    if (name == "qwen2" && text == kTexts[2]) continue;
+    EXPECT_EQ((*one)->Encode(text), (*other)->Encode(text)) << text;
+  }
+  if (!gguf->gguf()->Has("tokenizer.ggml.tokens")) {
+    EXPECT_EQ(name, "gpt2");  // its prefix space has no place there
+    return;
+  }
+  // The tokenizer.json that is made from GGUF's vocabulary alone.
+  GgufModel bare = *ToGgufModel(*gguf);
+  std::erase_if(bare.metadata,
+                [](const auto& entry) { return entry.first == kHfTokenizer; });
+  ASSERT_TRUE(
+      WriteGgufParts(folder / "b.gguf", bare.metadata, bare.tensors, 0).ok());
+  ToHf(folder / "b.gguf", folder / "hf2");
+  const auto made = OpenTokenizer(*Open(folder / "hf2"));
+  ASSERT_TRUE(made.ok()) << made.status().message();
+  ASSERT_NE(*made, nullptr);
+  for (const char* text : kTexts) {
+    EXPECT_EQ((*one)->Encode(text), (*made)->Encode(text)) << text;
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Names, TokenizerTest,
+                         testing::Values("smollm", "llama3", "qwen2", "gpt2"));
+
+}  // namespace
+}  // namespace intarsia

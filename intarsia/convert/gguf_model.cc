@@ -1,0 +1,68 @@
+#include "intarsia/convert/gguf_model.h"
+
+#include <algorithm>
+#include <filesystem>
+#include <type_traits>
+
+#include "intarsia/convert/hf_model.h"
+
+namespace intarsia {
+namespace {
+
+const GgufValue* Find(const GgufEntries& entries, const std::string& key) {
+  const auto found = std::ranges::find_if(
+      entries, [&](const auto& entry) { return entry.first == key; });
+  return found == entries.end() ? nullptr : &found->second;
+}
+
+}  // namespace
+
+std::string GgufModel::Text(const std::string& key) const {
+  const GgufValue* value = Find(metadata, key);
+  const auto* text =
+      value == nullptr ? nullptr : std::get_if<std::string>(value);
+  return text == nullptr ? std::string() : *text;
+}
+
+int64_t GgufModel::Integer(const std::string& key, int64_t fallback) const {
+  const GgufValue* value = Find(metadata, key);
+  if (value == nullptr) return fallback;
+  return std::visit(
+      [&](const auto& v) -> int64_t {
+        using T = std::decay_t<decltype(v)>;
+        if constexpr (std::is_integral_v<T> && !std::is_same_v<T, bool>) {
+          return static_cast<int64_t>(v);
+        }
+        return fallback;
+      },
+      *value);
+}
+
+void GgufModel::Set(const std::string& key, GgufValue value) {
+  for (auto& [name, old] : metadata) {
+    if (name != key) continue;
+    old = std::move(value);
+    return;
+  }
+  metadata.emplace_back(key, std::move(value));
+}
+
+Result<GgufModel> ToGgufModel(const Checkpoint& gguf) {
+  if (gguf.gguf() == nullptr) {
+    ASSIGN_OR_RETURN(const HfModel model, ReadHfModel(gguf));
+    const std::filesystem::path path(gguf.path());
+    return ToGgufModel(model, path.filename().string());
+  }
+  GgufModel model;
+  model.metadata = gguf.gguf()->ToEntries();
+  for (const StoredTensor& stored : gguf.tensors()) {
+    model.tensors.push_back(
+        {.name = stored.name,
+         .encoding = stored.encoding,
+         .shape = stored.shape,
+         .values = [&stored]() -> Result<Tensor> { return stored.bytes; }});
+  }
+  return model;
+}
+
+}  // namespace intarsia

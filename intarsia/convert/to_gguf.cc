@@ -1,0 +1,117 @@
+// Hugging Face's layout to GGUF's.
+#include <map>
+#include <set>
+
+#include "intarsia/checkpoint/checked.h"
+#include "intarsia/convert/hf_model.h"
+#include "intarsia/convert/layouts.h"
+#include "intarsia/formats/format.h"
+
+namespace intarsia {
+namespace {
+
+using Json = nlohmann::json;
+
+// A vector of 16-bit numbers as f32.
+LazyTensor Widened(LazyTensor tensor) {
+  if (tensor.shape.rank() != 1 ||
+      (tensor.encoding != "bf16" && tensor.encoding != "f16")) {
+    return tensor;
+  }
+  const Format& format = *FindFormat(tensor.encoding);
+  tensor.encoding = "f32";
+  tensor.values = [&format, n = tensor.shape[0],
+                   values = tensor.values]() -> Result<Tensor> {
+    ASSIGN_OR_RETURN(const Tensor bytes, values());
+    Tensor out = Tensor::Empty({n});
+    format.DequantizeRow(bytes.raw(), out.mutable_data<float>(), n);
+    return out;
+  };
+  return tensor;
+}
+
+LazyTensor Paired(LazyTensor tensor, int64_t heads) {
+  tensor.values = [rows = tensor.shape[0], heads,
+                   values = tensor.values]() -> Result<Tensor> {
+    ASSIGN_OR_RETURN(const Tensor bytes, values());
+    return PairRows(bytes, rows, heads, /*back=*/false);
+  };
+  return tensor;
+}
+
+// Metadata from JSON: counts as u32, reals as f32.
+void AddFields(const Json& fields, GgufModel* out) {
+  for (const auto& item : fields.items()) {
+    const Json& value = item.value();
+    const bool real = item.key().ends_with("epsilon") ||
+                      item.key().ends_with("freq_base") ||
+                      item.key().ends_with("factor");
+    if (value.is_string()) {
+      out->Set(item.key(), value.get<std::string>());
+    } else if (real) {
+      out->Set(item.key(), value.get<float>());
+    } else {
+      out->Set(item.key(), value.get<uint32_t>());
+    }
+  }
+}
+
+uint32_t FileType(const std::vector<LazyTensor>& tensors) {
+  std::map<std::string, int64_t> numbers;
+  for (const LazyTensor& tensor : tensors) {
+    numbers[tensor.encoding] += tensor.shape.numel();
+  }
+  if (numbers["bf16"] > numbers["f16"] && numbers["bf16"] > numbers["f32"]) {
+    return 32;
+  }
+  return numbers["f16"] > numbers["f32"] ? 1 : 0;
+}
+
+}  // namespace
+
+Result<GgufModel> ToGgufModel(const HfModel& model, const std::string& name) {
+  ASSIGN_OR_RETURN(const Json fields, GgufFieldsOf(model.config));
+  ASSIGN_OR_RETURN(const std::vector<NamePair> pairs,
+                   JoinNames(model.config, fields));
+  GgufModel out;
+  out.warnings = model.warnings;
+  AddFields(fields, &out);
+  out.Set("general.name", name);
+  std::map<std::string, const LazyTensor*> stored;
+  for (const LazyTensor& tensor : model.tensors) stored[tensor.name] = &tensor;
+  std::set<std::string> used;
+  for (const NamePair& pair : pairs) {
+    const auto found = stored.find(pair.hf);
+    if (found == stored.end()) {
+      return NotFound("[convert] tensor " + pair.hf + " is not there");
+    }
+    used.insert(pair.hf);
+    LazyTensor tensor = *found->second;
+    tensor.name = pair.gguf;
+    if (pair.paired_heads > 0) {
+      if (tensor.shape[0] % (2 * pair.paired_heads) != 0) {
+        return InvalidArgument("[convert] tensor " + pair.hf + " has " +
+                               std::to_string(tensor.shape[0]) +
+                               " rows, not pairs of " +
+                               std::to_string(pair.paired_heads) + " heads");
+      }
+      tensor = Paired(std::move(tensor), pair.paired_heads);
+    }
+    out.tensors.push_back(Widened(std::move(tensor)));
+  }
+  for (const LazyTensor& tensor : model.tensors) {
+    if (used.contains(tensor.name)) continue;
+    // A copy of the tied table, and constants of rotary embeddings.
+    if (tensor.name != "lm_head.weight" && !tensor.name.ends_with("inv_freq")) {
+      return Unsupported("[convert] tensor " + Printable(tensor.name) +
+                         " has no name in GGUF");
+    }
+    out.warnings.push_back("tensor " + tensor.name + " is left out");
+  }
+  out.Set("general.file_type", FileType(out.tensors));
+  out.Set(kSourceConfig, model.config.dump());
+  TokenizerToGguf(model, &out);
+  return out;
+}
+
+}  // namespace intarsia
