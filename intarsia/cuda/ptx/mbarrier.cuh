@@ -20,6 +20,10 @@ __device__ __forceinline__ void MbarrierInit(uint64_t* barrier,
       : "memory");
 }
 
+// Orders this thread's own accesses before the phase's end. One lane may arrive
+// for its warp after __syncwarp; compute-sanitizer's racecheck follows that for
+// what wgmma and TMA touch, but not for ordinary loads and stores: there every
+// lane arrives, which costs no time that shows.
 __device__ __forceinline__ void MbarrierArrive(uint64_t* barrier) {
   asm volatile(
       "mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(SharedAddress(barrier))

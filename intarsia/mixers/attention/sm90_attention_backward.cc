@@ -34,9 +34,9 @@ size_t Sm90AttentionBackwardWorkspace(const Sm90AttentionForwardArgs& args) {
   constexpr int64_t kLargestBlock = 128;
   const int64_t rows = args.total_q + args.sequences * kLargestBlock;
   const int64_t parts = args.heads > args.kv_heads ? 2 * args.total_k : 0;
-  return static_cast<size_t>(args.heads * (rows * (args.head_dim + 2) +
-                                           parts * args.head_dim)) *
-         sizeof(float);
+  return static_cast<size_t>(args.heads) *
+         (rows * (args.head_dim + 2) * sizeof(float) +
+          parts * args.head_dim * sizeof(__nv_bfloat16));
 }
 
 cudaError_t Sm90AttentionBackward(const Sm90AttentionBackwardArgs& args,

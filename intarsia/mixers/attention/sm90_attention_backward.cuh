@@ -6,11 +6,11 @@
 // tensor cores in the layout in which they go in again (A from registers):
 //   S^T = K Q^T    dP^T = V dO^T    dV += P^T dO    dK += dS^T Q
 // dK and dV stay in registers; where query heads share keys, each writes its
-// part, and a later kernel adds them. dQ needs the dS of both warpgroups: each
-// writes its half to shared memory and, one step later, when the other's is
-// there too, computes a half of dQ^T = K^T dS, which the copy engine adds to an
-// fp32 buffer in device memory. Its elements lie there in the order in which
-// threads hold them; the last kernel puts them in place.
+// part in bf16, and a later kernel adds them. dQ needs the dS of both
+// warpgroups: each writes its half to shared memory and, one step later, when
+// the other's is there too, computes a half of dQ^T = K^T dS, which the copy
+// engine adds to an fp32 buffer in device memory. Its elements lie there in the
+// order in which threads hold them; the last kernel puts them in place.
 #pragma once
 
 #include <climits>
@@ -83,13 +83,8 @@ class BackwardConsumer {
     if (!empty) Queries(t, dk, dv);
 #pragma unroll
     for (float& x : dk) x *= p_.scale;
-    if (p_.dv_parts != nullptr) {
-      StorePart(t, dv, p_.dv_parts);
-      StorePart(t, dk, p_.dk_parts);
-    } else {
-      Store(t, dv, p_.dv, p_.dv_row_stride, p_.dv_head_stride, empty);
-      Store(t, dk, p_.dk, p_.dk_row_stride, p_.dk_head_stride, empty);
-    }
+    Store(t, dv, p_.dv, p_.dv_row_stride, p_.dv_head_stride, empty);
+    Store(t, dk, p_.dk, p_.dk_row_stride, p_.dk_head_stride, empty);
     if (!empty) {
       ptx::FenceProxyAsync();
       __syncwarp();
@@ -171,11 +166,8 @@ class BackwardConsumer {
       ptx::WgmmaWait<1>();
       ptx::FenceRegisters(dq);
       ptx::FenceRegisters(dk);
-      __syncwarp();
-      if (leader_) {
-        ptx::MbarrierArrive(&shared_.q_empty[stage]);
-        ptx::MbarrierArrive(&shared_.dout_empty[stage]);
-      }
+      ptx::MbarrierArrive(&shared_.q_empty[stage]);
+      ptx::MbarrierArrive(&shared_.dout_empty[stage]);
       if (add != nullptr) {
         if (leader_) ptx::MbarrierArrive(&shared_.ds_empty[ds_.stage]);
         AddDq(dq, add);
@@ -425,25 +417,6 @@ class BackwardConsumer {
     }
   }
 
-  // The same in fp32, to [heads, total_k, kHeadDim]. Four lanes write 32 bytes
-  // of a row.
-  __device__ __forceinline__ void StorePart(const BackwardTile& t,
-                                            const Gradient& x,
-                                            float* out) const {
-    const int first = t.key + warp_row_ + lane_ / 4;
-    out += (int64_t{t.head} * p_.total_k + t.k_start + first) * kHeadDim +
-           2 * (lane_ % 4);
-#pragma unroll
-    for (int r = 0; r < 2; ++r) {
-      if (first + 8 * r >= t.k_len) continue;
-#pragma unroll
-      for (int i = 0; i < kHeadDim / 2; i += 4) {
-        *reinterpret_cast<float2*>(out + 8 * r * kHeadDim + 2 * i) =
-            float2{x[i + 2 * r], x[i + 2 * r + 1]};
-      }
-    }
-  }
-
   static constexpr int kOwnBarrier = 1;
   const BackwardParams& p_;
   Shared& shared_;
@@ -461,15 +434,17 @@ __global__ __launch_bounds__(384, 1) void BackwardKernel(
   extern __shared__ __align__(1024) uint8_t memory[];
   Shared& shared = *reinterpret_cast<Shared*>(memory);
   if (threadIdx.x == 0) {
-    constexpr int kWarps = 8;  // one arrival a warp
+    // One arrival a warp; of each thread where threads read the buffer
+    // themselves (log-sum-exp and delta lie beside Q and dO).
+    constexpr int kWarps = 8, kThreads = 256;
     ptx::MbarrierInit(&shared.k_full, 1);
     ptx::MbarrierInit(&shared.v_full, 1);
     ptx::MbarrierInit(&shared.kv_empty, kWarps);
     for (int s = 0; s < C::kStages; ++s) {
       ptx::MbarrierInit(&shared.q_full[s], 1);
-      ptx::MbarrierInit(&shared.q_empty[s], kWarps);
+      ptx::MbarrierInit(&shared.q_empty[s], kThreads);
       ptx::MbarrierInit(&shared.dout_full[s], 1);
-      ptx::MbarrierInit(&shared.dout_empty[s], kWarps);
+      ptx::MbarrierInit(&shared.dout_empty[s], kThreads);
     }
     for (int s = 0; s < 2; ++s) {
       ptx::MbarrierInit(&shared.ds_full[s], kWarps);

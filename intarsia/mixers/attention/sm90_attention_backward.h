@@ -34,10 +34,10 @@ struct Sm90AttentionBackwardArgs {
 
 // Bytes of workspace for these sizes (only sequences, total_q, total_k, heads,
 // kv_heads and head_dim are read): the fp32 accumulator of dq, two numbers a
-// row and, with heads > kv_heads, dk and dv of every query head in fp32.
+// row and, with heads > kv_heads, dk and dv of every query head in bf16.
 size_t Sm90AttentionBackwardWorkspace(const Sm90AttentionForwardArgs& args);
 
-// Enqueues three kernels (five with heads > kv_heads) and returns at once; may
+// Enqueues three kernels (four with heads > kv_heads) and returns at once; may
 // be captured in a graph. dk and dv are the same in every run; dq sums in an
 // order that varies, so its last bit may. head_dim 64 or 128, else
 // cudaErrorNotSupported.

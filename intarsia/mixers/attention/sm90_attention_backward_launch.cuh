@@ -73,11 +73,12 @@ cudaError_t LaunchBackward(const Sm90AttentionBackwardArgs& a,
   p.dv_row_stride = a.dv_row_stride;
   p.dv_head_stride = a.dv_head_stride;
   p.sequences = f.sequences;
-  p.total_k = f.total_k;
   p.heads = f.heads;
   if (parts > 0) {
-    p.dv_parts = rows.delta + padded;
-    p.dk_parts = p.dv_parts + parts;
+    p.dv = reinterpret_cast<__nv_bfloat16*>(rows.delta + padded);
+    p.dk = p.dv + parts;
+    p.dk_row_stride = p.dv_row_stride = kHeadDim;
+    p.dk_head_stride = p.dv_head_stride = int64_t{f.total_k} * kHeadDim;
   }
   p.heads_per_kv = f.heads / f.kv_heads;
   p.padded_rows = rows.padded_rows;
@@ -114,15 +115,16 @@ cudaError_t LaunchBackward(const Sm90AttentionBackwardArgs& a,
         <<<row_grid, 256, 0, stream>>>(rows);
   }
   if (parts > 0) {
+    const BackwardGroupParams sums{{p.dk, p.dv},
+                                   {a.dk, a.dv},
+                                   {a.dk_row_stride, a.dv_row_stride},
+                                   {a.dk_head_stride, a.dv_head_stride},
+                                   f.total_k,
+                                   p.heads_per_kv};
     const dim3 sum_grid(
         static_cast<unsigned>((int64_t{f.total_k} * kHeadDim + 2047) / 2048),
-        f.kv_heads);
-    BackwardGroupSumKernel<kHeadDim><<<sum_grid, 256, 0, stream>>>(
-        p.dv_parts, a.dv, a.dv_row_stride, a.dv_head_stride, f.total_k,
-        p.heads_per_kv);
-    BackwardGroupSumKernel<kHeadDim><<<sum_grid, 256, 0, stream>>>(
-        p.dk_parts, a.dk, a.dk_row_stride, a.dk_head_stride, f.total_k,
-        p.heads_per_kv);
+        f.kv_heads, 2);
+    BackwardGroupSumKernel<kHeadDim><<<sum_grid, 256, 0, stream>>>(sums);
   }
   return cudaGetLastError();
 }

@@ -18,6 +18,7 @@ namespace intarsia::sm90 {
 
 struct BackwardParams {
   CUtensorMap q, k, v, dout;
+  // By query heads: where several share a key/value head, what each adds.
   __nv_bfloat16* dk;
   __nv_bfloat16* dv;
   const int32_t* cu_q;
@@ -26,12 +27,8 @@ struct BackwardParams {
   float* dq_sum;       // [heads, padded_rows, head_dim], see Padding
   const float* lse;    // [heads, padded_rows], base 2; +inf: P is 0
   const float* delta;  // [heads, padded_rows], rowsum(dO out)
-  // Where a key/value head has several query heads: [heads, total_k, head_dim],
-  // what each query head adds to dv and dk. Else null.
-  float* dv_parts;
-  float* dk_parts;
   int64_t dk_row_stride, dk_head_stride, dv_row_stride, dv_head_stride;
-  int sequences, total_k, heads, heads_per_kv, heads_per_group, padded_rows;
+  int sequences, heads, heads_per_kv, heads_per_group, padded_rows;
   float scale, scale_log2;
   int window_left;
   bool causal;

@@ -134,33 +134,42 @@ __global__ __launch_bounds__(256) void BackwardFinishKernel(
   }
 }
 
-// dk (or dv) of a key/value head = the sum of its query heads' parts, in their
+struct BackwardGroupParams {
+  const __nv_bfloat16* parts[2];  // [heads, rows, head_dim]: of dk and of dv
+  __nv_bfloat16* out[2];
+  int64_t row_stride[2], head_stride[2];
+  int rows, heads_per_kv;
+};
+
+// dk and dv of a key/value head = the sums of its query heads' parts, in their
 // order. A thread adds eight channels of a row; grid (channels of all rows /
-// 2048, key/value heads).
+// 2048, key/value heads, 2).
 template <int kHeadDim>
 __global__ __launch_bounds__(256) void BackwardGroupSumKernel(
-    const float* parts, __nv_bfloat16* out, int64_t row_stride,
-    int64_t head_stride, int rows, int heads_per_kv) {
+    const BackwardGroupParams p) {
   const int64_t at = (int64_t{blockIdx.x} * 256 + threadIdx.x) * 8;
   const int64_t row = at / kHeadDim;
-  if (row >= rows) return;
-  const int64_t part_stride = int64_t{rows} * kHeadDim;
-  parts += blockIdx.y * heads_per_kv * part_stride + at;
+  if (row >= p.rows) return;
+  const int64_t stride = int64_t{p.rows} * kHeadDim;
+  const __nv_bfloat16* part =
+      p.parts[blockIdx.z] + blockIdx.y * p.heads_per_kv * stride + at;
   float sum[8] = {};
 #pragma unroll 4
-  for (int g = 0; g < heads_per_kv; ++g, parts += part_stride) {
-    const float4 x = reinterpret_cast<const float4*>(parts)[0];
-    const float4 y = reinterpret_cast<const float4*>(parts)[1];
-    const float values[8] = {x.x, x.y, x.z, x.w, y.x, y.y, y.z, y.w};
+  for (int g = 0; g < p.heads_per_kv; ++g, part += stride) {
+    const uint4 words = *reinterpret_cast<const uint4*>(part);
+    const uint32_t x[4] = {words.x, words.y, words.z, words.w};
 #pragma unroll
-    for (int i = 0; i < 8; ++i) sum[i] += values[i];
+    for (int i = 0; i < 4; ++i) {
+      sum[2 * i] += __uint_as_float(x[i] << 16);
+      sum[2 * i + 1] += __uint_as_float(x[i] & 0xFFFF0000u);
+    }
   }
   const uint4 packed = {
       ptx::PackBf16(sum[0], sum[1]), ptx::PackBf16(sum[2], sum[3]),
       ptx::PackBf16(sum[4], sum[5]), ptx::PackBf16(sum[6], sum[7])};
-  *reinterpret_cast<uint4*>(out + row * row_stride +
-                            int64_t{blockIdx.y} * head_stride + at % kHeadDim) =
-      packed;
+  *reinterpret_cast<uint4*>(p.out[blockIdx.z] + row * p.row_stride[blockIdx.z] +
+                            blockIdx.y * p.head_stride[blockIdx.z] +
+                            at % kHeadDim) = packed;
 }
 
 }  // namespace intarsia::sm90
