@@ -1,5 +1,7 @@
 #include "intarsia/tokenizer/fuzz/targets.h"
 
+#include <algorithm>
+#include <memory>
 #include <nlohmann/json.hpp>
 #include <string>
 
