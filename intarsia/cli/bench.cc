@@ -141,7 +141,7 @@ Status Run(Flags& flags) {
   if (!flags.json) {
     std::printf(
         "| model | test | sequences | depth | tokens/s | low - high "
-        "| of read bandwidth |\n|---|---|---:|---:|---:|---|---:|\n");
+        "| reads GB/s |\n|---|---|---:|---:|---:|---|---:|\n");
   }
   const std::string name = opened.model().config().name;
   ASSIGN_OR_RETURN(
@@ -152,29 +152,40 @@ Status Run(Flags& flags) {
             std::printf("| %s | %s | %d | %d | %.1f | %.1f - %.1f | ",
                         name.c_str(), row.test.c_str(), row.sequences,
                         row.depth, row.median, row.low, row.high);
-            if (row.bandwidth_share > 0) {
-              std::printf("%.0f %% |\n", 100 * row.bandwidth_share);
+            if (row.bytes_per_second > 0) {
+              std::printf("%.1f |\n", row.bytes_per_second / 1e9);
             } else {
               std::printf("|\n");
             }
             std::fflush(stdout);
           }));
+  // In this order: measuring the bandwidth takes a large buffer.
+  const double peak_memory = PeakMemory();
+  const double bandwidth = flags.options.device.is_cpu()
+                               ? MeasureReadBandwidth(flags.options.threads)
+                               : 0;
   if (!flags.json) {
-    std::printf("\npeak memory %s\n", HumanBytes(PeakMemory()).c_str());
+    std::printf("\npeak memory %s", HumanBytes(peak_memory).c_str());
+    if (bandwidth > 0) {
+      std::printf(", this machine reads %.1f GB/s", bandwidth / 1e9);
+    }
+    std::printf("\n");
     return Status::Ok();
   }
   nlohmann::json json = {{"model", name},
                          {"device", flags.device},
-                         {"peak_memory_bytes", PeakMemory()},
+                         {"peak_memory_bytes", peak_memory},
+                         {"read_bandwidth", bandwidth},
                          {"tests", nlohmann::json::array()}};
   for (const ThroughputRow& row : rows) {
+    const double share = bandwidth > 0 ? row.bytes_per_second / bandwidth : 0.0;
     json["tests"].push_back({{"test", row.test},
                              {"sequences", row.sequences},
                              {"depth", row.depth},
                              {"tokens_per_second", row.median},
                              {"low", row.low},
                              {"high", row.high},
-                             {"bandwidth_share", row.bandwidth_share}});
+                             {"bandwidth_share", share}});
   }
   PrintJson(json);
   return Status::Ok();

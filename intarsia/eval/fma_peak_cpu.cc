@@ -16,13 +16,16 @@ namespace HWY_NAMESPACE {
 
 namespace hn = hwy::HWY_NAMESPACE;
 
-// Independent chains: two units of latency four or five need ten. Operations
-// done; the sum goes to *sink so that it counts as used.
+// Independent chains: two units of latency four or five need ten. They start
+// apart, or a compiler would make one of them. Operations done; the sum goes to
+// *sink so that it counts as used.
 double Multiply(int64_t rounds, float* sink) {
   const hn::ScalableTag<float> d;
   const auto a = hn::Set(d, 0.999f), b = hn::Set(d, 1e-3f);
-  auto s0 = b, s1 = b, s2 = b, s3 = b, s4 = b, s5 = b;
-  auto s6 = b, s7 = b, s8 = b, s9 = b, s10 = b, s11 = b;
+  const auto start = [&](int i) { return hn::Set(d, 0.1f * (i + 1)); };
+  auto s0 = start(0), s1 = start(1), s2 = start(2), s3 = start(3);
+  auto s4 = start(4), s5 = start(5), s6 = start(6), s7 = start(7);
+  auto s8 = start(8), s9 = start(9), s10 = start(10), s11 = start(11);
   for (int64_t i = 0; i < rounds; ++i) {
     s0 = hn::MulAdd(s0, a, b), s1 = hn::MulAdd(s1, a, b);
     s2 = hn::MulAdd(s2, a, b), s3 = hn::MulAdd(s3, a, b);

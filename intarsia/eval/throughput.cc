@@ -81,10 +81,9 @@ class Bench {
                              return Step(runner, slots, steps);
                            }));
     if (options_.device.is_cpu()) {
-      if (bandwidth_ == 0) bandwidth_ = MeasureReadBandwidth(options_.threads);
       const double bytes =
           StepBytes(model_, options_, sequences, depth + steps * 0.5);
-      row.bandwidth_share = bytes * row.median / sequences / bandwidth_;
+      row.bytes_per_second = bytes * row.median / sequences;
     }
     return row;
   }
@@ -141,7 +140,6 @@ class Bench {
 
   const Model& model_;
   const ThroughputOptions& options_;
-  double bandwidth_ = 0;
 };
 
 }  // namespace

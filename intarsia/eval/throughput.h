@@ -28,9 +28,9 @@ struct ThroughputRow {
   int sequences = 1, depth = 0;
   int64_t tokens = 0;  // of one repeat, all sequences together
   double median = 0, low = 0, high = 0;  // tokens/s
-  // Decode: bytes of weights and state a step must read over its time, over the
-  // measured read bandwidth; 0 for prefill and on a GPU.
-  double bandwidth_share = 0;
+  // Decode on the CPU: bytes of weights and state that must be read a second,
+  // to compare with MeasureReadBandwidth; 0 for prefill and on a GPU.
+  double bytes_per_second = 0;
 };
 
 // Random token ids, fixed by the seed. `done` is called after each row.

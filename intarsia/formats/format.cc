@@ -22,17 +22,24 @@ constexpr Entry kEntries[] = {
 }  // namespace
 
 void Format::Matmul(ThreadPool& pool, const MatmulArgs& args) const {
-  const int32_t offsets[] = {0, static_cast<int32_t>(args.m)};
-  formats::RunMatmul(pool, *this, nullptr, args, offsets);
+  Matmuls(pool, {&args, 1});
+}
+
+void Format::Matmuls(ThreadPool& pool,
+                     std::span<const MatmulArgs> products) const {
+  if (products.empty()) return;
+  const int32_t offsets[] = {0, static_cast<int32_t>(products[0].m)};
+  GroupedMatmuls(pool, products, offsets);
 }
 
 void Format::MatmulT(ThreadPool& pool, const MatmulArgs& args) const {
   formats::RunMatmulT(pool, *this, args);
 }
 
-void Format::GroupedMatmul(ThreadPool& pool, const MatmulArgs& args,
-                           std::span<const int32_t> offsets) const {
-  formats::RunMatmul(pool, *this, nullptr, args, offsets);
+void Format::GroupedMatmuls(ThreadPool& pool,
+                            std::span<const MatmulArgs> products,
+                            std::span<const int32_t> offsets) const {
+  formats::RunMatmuls(pool, *this, nullptr, products, offsets);
 }
 
 void Format::GatherRows(ThreadPool& pool, const std::byte* w, int64_t k,

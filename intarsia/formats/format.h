@@ -66,15 +66,18 @@ class Format {
   virtual void DequantizeRow(const std::byte* in, float* out,
                              int64_t k) const = 0;
 
-  virtual void Matmul(ThreadPool& pool, const MatmulArgs& args) const;
+  void Matmul(ThreadPool& pool, const MatmulArgs& args) const;
   // Y[M, K] = X[M, N] W[N, K]: the gradient with respect to a linear's input.
   // args.x has N columns, args.y K columns, no bias.
   virtual void MatmulT(ThreadPool& pool, const MatmulArgs& args) const;
-  // `groups` matrices [N, K], one after the other in args.w; rows
+  // Products that share X, K and `exact`: one loop over the threads.
+  void Matmuls(ThreadPool& pool, std::span<const MatmulArgs> products) const;
+  // Each w holds matrices [N, K], one after the other; rows
   // [offsets[g], offsets[g+1]) of X meet matrix g. offsets has groups+1
-  // entries, the last is args.m.
-  virtual void GroupedMatmul(ThreadPool& pool, const MatmulArgs& args,
-                             std::span<const int32_t> offsets) const;
+  // entries, the last is m.
+  virtual void GroupedMatmuls(ThreadPool& pool,
+                              std::span<const MatmulArgs> products,
+                              std::span<const int32_t> offsets) const;
   // Rows `rows` of W as fp32 [rows.size(), K] (tied embeddings).
   virtual void GatherRows(ThreadPool& pool, const std::byte* w, int64_t k,
                           std::span<const int32_t> rows, float* out) const;

@@ -254,7 +254,7 @@ TEST_P(FormatTest, GroupsMeetTheirMatrices) {
   for (const int64_t k : {Whole(64), plain() ? 75 : Whole(96) + Whole(1)}) {
     Problem problem(format(), pool_, 23, kN, k, 2, kGroups);
     problem.args.bias = problem.bias.data<float>();
-    format().GroupedMatmul(pool_, problem.args, offsets);
+    format().GroupedMatmuls(pool_, {&problem.args, 1}, offsets);
     problem.ExpectGapsUntouched();
     for (int64_t g = 0; g < kGroups; ++g) {
       problem.ExpectProduct(offsets[g], offsets[g + 1], g);
@@ -274,9 +274,43 @@ TEST_P(FormatTest, GroupsMeetTheirMatrices) {
   }
   Problem problem(format(), pool_, 4, 5, Whole(32), 0, 2);
   const std::vector<int32_t> falling = {0, 5, 4}, few = {0, 1, 3};
-  EXPECT_THROW(format().GroupedMatmul(pool_, problem.args, falling),
+  EXPECT_THROW(format().GroupedMatmuls(pool_, {&problem.args, 1}, falling),
                CheckError);
-  EXPECT_THROW(format().GroupedMatmul(pool_, problem.args, few), CheckError);
+  EXPECT_THROW(format().GroupedMatmuls(pool_, {&problem.args, 1}, few),
+               CheckError);
+}
+
+// Several products of one X in one loop: each as if alone.
+TEST_P(FormatTest, ProductsTogetherKeepTheirBits) {
+  constexpr int64_t kN = 29;
+  const int64_t k = Whole(96);
+  for (const int64_t m : {1, 5, 40}) {
+    Problem problem(format(), pool_, m, kN, k);
+    const auto part = [&](int64_t n0, int64_t n1, std::vector<float>* y) {
+      y->assign(m * (n1 - n0), NAN);
+      MatmulArgs args = problem.args;
+      args.w += n0 * format().row_bytes(k);
+      args.n = n1 - n0, args.y = y->data(), args.y_stride = args.n;
+      args.bias = problem.bias.data<float>() + n0;
+      return args;
+    };
+    const int64_t ends[] = {0, 17, 17, 20, kN};  // one of them empty
+    std::vector<float> together[4], alone[4];
+    std::vector<MatmulArgs> products;
+    for (int i = 0; i < 4; ++i) {
+      products.push_back(part(ends[i], ends[i + 1], &together[i]));
+    }
+    format().Matmuls(pool_, products);
+    for (int i = 0; i < 4; ++i) {
+      format().Matmul(pool_, part(ends[i], ends[i + 1], &alone[i]));
+      ASSERT_EQ(std::memcmp(together[i].data(), alone[i].data(),
+                            alone[i].size() * sizeof(float)),
+                0)
+          << m << " rows, product " << i;
+    }
+    products[1].k -= format().block();
+    EXPECT_THROW(format().Matmuls(pool_, products), CheckError);
+  }
 }
 
 TEST_P(FormatTest, MatmulTIsTheTransposedProduct) {
@@ -459,7 +493,7 @@ TEST(FormatsTest, DefaultsServeAFormatOfThreeFunctions) {
   }
   Problem problem(format, pool, 5, 13, 46, 0, 2);
   const std::vector<int32_t> offsets = {0, 2, 5};
-  format.GroupedMatmul(pool, problem.args, offsets);
+  format.GroupedMatmuls(pool, {&problem.args, 1}, offsets);
   problem.ExpectProduct(0, 2, 0);
   problem.ExpectProduct(2, 5, 1);
   MatmulArgs args = problem.args;

@@ -38,8 +38,8 @@ Tensor Glu::Forward(Context& ctx, const Tensor& x) const {
   // The ranks' results are summed: only one of them may add the bias.
   const bool first =
       ctx.tensor_parallel == nullptr || ctx.tensor_parallel->rank() == 0;
-  const Tensor gate = Linear(ctx, x, ctx.weight(0), bias(0));
-  const Tensor up = Linear(ctx, x, ctx.weight(1), bias(1));
+  const auto [gate, up] =
+      Linears(ctx, x, {{&ctx.weight(0), bias(0)}, {&ctx.weight(1), bias(1)}});
   const Tensor h = GatedActivation(ctx, config_.activation, gate, up);
   return Linear(ctx, h, ctx.weight(2), first ? bias(2) : nullptr);
 }

@@ -101,9 +101,9 @@ MoeDispatch DispatchTokens(const MoeConfig& config, const MoeRouting& routing) {
 Tensor ComputeExperts(Context& ctx, const MoeConfig& config, const Tensor& rows,
                       std::span<const int32_t> offsets, const Weight& gate,
                       const Weight& up, const Weight& down) {
-  const Tensor g = GroupedLinear(ctx, rows, gate, offsets);
-  const Tensor u = GroupedLinear(ctx, rows, up, offsets);
-  const Tensor h = GatedActivation(ctx, config.activation, g, u);
+  const Weight* const gate_up[] = {&gate, &up};
+  const std::vector<Tensor> in = GroupedLinears(ctx, rows, gate_up, offsets);
+  const Tensor h = GatedActivation(ctx, config.activation, in[0], in[1]);
   return GroupedLinear(ctx, h, down, offsets);
 }
 
@@ -148,8 +148,8 @@ Tensor Moe::Forward(Context& ctx, const Tensor& x) const {
                      ctx.weight(kUp), ctx.weight(kDown));
   const Tensor y = CombineExperts(ctx, results, dispatch, routing);
   if (config_.shared_hidden == 0) return y;
-  const Tensor gate = Linear(ctx, x, ctx.weight(kSharedGate));
-  const Tensor up = Linear(ctx, x, ctx.weight(kSharedUp));
+  const auto [gate, up] =
+      Linears(ctx, x, {{&ctx.weight(kSharedGate)}, {&ctx.weight(kSharedUp)}});
   const Tensor h = GatedActivation(ctx, config_.activation, gate, up);
   return Add(ctx, y, Linear(ctx, h, ctx.weight(kSharedDown)));
 }

@@ -39,9 +39,11 @@ constexpr int kLanes = HWY_MAX_BYTES / sizeof(float);
 constexpr int kBlockNumbers = 32;
 constexpr int kVectors = kBlockNumbers / kLanes;  // in a block
 
-// A tile of kTileM rows of X and kTileN rows of W: its accumulators, a vector
-// of each X row and one of W fill the register file (16, with AVX-512 32).
+// A tile of kTileM rows of X and kTileN rows of W: its accumulators, the W
+// vectors and one of X fit the register file (16, with AVX-512 32). A wide tile
+// has more rows of X.
 constexpr int kTileM = HWY_MAX_BYTES == 64 ? 4 : 3;
+constexpr int kWideM = HWY_MAX_BYTES == 64 ? 6 : kTileM;
 constexpr int kTileN = 4;
 
 // fp16 to fp32, exactly; infinities and NaN stay what they are.
@@ -71,6 +73,15 @@ HWY_INLINE V Scale(D d, const uint8_t* p) {
   return FromHalf(d, hn::Set(hn::Rebind<uint16_t, D>(), bits));
 }
 
+// The same, in a register: left alone, g++ loads a vector again for each of its
+// products, and loads become what the loop waits for.
+HWY_INLINE V InRegister(V v) {
+#if HWY_MAX_BYTES == 64 && (HWY_COMPILER_GCC || HWY_COMPILER_CLANG)
+  asm volatile("" : "+v"(v.raw));  // volatile: in this order
+#endif
+  return v;
+}
+
 template <class Block, int M, int N>
 HWY_INLINE void AddBlock(D d, const float* HWY_RESTRICT const* x,
                          const uint8_t* HWY_RESTRICT const* w, V (&sum)[M][N]) {
@@ -80,14 +91,16 @@ HWY_INLINE void AddBlock(D d, const float* HWY_RESTRICT const* x,
   for (int n = 0; n < N; ++n) state[n] = Block::Begin(d, w[n]);
   INTARSIA_UNROLL
   for (int v = 0; v < kVectors; ++v) {
-    V xs[M];
-    INTARSIA_UNROLL
-    for (int m = 0; m < M; ++m) xs[m] = hn::LoadU(d, x[m] + v * kLanes);
+    V ws[N];
     INTARSIA_UNROLL
     for (int n = 0; n < N; ++n) {
-      const V ws = Block::Get(d, w[n], state[n], v);
+      ws[n] = InRegister(Block::Get(d, w[n], state[n], v));
+    }
+    INTARSIA_UNROLL
+    for (int m = 0; m < M; ++m) {
+      const V xs = InRegister(hn::LoadU(d, x[m] + v * kLanes));
       INTARSIA_UNROLL
-      for (int m = 0; m < M; ++m) sum[m][n] = hn::MulAdd(ws, xs[m], sum[m][n]);
+      for (int n = 0; n < N; ++n) sum[m][n] = hn::MulAdd(ws[n], xs, sum[m][n]);
     }
   }
 }
@@ -129,53 +142,61 @@ HWY_INLINE void SumLanes(const V (&sum)[4], float* out) {
 }
 #endif
 
-// M rows of X from x, up to 4 rows of W from w, `apart` rows between them.
+// M rows of X from m on and rows n, n + apart, ... of W, up to kTileN.
 template <class Block, int M>
-HWY_NOINLINE void Tile(const DotArgs& a, const float* x, const std::byte* w,
-                       float* y, const float* bias, int64_t columns,
-                       int64_t apart) {
+HWY_NOINLINE void Tile(const DotArgs& a, int64_t m, int64_t n, int64_t apart) {
+  constexpr int N = kTileN;
   const D d;
+  const int64_t columns = (a.n - n + apart - 1) / apart;
   const float* xs[M];
-  const uint8_t* ws[kTileN];
-  for (int m = 0; m < M; ++m) xs[m] = x + m * a.x_stride;
-  for (int n = 0; n < kTileN; ++n) {  // missing rows repeat the last
-    ws[n] = reinterpret_cast<const uint8_t*>(w) +
-            std::min<int64_t>(n, columns - 1) * apart * a.w_stride;
+  const uint8_t* ws[N];
+  for (int i = 0; i < M; ++i) xs[i] = a.x + (m + i) * a.x_stride;
+  for (int j = 0; j < N; ++j) {  // missing rows repeat the last
+    ws[j] = reinterpret_cast<const uint8_t*>(a.w) +
+            (n + std::min<int64_t>(j, columns - 1) * apart) * a.w_stride;
   }
-  V sum[M][kTileN];
+  V sum[M][N];
   INTARSIA_UNROLL
-  for (int m = 0; m < M; ++m) {
+  for (int i = 0; i < M; ++i) {
     INTARSIA_UNROLL
-    for (int n = 0; n < kTileN; ++n) sum[m][n] = hn::Zero(d);
+    for (int j = 0; j < N; ++j) sum[i][j] = hn::Zero(d);
   }
   for (int64_t b = 0; b < a.k / kBlockNumbers; ++b) {
-    AddBlock<Block, M, kTileN>(d, xs, ws, sum);
+    AddBlock<Block, M, N>(d, xs, ws, sum);
     INTARSIA_UNROLL
-    for (int m = 0; m < M; ++m) xs[m] += kBlockNumbers;
+    for (int i = 0; i < M; ++i) xs[i] += kBlockNumbers;
     INTARSIA_UNROLL
-    for (int n = 0; n < kTileN; ++n) ws[n] += Block::kBytes;
+    for (int j = 0; j < N; ++j) ws[j] += Block::kBytes;
   }
   if (const int64_t tail = a.k % kBlockNumbers; tail != 0) {
     // Only plain formats come here: the rest of the row, padded with zeros.
     alignas(64) float x_tail[M][kBlockNumbers] = {};
-    alignas(64) uint8_t w_tail[kTileN][Block::kBytes] = {};
-    for (int m = 0; m < M; ++m) {
-      std::memcpy(x_tail[m], xs[m], tail * sizeof(float));
-      xs[m] = x_tail[m];
+    alignas(64) uint8_t w_tail[N][Block::kBytes] = {};
+    for (int i = 0; i < M; ++i) {
+      std::memcpy(x_tail[i], xs[i], tail * sizeof(float));
+      xs[i] = x_tail[i];
     }
-    for (int n = 0; n < kTileN; ++n) {
-      std::memcpy(w_tail[n], ws[n], tail * Block::kBytes / kBlockNumbers);
-      ws[n] = w_tail[n];
+    for (int j = 0; j < N; ++j) {
+      std::memcpy(w_tail[j], ws[j], tail * Block::kBytes / kBlockNumbers);
+      ws[j] = w_tail[j];
     }
-    AddBlock<Block, M, kTileN>(d, xs, ws, sum);
+    AddBlock<Block, M, N>(d, xs, ws, sum);
   }
-  for (int m = 0; m < M; ++m) {
-    float total[kTileN];
-    SumLanes(sum[m], total);
-    for (int n = 0; n < columns; ++n) {
-      y[m * a.y_stride + n * apart] =
-          bias == nullptr ? total[n] : total[n] + bias[n * apart];
+  for (int i = 0; i < M; ++i) {
+    float total[N];
+    SumLanes(sum[i], total);
+    float* y = a.y + (m + i) * a.y_stride;
+    for (int64_t j = 0; j < columns; ++j) {
+      const int64_t row = n + j * apart;
+      y[row] = a.bias == nullptr ? total[j] : total[j] + a.bias[row];
     }
+  }
+}
+
+template <class Block, int M>
+void DotRows(const DotArgs& a, int64_t* m, int64_t apart) {
+  for (; *m + M <= a.m; *m += M) {
+    for (int64_t n = 0; n < apart; ++n) Tile<Block, M>(a, *m, n, apart);
   }
 }
 
@@ -185,25 +206,11 @@ HWY_NOINLINE void Tile(const DotArgs& a, const float* x, const std::byte* w,
 template <class Block>
 void Dot(const DotArgs& a) {
   const int64_t apart = (a.n + kTileN - 1) / kTileN;
-  for (int64_t m = 0; m < a.m; m += kTileM) {
-    const float* x = a.x + m * a.x_stride;
-    const int64_t rows = std::min<int64_t>(kTileM, a.m - m);
-    for (int64_t n = 0; n < apart; ++n) {
-      const std::byte* w = a.w + n * a.w_stride;
-      float* y = a.y + m * a.y_stride + n;
-      const float* bias = a.bias == nullptr ? nullptr : a.bias + n;
-      const int64_t columns = (a.n - n + apart - 1) / apart;
-      if (rows == 1) {
-        Tile<Block, 1>(a, x, w, y, bias, columns, apart);
-      } else if (rows == 2) {
-        Tile<Block, 2>(a, x, w, y, bias, columns, apart);
-      } else if (rows == 3) {
-        Tile<Block, 3>(a, x, w, y, bias, columns, apart);
-      } else {
-        Tile<Block, kTileM>(a, x, w, y, bias, columns, apart);
-      }
-    }
-  }
+  int64_t m = 0;
+  DotRows<Block, kWideM>(a, &m, apart);
+  if constexpr (kWideM > kTileM) DotRows<Block, kTileM>(a, &m, apart);
+  DotRows<Block, 2>(a, &m, apart);
+  DotRows<Block, 1>(a, &m, apart);
 }
 
 // One row as fp32; the same numbers that Dot multiplies.

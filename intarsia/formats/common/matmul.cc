@@ -1,6 +1,7 @@
 #include "intarsia/formats/common/matmul.h"
 
 #include <algorithm>
+#include <functional>
 #include <vector>
 
 namespace intarsia::formats {
@@ -12,6 +13,7 @@ constexpr int64_t kDirectRows = 8;
 // A panel stays in the second-level cache beside a few rows of X.
 constexpr int64_t kPanelFloats = 64 * 1024;
 constexpr int64_t kPanelRows = 64;
+constexpr int64_t kCachedBytes = 256 * 1024;
 constexpr int64_t kBlockRows = 512;  // rows of X that share a panel
 // Products in a task: a few microseconds, so that waking a thread pays.
 constexpr int64_t kTaskProducts = 32 * 1024;
@@ -22,70 +24,124 @@ constexpr int64_t kSlabRows = 256;
 
 int64_t CeilDiv(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
+// Rows [m0, m1) of X against rows [n0, n1) of matrix `group` of a product.
 struct Task {
+  const MatmulArgs* product;
   int64_t group, m0, m1, n0, n1;
 };
 
-void CheckArgs(const Format& format, const MatmulArgs& args) {
-  CHECK(args.m >= 0 && args.n >= 0 && args.k >= 0)
-      << "m " << args.m << ", n " << args.n << ", k " << args.k;
-  CHECK(args.k % format.block() == 0)
-      << format.name() << ": " << args.k << " columns, blocks of "
-      << format.block();
-}
-
-// Rows of W in a task: a panel, or fewer so that every thread has some tasks;
-// a multiple of 4, the width of a tile.
-int64_t TaskRows(const MatmulArgs& args, int64_t rows, int64_t groups,
-                 bool direct, int threads) {
-  const int64_t share = CeilDiv(args.n * groups * CeilDiv(rows, kBlockRows),
-                                int64_t{threads} * 4);
-  const int64_t least =
-      kTaskProducts / std::max<int64_t>(1, args.k * std::min(rows, kBlockRows));
-  int64_t n = std::max({int64_t{4}, share, least});
-  if (rows > kDirectRows || !direct) {
-    n = std::min({n, kPanelRows, kPanelFloats / std::max<int64_t>(1, args.k)});
-    // As many panels for one thread as for another.
-    const int64_t panels =
-        std::max<int64_t>(1, CeilDiv(args.n, std::max<int64_t>(4, n)));
-    n = CeilDiv(args.n, CeilDiv(panels, threads) * threads);
+void CheckProducts(const Format& format, std::span<const MatmulArgs> products,
+                   std::span<const int32_t> offsets) {
+  const MatmulArgs& first = products[0];
+  for (const MatmulArgs& args : products) {
+    CHECK(args.m >= 0 && args.n >= 0 && args.k >= 0)
+        << "m " << args.m << ", n " << args.n << ", k " << args.k;
+    CHECK(args.x == first.x && args.x_stride == first.x_stride &&
+          args.m == first.m && args.k == first.k && args.exact == first.exact)
+        << "products of one loop share X";
   }
-  return std::max<int64_t>(4, CeilDiv(n, 4) * 4);
-}
-
-// Rows of X that one task prepares.
-constexpr int64_t kPrepareRows = 4;
-
-void CheckOffsets(const MatmulArgs& args, std::span<const int32_t> offsets) {
-  CHECK(!offsets.empty() && offsets.front() == 0 && offsets.back() == args.m)
-      << "offsets must run from 0 to " << args.m;
+  CHECK(first.k % format.block() == 0)
+      << format.name() << ": " << first.k << " columns, blocks of "
+      << format.block();
+  CHECK(!offsets.empty() && offsets.front() == 0 && offsets.back() == first.m)
+      << "offsets must run from 0 to " << first.m;
   for (size_t g = 0; g + 1 < offsets.size(); ++g) {
     CHECK_LE(offsets[g], offsets[g + 1]);
   }
 }
 
-// Blocks of at most kBlockRows rows of a group, times step(rows of the group,
-// groups with rows) rows of W.
-template <typename Step>
-std::vector<Task> Tasks(const MatmulArgs& args,
-                        std::span<const int32_t> offsets, const Step& step) {
-  const int64_t groups = static_cast<int64_t>(offsets.size()) - 1;
-  int64_t used = 0;
-  for (int64_t g = 0; g < groups; ++g) used += offsets[g] < offsets[g + 1];
-  std::vector<Task> tasks;
-  for (int64_t g = 0; g < groups; ++g) {
+// How many rows of W the tasks of direct products take. The first are large,
+// since a thread reads long streams faster, the last small, so that no thread
+// waits long for another: each is a share of what is left.
+class DirectSteps {
+ public:
+  // left: rows of W, `bytes` each, in all tasks; they meet `rows` rows of X.
+  DirectSteps(int64_t left, int64_t rows, int64_t k, size_t bytes, int threads)
+      : left_(left),
+        least_(kTaskProducts / std::max<int64_t>(1, k * rows)),
+        // Many rows of X read a task's W again and again.
+        most_(rows <= kDirectRows
+                  ? left
+                  : kCachedBytes /
+                        static_cast<int64_t>(std::max<size_t>(1, bytes))),
+        threads_(threads) {}
+  int64_t Next() {  // a multiple of 4, the width of a tile
+    const int64_t n = std::max(least_, std::min(most_, left_ / (2 * threads_)));
+    const int64_t step = std::max<int64_t>(4, CeilDiv(n, 4) * 4);
+    left_ -= step;
+    return step;
+  }
+
+ private:
+  int64_t left_, least_, most_;
+  int threads_;
+};
+
+// As many panels of at most kPanelFloats for one thread as for another.
+int64_t PanelStep(const MatmulArgs& args, int threads) {
+  const int64_t most =
+      std::min(kPanelRows, kPanelFloats / std::max<int64_t>(1, args.k));
+  const int64_t panels =
+      std::max<int64_t>(1, CeilDiv(args.n, std::max<int64_t>(4, most)));
+  const int64_t n = CeilDiv(args.n, CeilDiv(panels, threads) * threads);
+  return std::max<int64_t>(4, CeilDiv(n, 4) * 4);
+}
+
+// Whether `rows` rows of X, a group, read stored blocks (or panels), and how
+// many rows of W a panel has.
+struct Path {
+  std::function<bool(int64_t rows)> direct;
+  std::function<int64_t(const MatmulArgs& args)> panel;
+};
+
+// Blocks of at most kBlockRows rows of a group, times rows of W.
+std::vector<Task> Tasks(std::span<const MatmulArgs> products,
+                        std::span<const int32_t> offsets, const Path& path,
+                        size_t w_bytes, int threads) {
+  int64_t rows_of_w = 0;
+  for (const MatmulArgs& args : products) rows_of_w += args.n;
+  int64_t left = 0, most = 1;
+  for (size_t g = 0; g + 1 < offsets.size(); ++g) {
     const int64_t rows = offsets[g + 1] - offsets[g];
-    if (rows == 0) continue;
-    const int64_t columns = step(rows, used);
-    for (int64_t m0 = offsets[g]; m0 < offsets[g + 1]; m0 += kBlockRows) {
-      const int64_t m1 = std::min<int64_t>(m0 + kBlockRows, offsets[g + 1]);
-      for (int64_t n0 = 0; n0 < args.n; n0 += columns) {
-        tasks.push_back({g, m0, m1, n0, std::min(n0 + columns, args.n)});
+    left += CeilDiv(rows, kBlockRows) * rows_of_w;
+    most = std::max(most, std::min(rows, kBlockRows));
+  }
+  DirectSteps steps(left, most, products[0].k, w_bytes, threads);
+  std::vector<Task> tasks;
+  for (int64_t g = 0; g + 1 < static_cast<int64_t>(offsets.size()); ++g) {
+    const int64_t end = offsets[g + 1];
+    const bool direct = path.direct(end - offsets[g]);
+    for (int64_t m0 = offsets[g]; m0 < end; m0 += kBlockRows) {
+      const int64_t m1 = std::min<int64_t>(m0 + kBlockRows, end);
+      for (const MatmulArgs& args : products) {
+        for (int64_t n0 = 0, step; n0 < args.n; n0 += step) {
+          step = direct ? steps.Next() : path.panel(args);
+          tasks.push_back({&args, g, m0, m1, n0, std::min(n0 + step, args.n)});
+        }
       }
     }
   }
   return tasks;
 }
+
+// The part of a product that a task computes, but for X.
+template <typename Args>
+Args PartOf(const Task& task, size_t w_bytes) {
+  const MatmulArgs& args = *task.product;
+  Args part;
+  part.w = args.w + (task.group * args.n + task.n0) * w_bytes;
+  part.w_stride = w_bytes;
+  part.y = args.y + task.m0 * args.y_stride + task.n0;
+  part.y_stride = args.y_stride;
+  part.m = task.m1 - task.m0;
+  part.n = task.n1 - task.n0;
+  part.k = args.k;
+  part.bias = args.bias == nullptr ? nullptr : args.bias + task.n0;
+  return part;
+}
+
+// Rows of X that one task prepares.
+constexpr int64_t kPrepareRows = 4;
 
 Tensor PrepareRows(ThreadPool& pool, const PreparedKernels& kernels,
                    const MatmulArgs& args, size_t bytes) {
@@ -102,92 +158,78 @@ Tensor PrepareRows(ThreadPool& pool, const PreparedKernels& kernels,
 }  // namespace
 
 void RunPrepared(ThreadPool& pool, const Format& format,
-                 const PreparedKernels& kernels, const MatmulArgs& args,
+                 const PreparedKernels& kernels,
+                 std::span<const MatmulArgs> products,
                  std::span<const int32_t> offsets) {
-  CheckArgs(format, args);
-  CheckOffsets(args, offsets);
-  if (args.m == 0 || args.n == 0) return;
-  const size_t x_bytes = kernels.x_bytes(args.k);
-  const size_t w_bytes = format.row_bytes(args.k);
-  const Tensor x = PrepareRows(pool, kernels, args, x_bytes);
-  const auto panels = [&](int64_t rows) {
-    return kernels.panel_from != 0 && rows >= kernels.panel_from;
+  CheckProducts(format, products, offsets);
+  const MatmulArgs& first = products[0];
+  if (first.m == 0) return;
+  const size_t x_bytes = kernels.x_bytes(first.k);
+  const size_t w_bytes = format.row_bytes(first.k);
+  const Tensor x = PrepareRows(pool, kernels, first, x_bytes);
+  const auto direct = [&](int64_t rows) {
+    return kernels.panel_from == 0 || rows < kernels.panel_from;
   };
   const std::vector<Task> tasks =
-      Tasks(args, offsets, [&](int64_t rows, int64_t groups) {
-        return panels(rows) ? kernels.panel_rows
-                            : TaskRows(args, rows, groups, true, pool.size());
-      });
+      Tasks(products, offsets,
+            {direct, [&](const MatmulArgs&) { return kernels.panel_rows; }},
+            w_bytes, pool.size());
   pool.Run(static_cast<int64_t>(tasks.size()), [&](int64_t i) {
     const Task& task = tasks[i];
-    PreparedArgs part;
+    auto part = PartOf<PreparedArgs>(task, w_bytes);
     part.x = x.raw() + task.m0 * x_bytes;
     part.x_stride = x_bytes;
-    part.w = args.w + (task.group * args.n + task.n0) * w_bytes;
-    part.w_stride = w_bytes;
-    part.y = args.y + task.m0 * args.y_stride + task.n0;
-    part.y_stride = args.y_stride;
-    part.m = task.m1 - task.m0;
-    part.n = task.n1 - task.n0;
-    part.k = args.k;
-    part.bias = args.bias == nullptr ? nullptr : args.bias + task.n0;
-    if (!panels(offsets[task.group + 1] - offsets[task.group])) {
+    if (direct(offsets[task.group + 1] - offsets[task.group])) {
       kernels.dot(part);
       return;
     }
     Tensor panel = Tensor::Empty(
-        {static_cast<int64_t>(kernels.panel_bytes(args.k))}, DType::kU8);
-    kernels.pack(part.w, w_bytes, part.n, args.k, panel.mutable_raw());
+        {static_cast<int64_t>(kernels.panel_bytes(part.k))}, DType::kU8);
+    kernels.pack(part.w, w_bytes, part.n, part.k, panel.mutable_raw());
     part.w = panel.raw();
     kernels.panel_dot(part);
   });
 }
 
-void RunMatmul(ThreadPool& pool, const Format& format, DotFunction dot,
-               const MatmulArgs& args, std::span<const int32_t> offsets) {
-  CheckArgs(format, args);
-  CheckOffsets(args, offsets);
-  const bool fp32 = dot == &DotF32;
+void RunMatmuls(ThreadPool& pool, const Format& format, DotFunction dot,
+                std::span<const MatmulArgs> products,
+                std::span<const int32_t> offsets) {
+  CheckProducts(format, products, offsets);
+  const bool always = dot == &DotF32 || (format.block() == 1 && WideTiles());
   const auto direct = [&](int64_t rows) {
-    return dot != nullptr && (fp32 || rows <= kDirectRows);
+    return dot != nullptr && (always || rows <= kDirectRows);
   };
-  const std::vector<Task> tasks =
-      Tasks(args, offsets, [&](int64_t rows, int64_t groups) {
-        return TaskRows(args, rows, groups, direct(rows), pool.size());
-      });
-
-  const size_t bytes = format.row_bytes(args.k);
+  const size_t bytes = format.row_bytes(products[0].k);
+  const std::vector<Task> tasks = Tasks(
+      products, offsets,
+      {direct,
+       [&](const MatmulArgs& args) { return PanelStep(args, pool.size()); }},
+      bytes, pool.size());
   pool.Run(static_cast<int64_t>(tasks.size()), [&](int64_t i) {
     const Task& task = tasks[i];
-    DotArgs part;
-    part.x = args.x + task.m0 * args.x_stride;
-    part.x_stride = args.x_stride;
-    part.w = args.w + (task.group * args.n + task.n0) * bytes;
-    part.w_stride = bytes;
-    part.y = args.y + task.m0 * args.y_stride + task.n0;
-    part.y_stride = args.y_stride;
-    part.m = task.m1 - task.m0;
-    part.n = task.n1 - task.n0;
-    part.k = args.k;
-    part.bias = args.bias == nullptr ? nullptr : args.bias + task.n0;
+    auto part = PartOf<DotArgs>(task, bytes);
+    part.x = task.product->x + task.m0 * task.product->x_stride;
+    part.x_stride = task.product->x_stride;
     if (direct(offsets[task.group + 1] - offsets[task.group])) {
       dot(part);
       return;
     }
-    Tensor panel = Tensor::Empty({part.n, args.k});
+    Tensor panel = Tensor::Empty({part.n, part.k});
     float* to = panel.mutable_data<float>();
     for (int64_t n = 0; n < part.n; ++n) {
-      format.DequantizeRow(part.w + n * bytes, to + n * args.k, args.k);
+      format.DequantizeRow(part.w + n * bytes, to + n * part.k, part.k);
     }
     part.w = panel.raw();
-    part.w_stride = args.k * sizeof(float);
+    part.w_stride = part.k * sizeof(float);
     DotF32(part);
   });
 }
 
 void RunMatmulT(ThreadPool& pool, const Format& format,
                 const MatmulArgs& args) {
-  CheckArgs(format, args);
+  CHECK(args.m >= 0 && args.n >= 0 && args.k % format.block() == 0)
+      << format.name() << ": m " << args.m << ", n " << args.n << ", k "
+      << args.k << ", blocks of " << format.block();
   CHECK(args.bias == nullptr) << "MatmulT has no bias";
   const size_t bytes = format.row_bytes(args.k);
   const int64_t slabs = CeilDiv(args.k, kSlabColumns);

@@ -39,16 +39,22 @@ void SumF32(const SumArgs& args);
 const char*
 SimdTargetName();  // "AVX2", "AVX3", ...: what the CPU dispatches to
 
-// Groups of rows of X against their matrices, as Format::GroupedMatmul. Few
-// rows multiply with `dot`, straight from the stored blocks; many rows share
-// a panel of W dequantised once. Null `dot`: always panels.
-void RunMatmul(ThreadPool& pool, const Format& format, DotFunction dot,
-               const MatmulArgs& args, std::span<const int32_t> offsets);
+// Tiles have so many rows of X that unpacking 16-bit numbers costs next to
+// nothing in them: no panel pays, for any number of rows.
+bool WideTiles();
+
+// Products of one X, as Format::GroupedMatmuls. Few rows multiply with `dot`,
+// straight from the stored blocks; many rows share a panel of W dequantised
+// once. Null `dot`: always panels.
+void RunMatmuls(ThreadPool& pool, const Format& format, DotFunction dot,
+                std::span<const MatmulArgs> products,
+                std::span<const int32_t> offsets);
 void RunMatmulT(ThreadPool& pool, const Format& format, const MatmulArgs& args);
 
 // The same by kernels that take prepared activations: X is prepared once.
 void RunPrepared(ThreadPool& pool, const Format& format,
-                 const PreparedKernels& kernels, const MatmulArgs& args,
+                 const PreparedKernels& kernels,
+                 std::span<const MatmulArgs> products,
                  std::span<const int32_t> offsets);
 
 // A format with a kernel that reads its blocks, and perhaps one that prepares
@@ -59,18 +65,16 @@ class DotFormat : public Format {
 
   explicit DotFormat(DotFunction dot, Prepared prepared = nullptr)
       : dot_(dot), prepared_(prepared) {}
-  void Matmul(ThreadPool& pool, const MatmulArgs& args) const override {
-    const int32_t offsets[] = {0, static_cast<int32_t>(args.m)};
-    GroupedMatmul(pool, args, offsets);
-  }
-  void GroupedMatmul(ThreadPool& pool, const MatmulArgs& args,
-                     std::span<const int32_t> offsets) const override {
+  void GroupedMatmuls(ThreadPool& pool, std::span<const MatmulArgs> products,
+                      std::span<const int32_t> offsets) const override {
     const PreparedKernels* kernels =
-        prepared_ == nullptr || args.exact ? nullptr : prepared_();
+        prepared_ == nullptr || products.empty() || products[0].exact
+            ? nullptr
+            : prepared_();
     if (kernels != nullptr) {
-      RunPrepared(pool, *this, *kernels, args, offsets);
+      RunPrepared(pool, *this, *kernels, products, offsets);
     } else {
-      RunMatmul(pool, *this, dot_, args, offsets);
+      RunMatmuls(pool, *this, dot_, products, offsets);
     }
   }
 

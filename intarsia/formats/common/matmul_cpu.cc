@@ -82,6 +82,7 @@ void SumOfF32(const SumArgs& a) {
   for (; m < a.m; ++m) SumRows<1>(a, m);
 }
 
+bool HasWideTiles() { return kWideM > kTileM; }
 const char* NameOfTarget() { return hwy::TargetName(HWY_TARGET); }
 
 }  // namespace
@@ -93,10 +94,12 @@ namespace intarsia::formats {
 
 HWY_EXPORT(DotOfF32);
 HWY_EXPORT(SumOfF32);
+HWY_EXPORT(HasWideTiles);
 HWY_EXPORT(NameOfTarget);
 
 void DotF32(const DotArgs& args) { HWY_DYNAMIC_DISPATCH(DotOfF32)(args); }
 void SumF32(const SumArgs& args) { HWY_DYNAMIC_DISPATCH(SumOfF32)(args); }
+bool WideTiles() { return HWY_DYNAMIC_DISPATCH(HasWideTiles)(); }
 const char* SimdTargetName() { return HWY_DYNAMIC_DISPATCH(NameOfTarget)(); }
 
 std::vector<std::string> EachSimdTarget() {

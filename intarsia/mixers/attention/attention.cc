@@ -188,8 +188,7 @@ Tensor Attention::Forward(Context& ctx, const Tensor& x) const {
     return i < 0 ? nullptr : &ctx.weight(static_cast<size_t>(i));
   };
   // [T, heads of this rank, K], normed and rotated where the caller says so.
-  const auto project = [&](size_t matrix, int bias, int norm, bool rotate) {
-    const Tensor flat = Linear(ctx, x, ctx.weight(matrix), weight(bias));
+  const auto heads = [&](const Tensor& flat, int norm, bool rotate) {
     Tensor h = ReshapeView(
         ctx, flat,
         {flat.dim(0), flat.dim(1) / config_.head_dim, config_.head_dim});
@@ -202,10 +201,15 @@ Tensor Attention::Forward(Context& ctx, const Tensor& x) const {
     if (rotate && config_.rope.enabled) h = Rope(ctx, h, config_.rope);
     return h;
   };
-  const Tensor q = project(kQ, at.q_bias, at.q_norm, true);
+  const auto [flat_q, flat_k, flat_v] =
+      Linears(ctx, x,
+              {{&ctx.weight(kQ), weight(at.q_bias)},
+               {&ctx.weight(kK), weight(at.k_bias)},
+               {&ctx.weight(kV), weight(at.v_bias)}});
+  const Tensor q = heads(flat_q, at.q_norm, true);
   AttentionKeys keys;
-  keys.k = project(kK, at.k_bias, at.k_norm, true);
-  keys.v = project(kV, at.v_bias, -1, false);
+  keys.k = heads(flat_k, at.k_norm, true);
+  keys.v = heads(flat_v, -1, false);
   if (ctx.state != nullptr && !ctx.state->entries.empty()) {
     Append(ctx, keys.k, &ctx.state->tokens(0));
     Append(ctx, keys.v, &ctx.state->tokens(1));

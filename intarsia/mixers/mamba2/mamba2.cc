@@ -221,11 +221,13 @@ Tensor Mamba2::GateAndNorm(Context& ctx, const Tensor& y,
 
 Tensor Mamba2::Forward(Context& ctx, const Tensor& x) const {
   const int64_t rows = x.dim(0), P = config_.head_dim, N = config_.state_dim;
-  const Tensor z = Project(ctx, x, at_.z, at_.z_bias);
-  Tensor u = Project(ctx, x, at_.x, at_.x_bias);
-  Tensor b = Project(ctx, x, at_.b, at_.b_bias);
-  Tensor c = Project(ctx, x, at_.c, at_.c_bias);
-  const Tensor raw = Project(ctx, x, at_.dt, at_.in_dt_bias);
+  auto [z, u, b, c, raw] =
+      Linears(ctx, x,
+              {{&ctx.weight(at_.z), Optional(ctx, at_.z_bias)},
+               {&ctx.weight(at_.x), Optional(ctx, at_.x_bias)},
+               {&ctx.weight(at_.b), Optional(ctx, at_.b_bias)},
+               {&ctx.weight(at_.c), Optional(ctx, at_.c_bias)},
+               {&ctx.weight(at_.dt), Optional(ctx, at_.in_dt_bias)}});
   u = Convolve(ctx, u, at_.conv_x, at_.conv_x_bias, kConvX);
   b = Convolve(ctx, b, at_.conv_b, at_.conv_b_bias, kConvB);
   c = Convolve(ctx, c, at_.conv_c, at_.conv_c_bias, kConvC);

@@ -131,24 +131,26 @@ Tensor Retention::Core(Context& ctx, const Tensor& q, const Tensor& k,
 
 Tensor Retention::Forward(Context& ctx, const Tensor& x) const {
   const int64_t rows = x.dim(0), K = config_.key_dim, V = config_.value_dim;
-  auto heads = [&](size_t weight, int64_t channels) {
-    const Tensor y = Linear(ctx, x, ctx.weight(weight));
+  std::vector<LinearWeights> layers = {
+      {&ctx.weight(kQ)}, {&ctx.weight(kK)}, {&ctx.weight(kV)}};
+  if (config_.gate) layers.push_back({&ctx.weight(kGate)});
+  const std::vector<Tensor> projected = Linears(ctx, x, layers);
+  auto heads = [&](const Tensor& y, int64_t channels) {
     return ReshapeView(ctx, y, Shape({rows, y.dim(1) / channels, channels}));
   };
-  Tensor q = heads(kQ, K), k = heads(kK, K);
+  Tensor q = heads(projected[0], K), k = heads(projected[1], K);
   if (config_.rope.enabled) {
     q = Rope(ctx, q, config_.rope);
     k = Rope(ctx, k, config_.rope);
   }
-  const Tensor v = heads(kV, V);
+  const Tensor v = heads(projected[2], V);
   Tensor y = Core(ctx, q, k, v);
   if (config_.norm.kind != NormConfig::Kind::kNone) {
     y = ApplyNorm(ctx, config_.norm, y, ctx.weights.subspan(norm_, norms_));
   }
   y = ReshapeView(ctx, y, Shape({rows, v.dim(1) * V}));
   if (config_.gate) {
-    const Tensor gate = Linear(ctx, x, ctx.weight(kGate));
-    y = GatedActivation(ctx, *config_.gate, gate, y);
+    y = GatedActivation(ctx, *config_.gate, projected[3], y);
   }
   return Linear(ctx, y, ctx.weight(specs_.size() - 1));
 }

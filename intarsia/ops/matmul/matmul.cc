@@ -91,44 +91,88 @@ Tensor BiasGradient(Context& ctx, const Tensor& g) {
   return out;
 }
 
+// Computes every product; those in one format share a loop.
+void Multiply(Context& ctx, const Tensor& rows,
+              std::span<const Weight* const> w,
+              std::span<const Weight* const> bias,
+              std::span<const int32_t> offsets, std::span<Tensor> y) {
+  ThreadPool serial(1);
+  std::vector<MatmulArgs> products;
+  std::vector<bool> done(w.size());
+  for (size_t first = 0; first < w.size(); ++first) {
+    if (done[first]) continue;
+    products.clear();
+    for (size_t i = first; i < w.size(); ++i) {
+      if (done[i] || &w[i]->format() != &w[first]->format()) continue;
+      done[i] = true;
+      const Shape& shape = w[i]->shape();
+      MatmulArgs args = Args(rows, w[i]->values().raw(), &y[i],
+                             shape[shape.rank() - 2], shape[shape.rank() - 1]);
+      args.bias = bias[i] != nullptr ? bias[i]->f32() : nullptr;
+      args.exact = ctx.tape != nullptr;
+      products.push_back(args);
+    }
+    w[first]->format().GroupedMatmuls(PoolOr(serial, ctx), products, offsets);
+  }
+}
+
+void RecordLinear(Context& ctx, const Tensor& x, const Tensor& rows,
+                  const Weight& w, const Weight* bias, Tensor* y) {
+  Tape* tape = ctx.tape;
+  const bool wants_x = x.var() >= 0;
+  tape->Record(
+      "linear", ctx, {x}, {y},
+      [tape, rows, &w, bias, wants_x](
+          Context& ctx, const std::vector<Tensor>& g) -> std::vector<Tensor> {
+        tape->QueueWeightGradient(w, ctx, [rows, &w, g = g[0]](Context& ctx) {
+          return LinearWeightGradient(ctx, w, g, rows);
+        });
+        if (bias != nullptr) {
+          tape->QueueWeightGradient(*bias, ctx, [g = g[0]](Context& ctx) {
+            return BiasGradient(ctx, g);
+          });
+        }
+        if (!wants_x) return {Tensor()};
+        return {LinearInputGradient(ctx, w, g[0])};
+      });
+}
+
 }  // namespace
+
+std::vector<Tensor> Linears(Context& ctx, const Tensor& x,
+                            std::span<const LinearWeights> layers) {
+  std::vector<const Weight*> weights, biases;
+  for (const LinearWeights& layer : layers) {
+    CheckLinear(x, *layer.w, layer.bias);
+    weights.push_back(layer.w);
+    biases.push_back(layer.bias);
+  }
+  const Tensor rows = DenseRows(x);
+  std::vector<Tensor> y;
+  if (x.device().is_cuda()) {
+    for (const LinearWeights& layer : layers) {
+      y.push_back(RequireKernels(matmul_cuda::kernels, "matmul")
+                      .linear(ctx, rows, *layer.w, layer.bias));
+    }
+    return y;
+  }
+  for (const Weight* w : weights) {
+    y.push_back(Tensor::Empty({x.dim(0), w->shape()[0]}));
+  }
+  const int32_t offsets[] = {0, static_cast<int32_t>(x.dim(0))};
+  Multiply(ctx, rows, weights, biases, offsets, y);
+  if (ctx.tape != nullptr) {
+    for (size_t i = 0; i < y.size(); ++i) {
+      RecordLinear(ctx, x, rows, *weights[i], biases[i], &y[i]);
+    }
+  }
+  return y;
+}
 
 Tensor Linear(Context& ctx, const Tensor& x, const Weight& w,
               const Weight* bias) {
-  CheckLinear(x, w, bias);
-  const int64_t n = w.shape()[0], k = w.shape()[1];
-  const Tensor rows = DenseRows(x);
-  if (x.device().is_cuda()) {
-    return RequireKernels(matmul_cuda::kernels, "matmul")
-        .linear(ctx, rows, w, bias);
-  }
-  Tensor y = Tensor::Empty({x.dim(0), n});
-  MatmulArgs args = Args(rows, w.values().raw(), &y, n, k);
-  args.bias = bias != nullptr ? bias->f32() : nullptr;
-  args.exact = ctx.tape != nullptr;
-  ThreadPool serial(1);
-  w.format().Matmul(PoolOr(serial, ctx), args);
-
-  if (ctx.tape != nullptr) {
-    Tape* tape = ctx.tape;
-    const bool wants_x = x.var() >= 0;
-    tape->Record(
-        "linear", ctx, {x}, {&y},
-        [tape, rows, &w, bias, wants_x](
-            Context& ctx, const std::vector<Tensor>& g) -> std::vector<Tensor> {
-          tape->QueueWeightGradient(w, ctx, [rows, &w, g = g[0]](Context& ctx) {
-            return LinearWeightGradient(ctx, w, g, rows);
-          });
-          if (bias != nullptr) {
-            tape->QueueWeightGradient(*bias, ctx, [g = g[0]](Context& ctx) {
-              return BiasGradient(ctx, g);
-            });
-          }
-          if (!wants_x) return {Tensor()};
-          return {LinearInputGradient(ctx, w, g[0])};
-        });
-  }
-  return y;
+  const LinearWeights layer[] = {{&w, bias}};
+  return std::move(Linears(ctx, x, layer)[0]);
 }
 
 namespace {
@@ -165,30 +209,33 @@ Tensor GroupedWeightGradient(Context& ctx, const Weight& w, const Tensor& g,
 
 }  // namespace
 
-Tensor GroupedLinear(Context& ctx, const Tensor& x, const Weight& w,
-                     std::span<const int32_t> offsets) {
+std::vector<Tensor> GroupedLinears(Context& ctx, const Tensor& x,
+                                   std::span<const Weight* const> weights,
+                                   std::span<const int32_t> offsets) {
   RequireCpu(x, "grouped matmul");
   CHECK_EQ(x.rank(), 2);
-  CHECK_EQ(w.shape().rank(), 3) << w.spec().name;
-  CHECK_EQ(x.dim(1), w.shape()[2]) << w.spec().name;
-  CHECK_EQ(static_cast<int64_t>(offsets.size()), w.shape()[0] + 1);
-  CHECK(offsets.front() == 0 && offsets.back() == x.dim(0));
+  CHECK(!offsets.empty() && offsets.front() == 0 && offsets.back() == x.dim(0));
   CHECK(std::is_sorted(offsets.begin(), offsets.end()));
-  CHECK(w.defined()) << w.spec().name << " has no values";
   const Tensor rows = DenseRows(x);
-  Tensor y = Tensor::Empty({x.dim(0), w.shape()[1]});
-  MatmulArgs args =
-      Args(rows, w.values().raw(), &y, w.shape()[1], w.shape()[2]);
-  args.exact = ctx.tape != nullptr;
-  ThreadPool serial(1);
-  w.format().GroupedMatmul(PoolOr(serial, ctx), args, offsets);
+  std::vector<Tensor> y;
+  for (const Weight* w : weights) {
+    CHECK_EQ(w->shape().rank(), 3) << w->spec().name;
+    CHECK_EQ(x.dim(1), w->shape()[2]) << w->spec().name;
+    CHECK_EQ(static_cast<int64_t>(offsets.size()), w->shape()[0] + 1);
+    CHECK(w->defined()) << w->spec().name << " has no values";
+    y.push_back(Tensor::Empty({x.dim(0), w->shape()[1]}));
+  }
+  const std::vector<const Weight*> no_bias(weights.size());
+  Multiply(ctx, rows, weights, no_bias, offsets, y);
+  if (ctx.tape == nullptr) return y;
 
-  if (ctx.tape != nullptr) {
-    Tape* tape = ctx.tape;
-    const bool wants_x = x.var() >= 0;
-    const std::vector<int32_t> ends(offsets.begin(), offsets.end());
+  Tape* tape = ctx.tape;
+  const bool wants_x = x.var() >= 0;
+  const std::vector<int32_t> ends(offsets.begin(), offsets.end());
+  for (size_t i = 0; i < y.size(); ++i) {
+    const Weight& w = *weights[i];
     tape->Record(
-        "grouped_linear", ctx, {x}, {&y},
+        "grouped_linear", ctx, {x}, {&y[i]},
         [tape, rows, &w, ends, wants_x](
             Context& ctx, const std::vector<Tensor>& g) -> std::vector<Tensor> {
           tape->QueueWeightGradient(
@@ -200,6 +247,12 @@ Tensor GroupedLinear(Context& ctx, const Tensor& x, const Weight& w,
         });
   }
   return y;
+}
+
+Tensor GroupedLinear(Context& ctx, const Tensor& x, const Weight& w,
+                     std::span<const int32_t> offsets) {
+  const Weight* const weights[] = {&w};
+  return std::move(GroupedLinears(ctx, x, weights, offsets)[0]);
 }
 
 namespace {

@@ -1,7 +1,10 @@
 // Linear layers over weights in any format.
 #pragma once
 
+#include <algorithm>
+#include <array>
 #include <span>
+#include <vector>
 
 #include "intarsia/core/context.h"
 #include "intarsia/formats/weight.h"
@@ -13,11 +16,32 @@ namespace intarsia {
 Tensor Linear(Context& ctx, const Tensor& x, const Weight& w,
               const Weight* bias = nullptr);
 
+// Several linear layers of one x: on the CPU one loop over the threads, and x
+// brought once into the form that the products want. Same bits as Linear.
+struct LinearWeights {
+  const Weight* w = nullptr;
+  const Weight* bias = nullptr;
+};
+std::vector<Tensor> Linears(Context& ctx, const Tensor& x,
+                            std::span<const LinearWeights> layers);
+template <size_t N>
+std::array<Tensor, N> Linears(Context& ctx, const Tensor& x,
+                              const LinearWeights (&layers)[N]) {
+  std::vector<Tensor> all =
+      Linears(ctx, x, std::span<const LinearWeights>(layers));
+  std::array<Tensor, N> out;
+  std::ranges::move(all, out.begin());
+  return out;
+}
+
 // Experts: rows [offsets[e], offsets[e+1]) of x [T, K] meet w[e] of
 // w [E, N, K] → [T, N]. offsets: E+1 entries on the host. Differentiable in x,
 // w.
 Tensor GroupedLinear(Context& ctx, const Tensor& x, const Weight& w,
                      std::span<const int32_t> offsets);
+std::vector<Tensor> GroupedLinears(Context& ctx, const Tensor& x,
+                                   std::span<const Weight* const> weights,
+                                   std::span<const int32_t> offsets);
 
 // Training only, plain fp32: C = op(A) · op(B), no exactness promise.
 // A [M, K] (or [K, M] with trans_a), B [K, N] (or [N, K] with trans_b).

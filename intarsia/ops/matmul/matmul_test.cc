@@ -150,6 +150,27 @@ TEST(LinearTest, InputGradientThroughAQuantisedWeight) {
   }
 }
 
+// Weights of two formats, one with a bias: the bits of Linear, in any order.
+TEST(LinearTest, SeveralOfOneInput) {
+  Random random(14);
+  Context ctx;
+  ThreadPool pool(2);
+  ctx.pool = &pool;
+  const Tensor x = RandomTensor(random, {7, 64});
+  const Format* q8_0 = FindFormat("q8_0");
+  Weight a = RandomWeight(random, "a", {33, 64});
+  const Weight b = RandomWeight(random, "b", {8, 64});
+  Weight c = RandomWeight(random, "c", {5, 64});
+  for (Weight* w : {&a, &c}) {
+    w->set_values(q8_0, q8_0->Quantize(pool, w->values()));
+  }
+  const Weight bias = RandomWeight(random, "bias", {8});
+  const auto [ya, yb, yc] = Linears(ctx, x, {{&a}, {&b, &bias}, {&c}});
+  EXPECT_TRUE(BitwiseEqual(ya, Linear(ctx, x, a)));
+  EXPECT_TRUE(BitwiseEqual(yb, Linear(ctx, x, b, &bias)));
+  EXPECT_TRUE(BitwiseEqual(yc, Linear(ctx, x, c)));
+}
+
 TEST(GroupedLinearTest, EachExpertMeetsItsRows) {
   const Poisoned poisoned;
   Random random(8);
