@@ -97,7 +97,7 @@ std::vector<GpuTiming> TimeBesideCopy(const std::vector<GpuWork>& works,
 }
 
 double CopyRate() {
-  return TimeBesideCopy({{[](cudaStream_t) {}, 0, 0}}, 9)[0].copy_rate;
+  return TimeBesideCopy({{[](cudaStream_t) {}, 0, 0}}, 31)[0].copy_rate;
 }
 
 GpuInfo GetGpuInfo() {

@@ -30,7 +30,7 @@ struct GpuTiming {
 std::vector<GpuTiming> TimeBesideCopy(const std::vector<GpuWork>& works,
                                       int rounds);
 
-// Of the copy alone, the median of nine: bytes read plus written a second.
+// Of the copy alone, the median of 31 rounds: bytes read plus written a second.
 double CopyRate();
 
 struct GpuInfo {
