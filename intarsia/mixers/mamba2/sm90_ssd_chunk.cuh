@@ -243,6 +243,8 @@ __device__ __forceinline__ void SsdScaleColumns(const uint32_t (&from)[16],
 
 // Rows from `valid` on belong to somebody else and may hold NaN, which a
 // weight of 0 would not silence. By 128 threads; a fence and a barrier follow.
+// Warpgroups that share an operand of wgmma may all write its zeros, each
+// before its own products.
 template <class Tile>
 __device__ __forceinline__ void SsdZeroRows(uint8_t* data, int valid) {
   constexpr int kChunks = Tile::kBytes / kSsdChunk / 16;

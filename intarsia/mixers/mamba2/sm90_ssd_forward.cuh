@@ -131,8 +131,7 @@ class SsdForwardConsumer {
       const int stage = Uniform(ring.stage);
       ring.Next();
       Chunk(state, k, stage, ring);
-      __syncwarp();
-      if (lane_ == 0) ptx::MbarrierArrive(&shared_.empty[stage]);
+      ptx::MbarrierArrive(&shared_.empty[stage]);
     }
     const bool last =
         int64_t{work_.unit.block + 1} * p_.unit >= work_.unit.rows;
@@ -380,7 +379,7 @@ __global__ __launch_bounds__(128 * (C::kHeads + 1), 1) void SsdForwardKernel(
   const SsdUnitWork work(p, p.unit, blockIdx.x, C::kHeads);
   if (!work.unit.exists) return;
   if (threadIdx.x == 0) {
-    SsdInitRing(shared.full, shared.empty, 1 + C::kHeads, 4 * C::kHeads);
+    SsdInitRing(shared.full, shared.empty, 1 + 32 * C::kHeads, 128 * C::kHeads);
     ptx::FenceMbarrierInit();
   }
   __syncthreads();

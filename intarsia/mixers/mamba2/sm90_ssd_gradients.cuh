@@ -56,12 +56,10 @@ class SsdGradientConsumer {
       const int s = Uniform(ring.stage), t = Uniform(slot.stage);
       ptx::MbarrierWait(&shared_.full[s], ring.phase);
       ptx::MbarrierWait(&shared_.sums_empty[t], slot.phase ^ 1);
+      Clean(shared_.stages[s], t);
       use(work_.head + h, shared_.stages[s], shared_.decay[s], shared_.sums[t]);
-      __syncwarp();
-      if (lane_ == 0) {
-        ptx::MbarrierArrive(&shared_.empty[s]);
-        ptx::MbarrierArrive(&shared_.sums_full[t]);
-      }
+      ptx::MbarrierArrive(&shared_.empty[s]);
+      ptx::MbarrierArrive(&shared_.sums_full[t]);
       then(work_.head + h);
     }
   }
@@ -172,13 +170,16 @@ class SsdGradientConsumer {
     }
   }
 
-  // Rows of a partial chunk that belong to somebody else.
-  __device__ __forceinline__ void Clean(typename Shared::Stage& stage) {
+  // Rows of a partial chunk that belong to somebody else. Each warpgroup zeroes
+  // the tile that it also reads by itself, tells the other one, and waits for
+  // it. Nobody gets two heads ahead, so two pairs of barriers take turns.
+  __device__ __forceinline__ void Clean(typename Shared::Stage& stage,
+                                        int slot) {
     if (work_.valid == kSsdChunk) return;
-    SsdZeroRows<SsdHeadTile>(stage.x, work_.valid);
-    SsdZeroRows<SsdHeadTile>(stage.dy, work_.valid);
+    SsdZeroRows<SsdHeadTile>(barrier_ == 1 ? stage.dy : stage.x, work_.valid);
     ptx::FenceProxyAsync();
-    Barrier();
+    ptx::NamedBarrierArrive(4 + barrier_ + 2 * slot, 256);
+    ptx::NamedBarrierSync(7 - barrier_ + 2 * slot, 256);
   }
 
   __device__ __forceinline__ static float Low(uint32_t pair) {
@@ -256,7 +257,6 @@ class SsdTargets : SsdGradientConsumer<C> {
                                        const SsdDecay& decay,
                                        const Fragments& scores, Square& weights,
                                        Wide& dc, SsdGradientSums& sums) {
-    this->Clean(stage);
     // In an order that keeps registers few: P and `before` never live together.
     const float grown0 = decay.grown[row_], grown1 = decay.grown[row_ + 8];
     Square p;
@@ -396,7 +396,6 @@ class SsdSources : SsdGradientConsumer<C> {
                                        const SsdDecay& decay,
                                        const Fragments& scores, Square& dx,
                                        Wide& db, SsdGradientSums& sums) {
-    this->Clean(stage);
     Fragments x, weighted, pairs;
     this->LoadRows(stage.x, x);
     const float last = decay.sum[kSsdChunk - 1];
@@ -500,9 +499,9 @@ __global__ __launch_bounds__(384, 1) void SsdGradientKernel(
   }
   if (threadIdx.x == 0) {
     ptx::MbarrierInit(&shared.wide_full, 1);
-    // The copies, the decays; eight warps, the products.
-    SsdInitRing(shared.full, shared.empty, 2, 9);
-    SsdInitRing(shared.sums_full, shared.sums_empty, 9, 1);
+    // The copies, the decays; both consumers, the products.
+    SsdInitRing(shared.full, shared.empty, 1 + 32, 256 + 32);
+    SsdInitRing(shared.sums_full, shared.sums_empty, 256 + 1, 32);
     ptx::FenceMbarrierInit();
   }
   __syncthreads();

@@ -115,8 +115,7 @@ class SsdGradientHelper {
       const SsdSums sums = Sums(work_.head + h, queue.Take(*this));
       ptx::MbarrierWait(&shared_.empty[ring.stage], ring.phase ^ 1);
       SsdStoreDecay(sums, &shared_.decay[ring.stage]);
-      __syncwarp();
-      if (lane_ == 0) ptx::MbarrierArrive(&shared_.full[ring.stage]);
+      ptx::MbarrierArrive(&shared_.full[ring.stage]);
     }
   }
 
@@ -129,8 +128,7 @@ class SsdGradientHelper {
       const SsdSums sums = Sums(work_.head + h, raw);
       ptx::MbarrierWait(&shared_.sums_full[slot.stage], slot.phase);
       Finish(work_.head + h, raw, sums, shared_.sums[slot.stage]);
-      __syncwarp();
-      if (lane_ == 0) ptx::MbarrierArrive(&shared_.sums_empty[slot.stage]);
+      ptx::MbarrierArrive(&shared_.sums_empty[slot.stage]);
     }
   }
 
@@ -157,8 +155,8 @@ class SsdGradientHelper {
       for (int step = 1; step < 32; step *= 2) {
         total += __shfl_xor_sync(~0u, total, step);
       }
+      ptx::MbarrierArrive(&shared_.empty[ring.stage]);
       if (lane_ == 0) {
-        ptx::MbarrierArrive(&shared_.empty[ring.stage]);
         ptx::MbarrierWait(&shared_.sums_empty[slot.stage], slot.phase ^ 1);
         shared_.sums[slot.stage].product = total;
         ptx::MbarrierArrive(&shared_.sums_full[slot.stage]);

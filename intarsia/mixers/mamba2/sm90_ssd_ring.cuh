@@ -34,7 +34,8 @@ struct SsdUnitWork {
 };
 
 // By one thread; a fence (FenceMbarrierInit) and a block barrier follow.
-// `producers` arrive on a full barrier, `consumers` on an empty one.
+// `producers` arrive on a full barrier, `consumers` on an empty one: threads,
+// since each that wrote or read a table there arrives for itself.
 template <int kStages>
 __device__ __forceinline__ void SsdInitRing(uint64_t (&full)[kStages],
                                             uint64_t (&empty)[kStages],
@@ -75,8 +76,7 @@ __device__ __forceinline__ void SsdProduceDecays(
                                      work.rows - chunk * kSsdChunk, bias, a);
     ptx::MbarrierWait(&empty[ring.stage], ring.phase ^ 1);
     store(ring.stage, sums);
-    __syncwarp();
-    if (threadIdx.x % 32 == 0) ptx::MbarrierArrive(&full[ring.stage]);
+    ptx::MbarrierArrive(&full[ring.stage]);
   }
 }
 

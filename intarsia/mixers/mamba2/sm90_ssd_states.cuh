@@ -175,8 +175,7 @@ class SsdStatesConsumer {
       ptx::FenceRegisters(state);
 #pragma unroll
       for (int i = 0; i < 16; ++i) weighted[i] = next[i];
-      __syncwarp();
-      if (thread_ % 32 == 0) ptx::MbarrierArrive(&shared_.empty[stage]);
+      ptx::MbarrierArrive(&shared_.empty[stage]);
     }
     if (p_.segment_state != nullptr) {
       SsdStoreFragments(
@@ -275,7 +274,7 @@ __device__ __forceinline__ void SsdStatesBlock(const SsdStatesParams& p,
   const SsdStatesWork<kReverse> work(p, block, C::kHeads);
   if (!work.unit.exists) return;
   if (threadIdx.x == 0) {
-    SsdInitRing(shared.full, shared.empty, 1 + C::kHeads, 4 * C::kHeads);
+    SsdInitRing(shared.full, shared.empty, 1 + 32 * C::kHeads, 128 * C::kHeads);
     ptx::FenceMbarrierInit();
   }
   __syncthreads();
