@@ -4,6 +4,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <bit>
 #include <cmath>
 #include <cstring>
@@ -303,9 +304,7 @@ TEST_P(FormatTest, ProductsTogetherKeepTheirBits) {
     format().Matmuls(pool_, products);
     for (int i = 0; i < 4; ++i) {
       format().Matmul(pool_, part(ends[i], ends[i + 1], &alone[i]));
-      ASSERT_EQ(std::memcmp(together[i].data(), alone[i].data(),
-                            alone[i].size() * sizeof(float)),
-                0)
+      ASSERT_TRUE(std::ranges::equal(together[i], alone[i], {}, Bits, Bits))
           << m << " rows, product " << i;
     }
     products[1].k -= format().block();
