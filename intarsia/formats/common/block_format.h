@@ -44,8 +44,6 @@ class BlockFormat : public DotFormat {
                      int64_t k) const override {
     traits_.dequantize(in, out, k);
   }
-  // In slabs of whole blocks.
-  void MatmulT(ThreadPool& pool, const MatmulArgs& args) const override;
 
  private:
   BlockTraits traits_;

@@ -18,9 +18,9 @@ constexpr int64_t kBlockRows = 512;  // rows of X that share a panel
 // Products in a task: a few microseconds, so that waking a thread pays.
 constexpr int64_t kTaskProducts = 32 * 1024;
 
-// MatmulT: columns of W in a slab, rows of W in a panel of it.
+// MatmulT: W is unpacked in slabs of whole blocks, at least so many columns.
 constexpr int64_t kSlabColumns = 64;
-constexpr int64_t kSlabRows = 256;
+constexpr int64_t kSlabFloats = 16 * 1024;
 
 int64_t CeilDiv(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
@@ -32,6 +32,7 @@ struct Task {
 
 void CheckProducts(const Format& format, std::span<const MatmulArgs> products,
                    std::span<const int32_t> offsets) {
+  CHECK(!products.empty());
   const MatmulArgs& first = products[0];
   for (const MatmulArgs& args : products) {
     CHECK(args.m >= 0 && args.n >= 0 && args.k >= 0)
@@ -232,27 +233,30 @@ void RunMatmulT(ThreadPool& pool, const Format& format,
       << args.k << ", blocks of " << format.block();
   CHECK(args.bias == nullptr) << "MatmulT has no bias";
   const size_t bytes = format.row_bytes(args.k);
-  const int64_t slabs = CeilDiv(args.k, kSlabColumns);
+  const int64_t columns =
+      CeilDiv(kSlabColumns, format.block()) * format.block();
+  const int64_t rows = std::max<int64_t>(1, kSlabFloats / columns);
+  const int64_t slabs = CeilDiv(args.k, columns);
   const int64_t blocks = CeilDiv(args.m, kBlockRows);
   pool.Run(slabs * blocks, [&](int64_t i) {
-    const int64_t k0 = i % slabs * kSlabColumns;
+    const int64_t k0 = i % slabs * columns;
     const int64_t m0 = i / slabs * kBlockRows;
     SumArgs part;
-    part.k = std::min(kSlabColumns, args.k - k0);
+    part.k = std::min(columns, args.k - k0);
     part.m = std::min(kBlockRows, args.m - m0);
     part.y = args.y + m0 * args.y_stride + k0;
     part.y_stride = args.y_stride;
     part.x_stride = args.x_stride;
-    Tensor panel = Tensor::Empty({std::min(kSlabRows, args.n), kSlabColumns});
+    Tensor panel = Tensor::Empty({std::min(rows, args.n), columns});
     float* to = panel.mutable_data<float>();
     part.w = panel.raw();
-    part.w_stride = kSlabColumns * sizeof(float);
+    part.w_stride = columns * sizeof(float);
     int64_t n0 = 0;
     do {  // once even when N is 0: Y is then zero
-      part.n = std::min(kSlabRows, args.n - n0);
+      part.n = std::min(rows, args.n - n0);
       for (int64_t n = 0; n < part.n; ++n) {
         format.DequantizeRow(args.w + (n0 + n) * bytes + format.row_bytes(k0),
-                             to + n * kSlabColumns, part.k);
+                             to + n * columns, part.k);
       }
       part.x = args.x + m0 * args.x_stride + n0;
       SumF32(part);

@@ -26,10 +26,6 @@ namespace intarsia::formats::HWY_NAMESPACE {
 using DI = hn::RebindToSigned<D>;
 using VI = hn::Vec<DI>;
 
-// Rows of X and of W in a tile.
-constexpr int kPartsM = HWY_MAX_BYTES == 64 ? 4 : 3;
-constexpr int kPartsN = 4;
-
 // Bytes [0, lanes) at `p`, each in a lane of its own.
 HWY_INLINE VI WideBytes(const uint8_t* p) {
   const hn::Rebind<uint8_t, D> du8;
@@ -54,22 +50,22 @@ HWY_NOINLINE void PartsTile(const DotArgs& a, const float* x,
                             int64_t columns, int64_t apart) {
   const D d;
   const float* xs[M];
-  const uint8_t* ws[kPartsN];
+  const uint8_t* ws[kTileN];
   for (int m = 0; m < M; ++m) xs[m] = x + m * a.x_stride;
-  for (int n = 0; n < kPartsN; ++n) {  // missing rows repeat the last
+  for (int n = 0; n < kTileN; ++n) {  // missing rows repeat the last
     ws[n] = reinterpret_cast<const uint8_t*>(w) +
             std::min<int64_t>(n, columns - 1) * apart * a.w_stride;
   }
-  V sum[M][kPartsN];
+  V sum[M][kTileN];
   INTARSIA_UNROLL
   for (int m = 0; m < M; ++m) {
     INTARSIA_UNROLL
-    for (int n = 0; n < kPartsN; ++n) sum[m][n] = hn::Zero(d);
+    for (int n = 0; n < kTileN; ++n) sum[m][n] = hn::Zero(d);
   }
   constexpr int64_t kNumbers = int64_t{kBlockNumbers} * Block::kParts;
   for (int64_t b = 0; b < a.k / kNumbers; ++b) {
-    typename Block::State state[kPartsN];
-    for (int n = 0; n < kPartsN; ++n) Block::Begin(d, ws[n], &state[n]);
+    typename Block::State state[kTileN];
+    for (int n = 0; n < kTileN; ++n) Block::Begin(d, ws[n], &state[n]);
     for (int part = 0; part < Block::kParts; ++part) {
       INTARSIA_UNROLL
       for (int v = 0; v < kVectors; ++v) {
@@ -77,7 +73,7 @@ HWY_NOINLINE void PartsTile(const DotArgs& a, const float* x,
         INTARSIA_UNROLL
         for (int m = 0; m < M; ++m) row[m] = hn::LoadU(d, xs[m] + v * kLanes);
         INTARSIA_UNROLL
-        for (int n = 0; n < kPartsN; ++n) {
+        for (int n = 0; n < kTileN; ++n) {
           const V got = Block::Get(d, ws[n], state[n], part, v);
           INTARSIA_UNROLL
           for (int m = 0; m < M; ++m) {
@@ -89,10 +85,10 @@ HWY_NOINLINE void PartsTile(const DotArgs& a, const float* x,
       for (int m = 0; m < M; ++m) xs[m] += kBlockNumbers;
     }
     INTARSIA_UNROLL
-    for (int n = 0; n < kPartsN; ++n) ws[n] += Block::kBytes;
+    for (int n = 0; n < kTileN; ++n) ws[n] += Block::kBytes;
   }
   for (int m = 0; m < M; ++m) {
-    float total[kPartsN];
+    float total[kTileN];
     SumLanes(sum[m], total);
     for (int n = 0; n < columns; ++n) {
       y[m * a.y_stride + n * apart] =
@@ -104,10 +100,10 @@ HWY_NOINLINE void PartsTile(const DotArgs& a, const float* x,
 // Rows of W in four streams, a quarter of W each.
 template <class Block>
 void DotParts(const DotArgs& a) {
-  const int64_t apart = (a.n + kPartsN - 1) / kPartsN;
-  for (int64_t m = 0; m < a.m; m += kPartsM) {
+  const int64_t apart = (a.n + kTileN - 1) / kTileN;
+  for (int64_t m = 0; m < a.m; m += kTileM) {
     const float* x = a.x + m * a.x_stride;
-    const int64_t rows = std::min<int64_t>(kPartsM, a.m - m);
+    const int64_t rows = std::min<int64_t>(kTileM, a.m - m);
     for (int64_t n = 0; n < apart; ++n) {
       const std::byte* w = a.w + n * a.w_stride;
       float* y = a.y + m * a.y_stride + n;
@@ -120,7 +116,7 @@ void DotParts(const DotArgs& a) {
       } else if (rows == 3) {
         PartsTile<Block, 3>(a, x, w, y, bias, columns, apart);
       } else {
-        PartsTile<Block, kPartsM>(a, x, w, y, bias, columns, apart);
+        PartsTile<Block, kTileM>(a, x, w, y, bias, columns, apart);
       }
     }
   }
