@@ -31,7 +31,6 @@ El niño soñó con un pingüino pequeño que vivía en la montaña más alta.
 ในตอนเช้าเด็กๆ เดินไปโรงเรียนด้วยกันอย่างร่าเริง
 בבוקר השקט ישבה הזקנה ליד החלון וקראה ספר.
 """.strip().split("\n")
-SENTENCES = [s.replace("\\n", "\n").replace("\\t", "\t") for s in SENTENCES]
 
 WORDS = (
     "the of wood grain inlay block state token model river clock station light "
