@@ -19,6 +19,7 @@ RANKS = {
     "checkpoint": 1,
     "tokenizer": 1,
     "autograd": 2,
+    "hub": 2,
     "distributed": 3,
     "ops": 4,
     "mixers": 5,
@@ -28,6 +29,7 @@ RANKS = {
     "engine": 8,
     "eval": 9,
     "convert": 9,
+    "c_api": 10,
     "cli": 10,
 }
 # Leaves of equal rank that must not know each other are listed here.

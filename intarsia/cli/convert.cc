@@ -1,9 +1,9 @@
 // intarsia convert MODEL OUT: the same model in another kind of file.
 #include <filesystem>
 
-#include "intarsia/checkpoint/pull.h"
 #include "intarsia/cli/command.h"
 #include "intarsia/convert/hf_model.h"
+#include "intarsia/hub/pull.h"
 
 namespace intarsia {
 namespace {

@@ -7,12 +7,12 @@
 #include <filesystem>
 #include <fstream>
 
-#include "intarsia/checkpoint/http.h"
-#include "intarsia/checkpoint/package_index.h"
-#include "intarsia/checkpoint/pull.h"
 #include "intarsia/cli/command.h"
 #include "intarsia/core/thread_pool.h"
 #include "intarsia/eval/throughput.h"
+#include "intarsia/hub/http.h"
+#include "intarsia/hub/package_index.h"
+#include "intarsia/hub/pull.h"
 #include "intarsia/mixers/registry.h"
 
 namespace intarsia {

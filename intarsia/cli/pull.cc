@@ -1,5 +1,5 @@
 // intarsia pull NAME: fetch a model into the cache folder.
-#include "intarsia/checkpoint/pull.h"
+#include "intarsia/hub/pull.h"
 
 #include "intarsia/cli/command.h"
 

@@ -4,9 +4,9 @@
 #include <cstdlib>
 #include <optional>
 
-#include "intarsia/checkpoint/pull.h"
 #include "intarsia/cli/command.h"
 #include "intarsia/formats/format.h"
+#include "intarsia/hub/pull.h"
 
 namespace intarsia {
 namespace {

@@ -3,7 +3,7 @@
 #include <filesystem>
 
 #include "intarsia/checkpoint/checked.h"
-#include "intarsia/checkpoint/pull.h"
+#include "intarsia/hub/pull.h"
 
 namespace intarsia {
 namespace {

@@ -1,6 +1,6 @@
 // Pulling from a server of the test's own: whole, broken off and resumed, with
 // wrong hashes, without a network. No other host is asked.
-#include "intarsia/checkpoint/pull.h"
+#include "intarsia/hub/pull.h"
 
 #include <fcntl.h>
 #include <gmock/gmock.h>
@@ -10,10 +10,10 @@
 
 #include <cstdlib>
 
-#include "intarsia/checkpoint/sha256.h"
 #include "intarsia/checkpoint/test_files.h"
-#include "intarsia/checkpoint/test_http_server.h"
-#include "intarsia/checkpoint/test_zip.h"
+#include "intarsia/hub/sha256.h"
+#include "intarsia/hub/test_http_server.h"
+#include "intarsia/hub/test_zip.h"
 
 namespace intarsia {
 namespace {

@@ -4,12 +4,12 @@
 #include <gtest/gtest.h>
 
 #include "intarsia/checkpoint/mapped_file.h"
-#include "intarsia/checkpoint/package_index.h"
-#include "intarsia/checkpoint/pip_config.h"
-#include "intarsia/checkpoint/sha256.h"
 #include "intarsia/checkpoint/test_files.h"
-#include "intarsia/checkpoint/test_zip.h"
-#include "intarsia/checkpoint/zip.h"
+#include "intarsia/hub/package_index.h"
+#include "intarsia/hub/pip_config.h"
+#include "intarsia/hub/sha256.h"
+#include "intarsia/hub/test_zip.h"
+#include "intarsia/hub/zip.h"
 
 namespace intarsia {
 namespace {

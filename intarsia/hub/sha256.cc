@@ -1,4 +1,4 @@
-#include "intarsia/checkpoint/sha256.h"
+#include "intarsia/hub/sha256.h"
 
 #include <algorithm>
 #include <bit>

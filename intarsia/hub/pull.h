@@ -9,8 +9,8 @@
 #include <span>
 #include <string>
 
-#include "intarsia/checkpoint/pip_config.h"
 #include "intarsia/core/status.h"
+#include "intarsia/hub/pip_config.h"
 
 namespace intarsia {
 

