@@ -1,6 +1,5 @@
 // The plan of the core: what each query sees, and who computes it.
 #include <cmath>
-#include <tuple>
 
 #include "intarsia/cuda/kernels.h"
 #include "intarsia/mixers/attention/attention_cuda.h"
@@ -126,22 +125,24 @@ void CheckInputs(const Batch& batch, const Tensor& q,
 // see entries of spans [span, span + spans).
 struct Block {
   int64_t segment, token, tokens, head, heads;
-  int64_t span = 0, spans = 0;
+  int64_t span = 0, spans = 1;
 };
 
 // A block of tokens and a whole group of heads each, so that keys are read
 // once; single heads where that leaves threads without work. Later tokens,
-// which see more keys, come first. The cut changes no bit of the result.
+// which see more keys, come first; the heads of a block of tokens follow one
+// another. The cut changes no bit of the result.
 std::vector<Block> PlanBlocks(const Batch& batch,
                               const std::vector<Visible>& visible,
                               int64_t kv_heads, int64_t group, int threads) {
   const auto plan = [&](int64_t heads) {
     const int64_t step = std::max<int64_t>(1, kRows / heads);
     std::vector<Block> blocks;
-    for (int64_t n = 0; n < batch.segments(); ++n) {
-      const int64_t begin = batch.begin(n), end = batch.begin(n + 1);
-      for (int64_t t = begin; t < end; t += step) {
-        Block block{n, t, std::min(step, end - t), 0, heads};
+    for (int64_t n = batch.segments() - 1; n >= 0; --n) {
+      const int64_t steps = (batch.length(n) + step - 1) / step;
+      for (int64_t i = steps - 1; i >= 0; --i) {
+        const int64_t t = batch.begin(n) + i * step;
+        Block block{n, t, std::min(step, batch.begin(n + 1) - t), 0, heads};
         int64_t first, last;
         Extent(visible.data() + t, block.tokens, &first, &last);
         if (first < last) {
@@ -153,12 +154,11 @@ std::vector<Block> PlanBlocks(const Batch& batch,
         }
       }
     }
-    std::reverse(blocks.begin(), blocks.end());
     return blocks;
   };
   std::vector<Block> blocks = plan(group);
   int64_t tasks = 0;
-  for (const Block& block : blocks) tasks += std::max<int64_t>(1, block.spans);
+  for (const Block& block : blocks) tasks += block.spans;
   if (group > 1 && tasks < threads) blocks = plan(1);
   return blocks;
 }
@@ -170,45 +170,107 @@ void RunTasks(ThreadPool* pool, size_t count, const Task& task) {
   for (int64_t i = 0; i < n; ++i) task(i);
 }
 
-// Long sequences with few queries: each span is a task, then each block adds
-// its own up. All heads of a span follow one another, since their keys lie side
-// by side.
-void RunSpans(ThreadPool* pool, const std::vector<Block>& blocks,
-              const std::vector<ForwardArgs>& args) {
-  struct Task {
-    size_t block;
-    int64_t span;  // of all
-    int64_t sums;  // where its sums lie
-  };
-  std::vector<Task> tasks;
-  std::vector<int64_t> first;  // sums of each block's first span
-  int64_t floats = 0;
-  for (size_t b = 0; b < blocks.size(); ++b) {
-    first.push_back(floats);
-    for (int64_t i = 0; i < blocks[b].spans; ++i) {
-      tasks.push_back({b, blocks[b].span + i, floats});
-      floats += args[b].rows() * SumsStride(args[b].value_dim);
+// Blocks [first, first + count), which differ by the head alone: all their
+// keys, or some spans of them.
+struct Task {
+  int64_t first, count;
+  int64_t span = 0, spans = 0;  // 0: all
+};
+
+// A tile of the keys and values of a task's heads, and the next, stay in the
+// second-level cache.
+constexpr int64_t kTileBytes = 128 * 1024;
+
+// How many key heads a task reads: as many as lie side by side in memory, but
+// for the work of all threads.
+int64_t HeadsOfTask(const std::vector<Block>& blocks, const ForwardArgs& a,
+                    int64_t kv_heads, int64_t spans, int threads) {
+  if (blocks[0].heads * kv_heads != a.lse_stride) {
+    return 1;  // several blocks read the same key head
+  }
+  const auto bytes =
+      kTile * static_cast<int64_t>(a.key_dim * SizeOf(a.k.dtype) +
+                                   a.value_dim * SizeOf(a.v.dtype));
+  const int64_t most = std::clamp<int64_t>(kTileBytes / bytes, 1, kv_heads);
+  return std::clamp<int64_t>(spans / (2 * threads), 1, most);
+}
+
+// Few queries read many keys: some spans for some heads are a task, then each
+// block adds its spans up. Other blocks are a task each.
+class Plan {
+ public:
+  Plan(const std::vector<Block>& blocks, const std::vector<ForwardArgs>& args,
+       int64_t kv_heads, int threads)
+      : blocks_(blocks), args_(args), sums_at_(blocks.size()) {
+    const auto size = static_cast<int64_t>(blocks.size());
+    int64_t spans = 0;
+    for (const Block& block : blocks) spans += block.spans;
+    const int64_t heads =
+        HeadsOfTask(blocks, args[0], kv_heads, spans, threads);
+    const int64_t stretch = std::max<int64_t>(1, spans / (2 * threads * heads));
+    const bool scarce = size < 4 * threads;
+    for (int64_t b = 0, count; b < size; b += count) {
+      const Block& block = blocks[b];
+      count = 1;
+      if (!Few(args[b]) && !(scarce && block.spans > 1)) {
+        tasks_.push_back({b, 1});
+        continue;
+      }
+      count = std::min(heads, kv_heads - b % kv_heads);
+      const int64_t floats =
+          args[b].rows() * SumsStride(args[b].value_dim) * block.spans;
+      for (int64_t i = 0; i < count; ++i) {
+        sums_at_[b + i] = floats_ + i * floats;
+        if (block.spans > 1) split_.push_back(b + i);
+      }
+      for (int64_t i = 0; i < block.spans; i += stretch) {
+        tasks_.push_back(
+            {b, count, block.span + i, std::min(stretch, block.spans - i)});
+      }
+      floats_ += count * floats;
     }
   }
-  std::ranges::stable_sort(tasks, {}, [&](const Task& task) {
-    const Block& block = blocks[task.block];
-    return std::tuple(block.segment, block.token, task.span);
-  });
-  Tensor all = Tensor::Empty({floats});
-  float* sums = all.mutable_data<float>();
-  RunTasks(pool, tasks.size(), [&](int64_t i) {
-    const ForwardArgs& a = args[tasks[i].block];
-    Tensor scratch = Tensor::Empty({ForwardScratch(a)});
-    ForwardSpan(a, tasks[i].span, sums + tasks[i].sums,
-                scratch.mutable_data<float>());
-  });
-  ForRange(pool, static_cast<int64_t>(blocks.size()), 16,
-           [&](int64_t b0, int64_t b1) {
-             for (int64_t b = b0; b < b1; ++b) {
-               FinishSpans(args[b], blocks[b].spans, sums + first[b]);
-             }
-           });
-}
+
+  void Run(ThreadPool* pool) const {
+    Tensor all = Tensor::Empty({floats_});
+    float* sums = all.mutable_data<float>();
+    RunTasks(pool, tasks_.size(), [&](int64_t i) { RunTask(tasks_[i], sums); });
+    ForRange(pool, static_cast<int64_t>(split_.size()), 16,
+             [&](int64_t i0, int64_t i1) {
+               for (int64_t i = i0; i < i1; ++i) Finish(split_[i], sums);
+             });
+  }
+
+ private:
+  void RunTask(const Task& task, float* sums) const {
+    const Block& block = blocks_[task.first];
+    const ForwardArgs& a = args_[task.first];
+    Tensor scratch = Tensor::Empty({ForwardScratch(a, task.count)});
+    if (task.spans == 0) {
+      return ForwardBlock(a, scratch.mutable_data<float>());
+    }
+    const int64_t part = a.rows() * SumsStride(a.value_dim);
+    std::vector<float*> at;
+    for (int64_t i = 0; i < task.count; ++i) {
+      at.push_back(sums + sums_at_[task.first + i] +
+                   (task.span - block.span) * part);
+    }
+    ForwardSpans({&a, static_cast<size_t>(task.count)}, task.span, task.spans,
+                 at.data(), scratch.mutable_data<float>());
+    if (block.spans > 1) return;
+    for (int64_t i = 0; i < task.count; ++i) Finish(task.first + i, sums);
+  }
+  void Finish(int64_t b, float* sums) const {
+    FinishSpans(args_[b], blocks_[b].spans, sums + sums_at_[b]);
+  }
+
+  const std::vector<Block>& blocks_;
+  const std::vector<ForwardArgs>& args_;
+  std::vector<Task> tasks_;
+  std::vector<int64_t> sums_at_;  // of each block's first span
+  std::vector<int64_t> split_;    // blocks of several spans
+  int64_t floats_ = 0;
+};
 
 }  // namespace
 }  // namespace attention_internal
@@ -262,8 +324,6 @@ AttentionResult AttentionCore(Context& ctx, const Tensor& q,
   const std::vector<Block> blocks =
       PlanBlocks(batch, visible, kv_heads, group, threads);
   std::vector<ForwardArgs> calls(blocks.size());
-  const bool few = static_cast<int>(blocks.size()) < 4 * threads;
-  bool all = true, any = false;  // see keys; see several spans of them
   for (size_t b = 0; b < blocks.size(); ++b) {
     const Block& block = blocks[b];
     ForwardArgs& args = calls[b];
@@ -288,17 +348,8 @@ AttentionResult AttentionCore(Context& ctx, const Tensor& q,
     args.scale = static_cast<float>(
         config.scale > 0 ? config.scale : 1.0 / std::sqrt(key_dim));
     args.softcap = static_cast<float>(config.softcap);
-    all = all && block.spans > 0;
-    any = any || block.spans > 1;
   }
-  if (few && all && any) {
-    RunSpans(ctx.pool, blocks, calls);
-  } else {
-    RunTasks(ctx.pool, blocks.size(), [&](int64_t b) {
-      Tensor scratch = Tensor::Empty({ForwardScratch(calls[b])});
-      ForwardBlock(calls[b], scratch.mutable_data<float>());
-    });
-  }
+  if (!blocks.empty()) Plan(blocks, calls, kv_heads, threads).Run(ctx.pool);
   if (ctx.tape != nullptr) {
     CHECK(!paged) << "stored keys have no gradients";
     AttentionKeys recorded = source;

@@ -216,15 +216,25 @@ HWY_INLINE void FinishRows(const ForwardArgs& args, const Sums& sums) {
   }
 }
 
-// The parts of a call's scratch memory.
+// The query rows of a block, scaled: [rows, key_dim].
+HWY_INLINE void ScaleQueries(const ForwardArgs& args, float* to) {
+  for (int64_t r = 0; r < args.rows(); ++r, to += args.key_dim) {
+    const float* from =
+        args.q + r / args.group * args.q_stride + r % args.group * args.key_dim;
+    for (int64_t i = 0; i < args.key_dim; ++i) to[i] = args.scale * from[i];
+  }
+}
+
+// The parts of a call's scratch memory, for blocks of one shape.
 struct ForwardBuffers {
-  float* q;              // [rows, kd], scaled
   float* scores;         // [rows, kTile]
   float *keys, *values;  // packed panels
   float* rows;           // 5 padded rows
   float *part, *total;   // Sums
+  float* q;              // [blocks, rows, key_dim], scaled
 
-  ForwardBuffers(const ForwardArgs& args, float* scratch) {
+  ForwardBuffers(std::span<const ForwardArgs> blocks, float* scratch) {
+    const ForwardArgs& args = blocks[0];
     const int64_t rows_count = args.rows();
     const int64_t kp = Padded(args.key_dim), vp = Padded(args.value_dim);
     const auto take = [&](int64_t n) {
@@ -232,49 +242,62 @@ struct ForwardBuffers {
       scratch += n;
       return at;
     };
-    q = take(rows_count * kp);
     scores = take(rows_count * kTile);
     keys = take(kTile * kp);
     values = take(kTile * vp);
     rows = take(5 * std::max(kp, vp));
     part = take(rows_count * SumsStride(args.value_dim));
     total = take(rows_count * SumsStride(args.value_dim));
-    for (int64_t r = 0; r < rows_count; ++r) {
-      const float* from = args.q + r / args.group * args.q_stride +
-                          r % args.group * args.key_dim;
-      float* to = q + r * args.key_dim;
-      for (int64_t i = 0; i < args.key_dim; ++i) to[i] = args.scale * from[i];
+    q = scratch;
+    for (const ForwardArgs& block : blocks) {
+      ScaleQueries(block, take(rows_count * args.key_dim));
     }
     std::fill(keys, keys + args.key_dim * kTile, 0.0f);
   }
 };
 
-// Few rows: a pass over the keys is bound by reading them.
-HWY_INLINE bool Few(const ForwardArgs& args) { return args.rows() <= 8; }
+// Entries tile + [j0, j1) below `last` of key heads that lie side by side: rows
+// of one head lie too far apart for the processor to see a stream in them,
+// those of all heads together fill memory without a gap.
+HWY_INLINE Fetcher TileOf(std::span<const ForwardArgs> blocks, int64_t tile,
+                          int64_t last, int64_t j0, int64_t j1) {
+  Fetcher fetcher;
+  const ForwardArgs& args = blocks[0];
+  const auto heads = static_cast<int64_t>(blocks.size());
+  const int64_t begin = tile + j0, end = std::min(tile + j1, last);
+  const auto add = [&](const EntryRows& rows, int64_t dim) {
+    if (begin >= end || !rows.OneArray(begin, end)) return;
+    const auto step = static_cast<int64_t>(rows.row_bytes());
+    const auto bytes = heads * dim * static_cast<int64_t>(SizeOf(rows.dtype));
+    fetcher.Add(rows.Row(begin), (end - begin - 1) * step + bytes);
+  };
+  add(args.k, args.key_dim);
+  add(args.v, args.value_dim);
+  return fetcher;
+}
 
+// q: the block's queries, scaled.
+template <class F>
 HWY_INLINE void AddTile(const ForwardArgs& args, const ForwardBuffers& buffers,
-                        int64_t tile, int64_t last, const Sums& sums) {
+                        const float* q, int64_t tile, const Sums& sums,
+                        F& fetcher) {
   const int64_t rows = args.rows(), kd = args.key_dim, vd = args.value_dim;
   int64_t j0, j1;
   Union(args.visible, args.tokens, tile, &j0, &j1);
   if (j0 >= j1) return;
-  if (Few(args)) PrefetchRows(args.v, tile + j0, tile + j1, vd);
-  Right k =
-      LoadTransposed(args.k, tile, j0, j1, kd, buffers.keys, buffers.rows);
+  Right k = LoadTransposed(args.k, tile, j0, j1, kd, buffers.keys, buffers.rows,
+                           fetcher);
   const int64_t c0 = j0 / kPanel * kPanel, c1 = Padded(j1);
   k.data += c0 / kPanel * k.panel;
-  Product({buffers.q, kd, 1}, k, buffers.scores + c0, kTile, rows, kd, c1 - c0,
-          false);
-  if (Few(args)) {
-    PrefetchRows(args.k, tile + kTile, std::min(tile + 2 * kTile, last), kd);
-  }
+  Product({q, kd, 1}, k, buffers.scores + c0, kTile, rows, kd, c1 - c0, false,
+          fetcher);
   for (int64_t r = 0; r < rows; ++r) {
     SoftmaxStep(Clip(args.visible[r / args.group], tile), args.softcap,
                 buffers.scores + r * kTile, sums, r);
   }
   const Left weights = {buffers.scores + j0, kTile, 1};
   if (Few(args) && AddRows(weights, args.v, tile + j0, tile + j1, vd,
-                           sums.row(0), sums.stride(), rows)) {
+                           sums.row(0), sums.stride(), rows, fetcher)) {
     return;
   }
   const Right v =
@@ -283,36 +306,54 @@ HWY_INLINE void AddTile(const ForwardArgs& args, const ForwardBuffers& buffers,
           true);
 }
 
-void SumSpan(const ForwardArgs& args, const ForwardBuffers& buffers,
-             int64_t first, int64_t last, const Sums& sums) {
-  sums.Clear(args.rows());
-  for (int64_t tile = first / kTile * kTile; tile < last; tile += kTile) {
-    AddTile(args, buffers, tile, last, sums);
-  }
-}
-
 void ForwardBlockImpl(const ForwardArgs& args, float* scratch) {
-  const ForwardBuffers buffers(args, scratch);
+  const ForwardBuffers buffers({&args, 1}, scratch);
   const Sums total(buffers.total, args.value_dim);
   const Sums part(buffers.part, args.value_dim);
   int64_t first, last;
   Extent(args.visible, args.tokens, &first, &last);
   total.Clear(args.rows());
+  NoFetcher none;
   for (int64_t span = first / kSpan * kSpan; span < last; span += kSpan) {
-    SumSpan(args, buffers, std::max(first, span), std::min(last, span + kSpan),
-            part);
+    part.Clear(args.rows());
+    const int64_t end = std::min(last, span + kSpan);
+    for (int64_t tile = std::max(first, span) / kTile * kTile; tile < end;
+         tile += kTile) {
+      AddTile(args, buffers, buffers.q, tile, part, none);
+    }
     for (int64_t r = 0; r < args.rows(); ++r) AddSums(part, total, r);
   }
   FinishRows(args, total);
 }
 
-void ForwardSpanImpl(const ForwardArgs& args, int64_t span, float* sums,
-                     float* scratch) {
-  const ForwardBuffers buffers(args, scratch);
+void ForwardSpansImpl(std::span<const ForwardArgs> blocks, int64_t span,
+                      int64_t spans, float* const* sums, float* scratch) {
+  const ForwardBuffers buffers(blocks, scratch);
+  const ForwardArgs& args = blocks[0];
+  const auto count = static_cast<int64_t>(blocks.size());
+  const int64_t rows = args.rows();
+  const auto sums_of = [&](int64_t b, int64_t i) {
+    const int64_t size = rows * SumsStride(args.value_dim);
+    return Sums(sums[b] + i * size, args.value_dim);
+  };
+  for (int64_t b = 0; b < count; ++b) {
+    for (int64_t i = 0; i < spans; ++i) sums_of(b, i).Clear(rows);
+  }
   int64_t first, last;
   Extent(args.visible, args.tokens, &first, &last);
-  SumSpan(args, buffers, std::max(first, span * kSpan),
-          std::min(last, (span + 1) * kSpan), Sums(sums, args.value_dim));
+  first = std::max(first, span * kSpan) / kTile * kTile;
+  last = std::min(last, (span + spans) * kSpan);
+  TileOf(blocks, first, last, 0, kTile).Rest();
+  for (int64_t tile = first; tile < last; tile += kTile) {
+    for (int64_t b = 0; b < count; ++b) {
+      // A share of the next tile of all blocks, in the order of memory.
+      Fetcher next = TileOf(blocks, tile + kTile, last, kTile * b / count,
+                            kTile * (b + 1) / count);
+      AddTile(blocks[b], buffers, buffers.q + b * rows * args.key_dim, tile,
+              sums_of(b, tile / kSpan - span), next);
+      next.Rest();
+    }
+  }
 }
 
 void FinishSpansImpl(const ForwardArgs& args, int64_t spans, float* sums) {
@@ -395,10 +436,12 @@ void BackwardSegmentImpl(const BackwardArgs& args, float* scratch) {
   v.data = reinterpret_cast<const std::byte*>(args.v);
   v.stride = args.v_stride;
 
+  NoFetcher none;
   for (int64_t tile = 0; tile < args.keys; tile += kTile) {
     const int64_t count = std::min(kTile, args.keys - tile);
-    const Right kt = LoadTransposed(k, tile, 0, count, kd, keys, buffer);
-    const Right vt = LoadTransposed(v, tile, 0, count, vd, values, buffer);
+    const Right kt = LoadTransposed(k, tile, 0, count, kd, keys, buffer, none);
+    const Right vt =
+        LoadTransposed(v, tile, 0, count, vd, values, buffer, none);
     const Right plain = LoadRows(k, tile, tile + count, kd, key_rows, buffer);
     std::fill(d_keys, d_keys + kTile * kp, 0.0f);
     std::fill(d_values, d_values + kTile * vp, 0.0f);
@@ -444,20 +487,21 @@ HWY_AFTER_NAMESPACE();
 namespace intarsia::attention_internal {
 
 HWY_EXPORT(ForwardBlockImpl);
-HWY_EXPORT(ForwardSpanImpl);
+HWY_EXPORT(ForwardSpansImpl);
 HWY_EXPORT(FinishSpansImpl);
 HWY_EXPORT(BackwardSegmentImpl);
 
 // The sizes of ForwardBuffers.
-int64_t ForwardScratch(const ForwardArgs& args) {
+int64_t ForwardScratch(const ForwardArgs& args, int64_t blocks) {
   const int64_t kp = Padded(args.key_dim), vp = Padded(args.value_dim);
-  return args.rows() * (kp + kTile + 2 * SumsStride(args.value_dim)) +
+  return args.rows() *
+             (blocks * args.key_dim + kTile + 2 * SumsStride(args.value_dim)) +
          kTile * (kp + vp) + 5 * std::max(kp, vp);
 }
 
-void ForwardSpan(const ForwardArgs& args, int64_t span, float* sums,
-                 float* scratch) {
-  HWY_DYNAMIC_DISPATCH(ForwardSpanImpl)(args, span, sums, scratch);
+void ForwardSpans(std::span<const ForwardArgs> blocks, int64_t span,
+                  int64_t spans, float* const* sums, float* scratch) {
+  HWY_DYNAMIC_DISPATCH(ForwardSpansImpl)(blocks, span, spans, sums, scratch);
 }
 
 void FinishSpans(const ForwardArgs& args, int64_t spans, float* sums) {

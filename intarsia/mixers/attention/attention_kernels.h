@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cstdint>
 #include <limits>
+#include <span>
 #include <vector>
 
 #include "intarsia/core/batch.h"
@@ -19,7 +20,7 @@ inline constexpr int64_t kTile = 64;
 // Keys of a span, a multiple of kTile. The softmax of each span is summed on
 // its own and the spans are added up in ascending order, whoever computes them:
 // so threads may share the keys of a long sequence without changing a bit.
-inline constexpr int64_t kSpan = 512;
+inline constexpr int64_t kSpan = 256;
 // Query rows (tokens × heads of a group) that share a pass over the keys.
 inline constexpr int64_t kRows = 64;
 
@@ -100,15 +101,20 @@ struct ForwardArgs {
   float scale = 1.0f, softcap = 0.0f;
   int64_t rows() const { return tokens * group; }
 };
-// Floats of scratch for one call.
-int64_t ForwardScratch(const ForwardArgs& args);
+// Few rows: a pass over the keys is bound by reading them.
+inline bool Few(const ForwardArgs& args) { return args.rows() <= 8; }
+
+// Floats of scratch for a call with so many blocks of one shape.
+int64_t ForwardScratch(const ForwardArgs& args, int64_t blocks);
 void ForwardBlock(const ForwardArgs& args, float* scratch);
 
-// The same in pieces: the sums of one span (of entries from span · kSpan on)
-// into `sums`, rows() × SumsStride(value_dim) floats; then the output from
-// those of consecutive spans, which are overwritten.
-void ForwardSpan(const ForwardArgs& args, int64_t span, float* sums,
-                 float* scratch);
+// The same in pieces. First the sums of consecutive spans (of entries from
+// span · kSpan on) of blocks that differ by the head alone, consecutive ones
+// from the first: those of blocks[b] from sums[b] on, rows() ×
+// SumsStride(value_dim) floats a span. Then a block's output from the sums of
+// all its spans, which are overwritten.
+void ForwardSpans(std::span<const ForwardArgs> blocks, int64_t span,
+                  int64_t spans, float* const* sums, float* scratch);
 void FinishSpans(const ForwardArgs& args, int64_t spans, float* sums);
 
 // All of one segment and key head. Strides as above.

@@ -273,7 +273,7 @@ TEST(AttentionCore, PagedChunkedAndTokenByTokenAreBitwiseTheWholeRun) {
 
 // Sequences of several spans, whose keys threads share when queries are few.
 TEST(AttentionCore, LongSequencesKeepTheirBitsHoweverTheKeysAreShared) {
-  const int64_t tokens = 2 * attention_internal::kSpan + 70;
+  const int64_t tokens = 5 * attention_internal::kSpan + 70;
   const Batch batch =
       Batch::OfLengths(std::vector<int32_t>{static_cast<int32_t>(tokens)});
   for (int64_t window : {0, 600}) {
@@ -300,6 +300,29 @@ TEST(AttentionCore, LongSequencesKeepTheirBitsHoweverTheKeysAreShared) {
         begin += step;
       }
     }
+  }
+}
+
+// Heads that lie side by side share a task, as many as there is work for.
+TEST(AttentionCore, HeadsOfATaskAndPagesOfBf16ChangeNoBit) {
+  const int64_t tokens = 3 * attention_internal::kSpan + 5;
+  const Batch batch =
+      Batch::OfLengths(std::vector<int32_t>{static_cast<int32_t>(tokens)});
+  Problem p(batch, 6, 6, 32, 16);
+  Paged paged(p, 64, DType::kBF16, tokens);
+  ThreadPool one(1);
+  paged.Run(p.Part(0, tokens - 1), &one);
+  const Problem last = p.Part(tokens - 1, tokens);
+  const AttentionResult want = paged.Run(last, nullptr);
+  p.k = p.k.To(DType::kBF16).To(DType::kF32);
+  p.v = p.v.To(DType::kBF16).To(DType::kF32);
+  EXPECT_TRUE(
+      BitwiseEqual(want.out, p.Run(nullptr).out.Slice(0, tokens - 1, tokens)));
+  for (int threads : {1, 2, 3, 8}) {
+    ThreadPool team(threads);
+    const AttentionResult got = paged.Run(last, &team);
+    EXPECT_TRUE(BitwiseEqual(got.out, want.out)) << threads << " threads";
+    EXPECT_TRUE(BitwiseEqual(got.lse, want.lse)) << threads << " threads";
   }
 }
 

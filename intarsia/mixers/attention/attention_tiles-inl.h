@@ -13,7 +13,6 @@
 #define INTARSIA_ATTENTION_TILES_INL
 #endif
 
-#include <hwy/cache_control.h>
 #include <hwy/highway.h>
 
 #include <cstring>
@@ -54,10 +53,46 @@ HWY_INLINE Right Plain(const float* data, int64_t stride) {
   return {data, kPanel, stride};
 }
 
+// Memory to be asked for while something else is computed, a line at a time: in
+// one burst the requests would wait for each other, and nothing be computed.
+class Fetcher {
+ public:
+  void Add(const std::byte* begin, int64_t bytes) {
+    CHECK_LT(ranges_, 2);
+    begin_[ranges_] = begin;
+    end_[ranges_++] = begin + bytes;
+  }
+  HWY_INLINE void Next() {
+    if (begin_[0] < end_[0]) {
+      Fetch(0);
+    } else if (begin_[1] < end_[1]) {
+      Fetch(1);
+    }
+  }
+  HWY_INLINE void Rest() {
+    for (int i = 0; i < 2; ++i) {
+      while (begin_[i] < end_[i]) Fetch(i);
+    }
+  }
+
+ private:
+  // To the second-level cache: the first holds the tile at work.
+  HWY_INLINE void Fetch(int i) {
+    __builtin_prefetch(begin_[i], 0, 2);
+    begin_[i] += 64;
+  }
+
+  const std::byte *begin_[2] = {}, *end_[2] = {};
+  int ranges_ = 0;
+};
+struct NoFetcher {
+  HWY_INLINE void Next() {}
+};
+
 // C for R rows and P panels.
-template <int R, int P, class T>
+template <int R, int P, class T, class F>
 HWY_INLINE void Kernel(Left a, RightOf<T> b, float* HWY_RESTRICT c,
-                       int64_t c_stride, int64_t k, bool add) {
+                       int64_t c_stride, int64_t k, bool add, F& fetcher) {
   const DF d;
   constexpr int kLanes = static_cast<int>(HWY_LANES(float));
   constexpr int V = P * static_cast<int>(kPanel) / kLanes;
@@ -73,6 +108,7 @@ HWY_INLINE void Kernel(Left a, RightOf<T> b, float* HWY_RESTRICT c,
     }
   }
   for (int64_t i = 0; i < k; ++i) {
+    if (i % 2 == 0) fetcher.Next();
     // The fewer of the two operands stay in registers beside the sums.
     if constexpr (R <= V) {
       VF left[R];
@@ -106,34 +142,35 @@ HWY_INLINE void Kernel(Left a, RightOf<T> b, float* HWY_RESTRICT c,
 }
 
 // As many panels at a time as the registers hold beside R rows.
-template <int R, int P, class T>
+template <int R, int P, class T, class F>
 HWY_INLINE void Strip(Left a, RightOf<T> b, float* c, int64_t c_stride,
-                      int64_t k, int64_t panels, bool add) {
+                      int64_t k, int64_t panels, bool add, F& fetcher) {
   int64_t p = 0;
   const auto at = [&] {
     return RightOf<T>{b.data + p * b.panel, b.panel, b.row};
   };
   for (; p + P <= panels; p += P) {
-    Kernel<R, P>(a, at(), c + p * kPanel, c_stride, k, add);
+    Kernel<R, P>(a, at(), c + p * kPanel, c_stride, k, add, fetcher);
   }
   for (; p < panels; ++p) {
-    Kernel<R, 1>(a, at(), c + p * kPanel, c_stride, k, add);
+    Kernel<R, 1>(a, at(), c + p * kPanel, c_stride, k, add, fetcher);
   }
 }
 
 // C [rows, n] (+)= A [rows, k] B [k, n]; n a multiple of 16. Panels outside,
 // so that a panel stays in the first-level cache for all rows.
-template <class T>
+template <class T, class F>
 HWY_INLINE void Product(Left a, RightOf<T> b, float* c, int64_t c_stride,
-                        int64_t rows, int64_t k, int64_t n, bool add) {
+                        int64_t rows, int64_t k, int64_t n, bool add,
+                        F& fetcher) {
   const int64_t panels = n / kPanel;
   switch (rows) {
     case 1:
-      return Strip<1, 4>(a, b, c, c_stride, k, panels, add);
+      return Strip<1, 4>(a, b, c, c_stride, k, panels, add, fetcher);
     case 2:
-      return Strip<2, 2>(a, b, c, c_stride, k, panels, add);
+      return Strip<2, 2>(a, b, c, c_stride, k, panels, add, fetcher);
     case 3:
-      return Strip<3, 2>(a, b, c, c_stride, k, panels, add);
+      return Strip<3, 2>(a, b, c, c_stride, k, panels, add, fetcher);
     default:
       break;
   }
@@ -143,13 +180,21 @@ HWY_INLINE void Product(Left a, RightOf<T> b, float* c, int64_t c_stride,
     const auto left = [&] { return Left{a.data + r * a.row, a.row, a.col}; };
     const auto out = [&] { return c + r * c_stride + p * kPanel; };
     for (; r + 6 <= rows; r += 6) {
-      Kernel<6, 1>(left(), panel, out(), c_stride, k, add);
+      Kernel<6, 1>(left(), panel, out(), c_stride, k, add, fetcher);
     }
     for (; r + 3 <= rows; r += 3) {
-      Kernel<3, 1>(left(), panel, out(), c_stride, k, add);
+      Kernel<3, 1>(left(), panel, out(), c_stride, k, add, fetcher);
     }
-    for (; r < rows; ++r) Kernel<1, 1>(left(), panel, out(), c_stride, k, add);
+    for (; r < rows; ++r)
+      Kernel<1, 1>(left(), panel, out(), c_stride, k, add, fetcher);
   }
+}
+
+template <class T>
+HWY_INLINE void Product(Left a, RightOf<T> b, float* c, int64_t c_stride,
+                        int64_t rows, int64_t k, int64_t n, bool add) {
+  NoFetcher none;
+  Product(a, b, c, c_stride, rows, k, n, add, none);
 }
 
 template <class Narrow>
@@ -188,29 +233,17 @@ HWY_INLINE const float* FloatRow(const EntryRows& rows, int64_t entry,
   return buffer;
 }
 
-// Asks for entries [begin, end), at most a tile: rows of a head lie too far
-// apart for the processor to see a stream in them.
-HWY_INLINE void PrefetchRows(const EntryRows& rows, int64_t begin, int64_t end,
-                             int64_t dim) {
-  if (begin >= end || !rows.OneArray(begin, end)) return;
-  const std::byte* row = rows.Row(begin);
-  const int64_t bytes = dim * static_cast<int64_t>(SizeOf(rows.dtype));
-  const int64_t step = static_cast<int64_t>(rows.row_bytes());
-  for (int64_t e = begin; e < end; ++e, row += step) {
-    for (int64_t i = 0; i < bytes; i += 64) hwy::Prefetch(row + i);
-  }
-}
-
 // C [rows, dim] += A [rows, entries] times the entries [begin, end), read where
 // they lie; false, and nothing done, where they cannot be.
+template <class F>
 HWY_INLINE bool AddRows(Left a, const EntryRows& rows, int64_t begin,
                         int64_t end, int64_t dim, float* c, int64_t c_stride,
-                        int64_t count) {
+                        int64_t count, F& fetcher) {
   if (dim % kPanel != 0 || !rows.OneArray(begin, end)) return false;
   const std::byte* first = rows.Row(begin);
   const auto add = [&]<class T>(const T* data) HWY_ATTR {
     Product(a, RightOf<T>{data, kPanel, rows.stride}, c, c_stride, count,
-            end - begin, dim, true);
+            end - begin, dim, true, fetcher);
   };
   if (rows.dtype == DType::kF32) {
     add(reinterpret_cast<const float*>(first));
@@ -263,8 +296,9 @@ HWY_INLINE void TransposeWords(const std::byte* const* row, int64_t at,
 
 // Entries e..e+lanes−1, which lie in one array, as columns [dim, 16] of a
 // panel.
+template <class F>
 HWY_INLINE void TransposeEntries(const EntryRows& rows, int64_t e, int64_t dim,
-                                 float* out) {
+                                 float* out, F& fetcher) {
   const DF d;
   const DU du;
   constexpr int kLanes = static_cast<int>(HWY_LANES(float));
@@ -286,6 +320,7 @@ HWY_INLINE void TransposeEntries(const EntryRows& rows, int64_t e, int64_t dim,
   const VU upper = hn::Set(du, 0xFFFF0000u);
   for (int64_t c = 0; c < dim; c += 8) {
     TransposeWords(row, c * 2, words);
+    for (int i = 0; i < 4; ++i) fetcher.Next();
     for (int i = 0; i < 4; ++i) {
       float* to = out + (c + 2 * i) * kPanel;
       hn::StoreU(hn::BitCast(d, hn::ShiftLeft<16>(words[i])), d, to);
@@ -303,7 +338,9 @@ HWY_INLINE bool Wide(const EntryRows& rows, int64_t begin, int64_t end,
          rows.OneArray(begin, end);
 }
 #else
-HWY_INLINE void TransposeEntries(const EntryRows&, int64_t, int64_t, float*) {}
+template <class F>
+HWY_INLINE void TransposeEntries(const EntryRows&, int64_t, int64_t, float*,
+                                 F&) {}
 HWY_INLINE bool Wide(const EntryRows&, int64_t, int64_t, int64_t) {
   return false;
 }
@@ -311,9 +348,10 @@ HWY_INLINE bool Wide(const EntryRows&, int64_t, int64_t, int64_t) {
 
 // Entries tile + [j0, j1) as the columns of packed panels [dim, 16]. Columns
 // around them, up to a multiple of 4, become 0. buffer: 5 padded rows.
+template <class F>
 HWY_INLINE Right LoadTransposed(const EntryRows& rows, int64_t tile, int64_t j0,
                                 int64_t j1, int64_t dim, float* out,
-                                float* buffer) {
+                                float* buffer, F& fetcher) {
   const int64_t padded = Padded(dim);
   constexpr int64_t kLanes = HWY_LANES(float);
   const bool wide = Wide(rows, tile + j0, tile + j1, dim);
@@ -322,7 +360,7 @@ HWY_INLINE Right LoadTransposed(const EntryRows& rows, int64_t tile, int64_t j0,
   for (int64_t j = j0 / 4 * 4; j < j1; j += 4) {
     if (wide && j % kLanes == 0 && j >= j0 && j + kLanes <= j1) {
       TransposeEntries(rows, tile + j, dim,
-                       out + j / kPanel * dim * kPanel + j % kPanel);
+                       out + j / kPanel * dim * kPanel + j % kPanel, fetcher);
       j += kLanes - 4;
       continue;
     }
