@@ -1,6 +1,5 @@
 #include "intarsia/cli/conversation.h"
 
-#include <algorithm>
 #include <fstream>
 
 #include "intarsia/cli/reasoning.h"
@@ -26,9 +25,8 @@ Conversation::Conversation(const OpenedModel& opened,
     : opened_(opened),
       flags_(std::move(flags)),
       sampling_(std::move(sampling)),
-      runner_(opened.model(), runner) {
-  Forget();
-}
+      runner_(opened.model(), runner),
+      sequence_(runner_) {}
 
 Result<Answer> Conversation::Say(const std::string& text, const Show& show,
                                  const Cancelled& cancelled) {
@@ -36,7 +34,7 @@ Result<Answer> Conversation::Say(const std::string& text, const Show& show,
   auto answer = Respond(show, cancelled);
   if (!answer.ok()) {
     messages_.pop_back();
-    Forget();
+    sequence_.Forget();
   }
   return answer;
 }
@@ -52,7 +50,7 @@ Result<Answer> Conversation::Regenerate(const Show& show,
   auto answer = Respond(show, cancelled);
   if (!answer.ok()) {
     messages_.push_back(before);
-    Forget();
+    sequence_.Forget();
   }
   return answer;
 }
@@ -65,17 +63,11 @@ Result<Answer> Conversation::Respond(const Show& show,
                    RenderMessages(*opened_.tokenizer, messages_));
   const std::vector<int32_t> all = opened_.tokenizer->Encode(
       text, {.add_special = false, .parse_special = true});
-  const bool extends = seen_.size() < all.size() &&
-                       std::equal(seen_.begin(), seen_.end(), all.begin());
-  if (!extends) Forget();
   Request request;
-  request.slot = slot_;
-  request.before = seen_;
-  request.prompt.assign(all.begin() + static_cast<long>(seen_.size()),
-                        all.end());
+  sequence_.Prepare(all, &request);
   request.max_tokens = flags_.max_tokens;
   request.sampling = sampling_;
-  request.stop_ids = StopIds(opened_);
+  request.stop_ids = StopIds(opened_.model().config(), *opened_.tokenizer);
   last_ = {};
   ReasoningSplitter splitter(EndsInReasoning(text), show);
   ASSIGN_OR_RETURN(
@@ -84,11 +76,9 @@ Result<Answer> Conversation::Respond(const Show& show,
           runner_, *opened_.tokenizer, request, flags_.stops, &last_,
           [&](const std::string& piece) { splitter.Push(piece); }, cancelled));
   splitter.Finish();
+  if (!answer.note.ok()) Warn(answer.note.message());
   Add(last_, &total_);
-  // The state has seen the prompt and each token but the last one sampled.
-  seen_ = all;
-  seen_.insert(seen_.end(), answer.tokens.begin(), answer.tokens.end());
-  seen_.resize(static_cast<size_t>(runner_.length(slot_)));
+  sequence_.Ran(all, answer.tokens);
   messages_.push_back({"assistant", answer.text});
   return answer;
 }
@@ -96,13 +86,13 @@ Result<Answer> Conversation::Respond(const Show& show,
 void Conversation::SetSystem(const std::string& text) {
   messages_.clear();
   if (!text.empty()) messages_.push_back({"system", text});
-  Forget();
+  sequence_.Forget();
 }
 
 void Conversation::Reset() {
   const bool system = !messages_.empty() && messages_[0].role == "system";
   messages_.resize(system ? 1 : 0);
-  Forget();
+  sequence_.Forget();
 }
 
 Status Conversation::Save(const std::string& path) const {
@@ -149,14 +139,8 @@ Status Conversation::Load(const std::string& path) {
     messages.push_back({item["role"], item["content"]});
   }
   messages_ = std::move(messages);
-  Forget();
+  sequence_.Forget();
   return Status::Ok();
-}
-
-void Conversation::Forget() {
-  if (slot_ >= 0) runner_.Close(slot_);
-  slot_ = runner_.Open();
-  seen_.clear();
 }
 
 }  // namespace intarsia

@@ -36,19 +36,17 @@ class Conversation {
   const GenerateStats& last() const { return last_; }    // of the last answer
   const GenerateStats& total() const { return total_; }  // of all
   ModelRunner& runner() { return runner_; }
-  int64_t tokens_in_state() const { return runner_.length(slot_); }
+  int64_t tokens_in_state() const { return sequence_.length(); }
 
  private:
   Result<Answer> Respond(const Show& show, const Cancelled& cancelled);
-  void Forget();
 
   const OpenedModel& opened_;
   AnswerFlags flags_;
   SamplingOptions sampling_;
   ModelRunner runner_;
-  int slot_ = -1;
+  SeenSequence sequence_;
   std::vector<ChatMessage> messages_;
-  std::vector<int32_t> seen_;  // tokens the state has seen
   GenerateStats last_, total_;
 };
 

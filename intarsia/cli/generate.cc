@@ -43,7 +43,9 @@ Status Run(const Flags& flags) {
   request.max_tokens = flags.answer.max_tokens;
   ASSIGN_OR_RETURN(request.sampling,
                    Resolve(flags.answer.sampling, flags.seed, tokenizer));
-  if (!flags.ignore_eos) request.stop_ids = StopIds(opened);
+  if (!flags.ignore_eos) {
+    request.stop_ids = StopIds(opened.model().config(), tokenizer);
+  }
 
   ModelRunner runner(opened.model(),
                      RunnerOptions(flags, flags.answer, opened.model(),
@@ -70,6 +72,7 @@ Status Run(const Flags& flags) {
                          std::fputs(piece.c_str(), stdout);
                          std::fflush(stdout);
                        }));
+  if (!answer.note.ok()) Warn(answer.note.message());
   if (!flags.save_state.empty()) {
     RETURN_IF_ERROR(runner.Save(request.slot, flags.save_state));
   }

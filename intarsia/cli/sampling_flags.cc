@@ -71,16 +71,8 @@ Result<SamplingOptions> Resolve(const SamplingFlags& flags, uint64_t seed,
     ASSIGN_OR_RETURN(const auto bias, ParseBias(text));
     options.logit_bias.push_back(bias);
   }
-  for (int32_t id = 0;
-       options.dry_multiplier > 0 && id < tokenizer.vocab_size(); ++id) {
-    const std::string_view bytes = tokenizer.TokenBytes(id);
-    for (const std::string& breaker : flags.dry_breakers) {
-      if (breaker.empty() || bytes.find(breaker) == std::string_view::npos) {
-        continue;
-      }
-      options.dry_breakers.push_back(id);
-      break;
-    }
+  if (options.dry_multiplier > 0) {
+    options.dry_breakers = DryBreakerIds(tokenizer, flags.dry_breakers);
   }
   RETURN_IF_ERROR(Validate(options));
   return options;

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "intarsia/cli/command.h"
+#include "intarsia/engine/answer.h"
 #include "intarsia/engine/sampler.h"
 #include "intarsia/tokenizer/tokenizer.h"
 
@@ -13,7 +14,7 @@ namespace intarsia {
 struct SamplingFlags {
   SamplingOptions options;
   std::vector<std::string> logit_bias;  // "ID=BIAS"
-  std::vector<std::string> dry_breakers = {"\n", ":", "\"", "*"};
+  std::vector<std::string> dry_breakers = UsualDryBreakers();
 };
 void AddSampling(CLI::App* app, SamplingFlags* flags);
 

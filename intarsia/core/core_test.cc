@@ -1,4 +1,5 @@
 #include <gtest/gtest.h>
+#include <pthread.h>
 
 #include <atomic>
 #include <cmath>
@@ -69,6 +70,21 @@ TEST(TensorTest, EmptyTensorsAndConversions) {
   EXPECT_EQ(t.To(DType::kBF16).To(DType::kF32).ToVector<float>()[1], -2.5f);
   EXPECT_EQ(t.To(DType::kF64).ToVector<double>()[2],
             static_cast<double>(1e-3f));
+}
+
+// A stack that no address space holds stands for a system without threads.
+TEST(ThreadPoolTest, NoThreadsIsAnEngineError) {
+  pthread_attr_t usual, huge;
+  ASSERT_EQ(pthread_getattr_default_np(&usual), 0);
+  ASSERT_EQ(pthread_attr_init(&huge), 0);
+  ASSERT_EQ(pthread_attr_setstacksize(&huge, size_t{1} << 47), 0);
+  ASSERT_EQ(pthread_setattr_default_np(&huge), 0);
+  EXPECT_THROW(ThreadPool(3), EngineError);
+  ASSERT_EQ(pthread_setattr_default_np(&usual), 0);
+  pthread_attr_destroy(&huge);
+  pthread_attr_destroy(&usual);
+  ThreadPool pool(3);
+  EXPECT_EQ(pool.size(), 3);
 }
 
 TEST(ThreadPoolTest, RunsEachTaskOnceAndRethrows) {

@@ -3,8 +3,14 @@
 #include <pthread.h>
 #include <sched.h>
 
+#include <algorithm>
+#include <atomic>
 #include <limits>
+#include <string>
+#include <system_error>
+#include <thread>
 #include <utility>
+#include <vector>
 
 #include "intarsia/core/check.h"
 
@@ -51,6 +57,14 @@ void WaitWhile(const std::atomic<uint32_t>& value, uint32_t old) {
   value.wait(old, std::memory_order_acquire);
 }
 
+void Join(std::vector<std::thread>& workers, std::atomic<bool>& stop,
+          std::atomic<uint32_t>& generation) {
+  stop = true;
+  generation.fetch_add(1, std::memory_order_release);
+  generation.notify_all();
+  for (std::thread& worker : workers) worker.join();
+}
+
 }  // namespace
 
 ThreadPool::ThreadPool(int threads, bool pin) {
@@ -59,20 +73,25 @@ ThreadPool::ThreadPool(int threads, bool pin) {
   int n = threads;
   if (n <= 0) n = static_cast<int>(usable.size());
   if (n <= 0) n = static_cast<int>(std::thread::hardware_concurrency());
-  for (int i = 1; i < n; ++i) {
-    workers_.emplace_back([this] { Work(); });
-    if (pin && !usable.empty()) {
-      Pin(workers_.back(), usable[i % usable.size()]);
+  workers_.reserve(static_cast<size_t>(std::max(n, 1)) - 1);
+  try {
+    for (int i = 1; i < n; ++i) {
+      workers_.emplace_back([this] { Work(); });
+      if (pin && !usable.empty()) {
+        Pin(workers_.back(), usable[i % usable.size()]);
+      }
     }
+  } catch (const std::system_error& error) {
+    // Threads that nobody joins would end the program.
+    const size_t started = workers_.size();
+    Join(workers_, stop_, generation_);
+    throw EngineError("[core] the system gives " + std::to_string(started) +
+                      " threads of " + std::to_string(n - 1) + ": " +
+                      error.what());
   }
 }
 
-ThreadPool::~ThreadPool() {
-  stop_ = true;
-  generation_.fetch_add(1, std::memory_order_release);
-  generation_.notify_all();
-  for (std::thread& worker : workers_) worker.join();
-}
+ThreadPool::~ThreadPool() { Join(workers_, stop_, generation_); }
 
 void ThreadPool::TakeTasks() {
   uint32_t finished = 0;

@@ -106,8 +106,14 @@ class Loader {
       by_native[map.native].push_back(&map);
       used_.insert(map.foreign);
     }
+    size_t done = 0;
     for (const auto& [native, maps] : by_native) {
       RETURN_IF_ERROR(Load(native, maps));
+      ++done;
+      if (options_.progress && !options_.progress(done, by_native.size())) {
+        return Unavailable("[load] " + checkpoint_.path() +
+                           ": the load was cancelled");
+      }
     }
     for (const std::string& name : checkpoint_.names()) {
       if (!used_.contains(name) && !IsFp8Scale(checkpoint_, name)) {

@@ -18,6 +18,9 @@ struct LoadOptions {
   // Matrices and tables become this format; null keeps the stored one (mapped,
   // without a copy, where no slice or transpose is needed).
   const Format* matrices = nullptr;
+  // Called as weights are read, of `total` in all; false ends the load with
+  // Unavailable.
+  std::function<bool(size_t done, size_t total)> progress = nullptr;
 };
 
 struct LoadedModel {

@@ -1,0 +1,138 @@
+#include "intarsia/engine/answer.h"
+
+#include <algorithm>
+
+#include "intarsia/tokenizer/chat_template/chat_template.h"
+
+namespace intarsia {
+
+Result<std::string> RenderMessages(const Tokenizer& tokenizer,
+                                   const std::vector<ChatMessage>& messages,
+                                   bool open_answer) {
+  if (tokenizer.chat_template().empty()) {
+    return NotFound(
+        "[chat] the model carries no chat template; use `intarsia generate` "
+        "for plain text");
+  }
+  nlohmann::ordered_json list = nlohmann::ordered_json::array();
+  for (const ChatMessage& message : messages) {
+    list.push_back({{"role", message.role}, {"content", message.content}});
+  }
+  ChatTemplateOptions options;
+  options.add_generation_prompt = open_answer;
+  if (tokenizer.bos_id() >= 0) {
+    options.extra["bos_token"] = tokenizer.Token(tokenizer.bos_id());
+  }
+  if (tokenizer.eos_id() >= 0) {
+    options.extra["eos_token"] = tokenizer.Token(tokenizer.eos_id());
+  }
+  return RenderChat(tokenizer.chat_template(), list, options);
+}
+
+std::vector<int32_t> StopIds(const ModelConfig& config,
+                             const Tokenizer& tokenizer) {
+  std::vector<int32_t> ids(config.eos_ids.begin(), config.eos_ids.end());
+  for (int32_t id = 0; id < tokenizer.vocab_size(); ++id) {
+    if (tokenizer.is_end_of_generation(id)) ids.push_back(id);
+  }
+  std::sort(ids.begin(), ids.end());
+  ids.erase(std::unique(ids.begin(), ids.end()), ids.end());
+  return ids;
+}
+
+int64_t DefaultContext(const ModelConfig& config) {
+  constexpr int64_t kMost = 8192;
+  return config.max_positions > 0
+             ? std::min<int64_t>(config.max_positions, kMost)
+             : kMost;
+}
+
+const std::vector<std::string>& UsualDryBreakers() {
+  static const auto* breakers =
+      new std::vector<std::string>{"\n", ":", "\"", "*"};
+  return *breakers;
+}
+
+std::vector<int32_t> DryBreakerIds(const Tokenizer& tokenizer,
+                                   const std::vector<std::string>& breakers) {
+  std::vector<int32_t> ids;
+  for (int32_t id = 0; id < tokenizer.vocab_size(); ++id) {
+    const std::string_view bytes = tokenizer.TokenBytes(id);
+    for (const std::string& breaker : breakers) {
+      if (breaker.empty() || bytes.find(breaker) == std::string_view::npos) {
+        continue;
+      }
+      ids.push_back(id);
+      break;
+    }
+  }
+  return ids;
+}
+
+Result<Answer> Ask(ModelRunner& runner, const Tokenizer& tokenizer,
+                   const Request& request,
+                   const std::vector<std::string>& stops, GenerateStats* stats,
+                   const std::function<void(const std::string&)>& show,
+                   const std::function<bool()>& cancelled) {
+  Answer answer;
+  Tokenizer::Stream stream(tokenizer);
+  StopFilter filter(stops);
+  auto emit = [&](const std::string& text) {
+    if (text.empty()) return;
+    answer.text += text;
+    show(text);
+  };
+  ASSIGN_OR_RETURN(const std::vector<Generation> results,
+                   Generate(
+                       runner, {request},
+                       [&](size_t, int32_t token) {
+                         emit(filter.Push(stream.Push(token)));
+                         return !filter.stopped() &&
+                                !(cancelled && cancelled());
+                       },
+                       stats));
+  emit(filter.Push(stream.Finish()));
+  emit(filter.Finish());
+  const Generation& result = results[0];
+  if (result.finish == Generation::Finish::kError) return result.error;
+  answer.tokens = result.tokens;
+  answer.finish = filter.stopped() || result.finish == Generation::Finish::kStop
+                      ? "stop"
+                  : result.finish == Generation::Finish::kLength ? "length"
+                                                                 : "cancelled";
+  answer.note = result.error;
+  return answer;
+}
+
+SeenSequence::SeenSequence(ModelRunner& runner)
+    : runner_(runner), slot_(runner.Open()) {
+  CHECK_GE(slot_, 0);
+}
+
+SeenSequence::~SeenSequence() { runner_.Close(slot_); }
+
+void SeenSequence::Prepare(const std::vector<int32_t>& all, Request* request) {
+  const bool extends = seen_.size() < all.size() &&
+                       std::equal(seen_.begin(), seen_.end(), all.begin());
+  if (!extends) Forget();
+  request->slot = slot_;
+  request->before = seen_;
+  request->prompt.assign(all.begin() + static_cast<long>(seen_.size()),
+                         all.end());
+}
+
+// The state has seen the prompt and each token but the last one sampled.
+void SeenSequence::Ran(const std::vector<int32_t>& all,
+                       const std::vector<int32_t>& answer) {
+  seen_ = all;
+  seen_.insert(seen_.end(), answer.begin(), answer.end());
+  seen_.resize(static_cast<size_t>(runner_.length(slot_)));
+}
+
+void SeenSequence::Forget() {
+  runner_.Close(slot_);
+  slot_ = runner_.Open();
+  seen_.clear();
+}
+
+}  // namespace intarsia

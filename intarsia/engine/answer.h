@@ -1,0 +1,76 @@
+// Between text and tokens: what every front end (the command line, the C
+// library) does around Generate.
+#pragma once
+
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "intarsia/engine/engine.h"
+#include "intarsia/tokenizer/tokenizer.h"
+
+namespace intarsia {
+
+struct ChatMessage {
+  std::string role, content;
+};
+// By the tokenizer's chat template; `open_answer` adds the opening of the
+// assistant's turn.
+Result<std::string> RenderMessages(const Tokenizer& tokenizer,
+                                   const std::vector<ChatMessage>& messages,
+                                   bool open_answer = true);
+
+// Ids that end an answer: the configuration's and the tokenizer's; ascending.
+std::vector<int32_t> StopIds(const ModelConfig& config,
+                             const Tokenizer& tokenizer);
+
+// What DRY does not look across, as is usual, and the tokens whose text holds
+// one of `breakers`; ascending.
+const std::vector<std::string>& UsualDryBreakers();
+std::vector<int32_t> DryBreakerIds(const Tokenizer& tokenizer,
+                                   const std::vector<std::string>& breakers);
+
+// Of a sequence whose length nobody knows yet: as trained, at most 8192.
+int64_t DefaultContext(const ModelConfig& config);
+
+struct Answer {
+  std::string text;
+  std::vector<int32_t> tokens;
+  std::string finish;  // "stop", "length", "cancelled"
+  Status note;         // why it is shorter than asked (the context is full)
+};
+// Streams the text to `show`, whole characters at a time; what could be the
+// start of a stop string waits. `cancelled`, when given, is asked at each
+// token.
+Result<Answer> Ask(ModelRunner& runner, const Tokenizer& tokenizer,
+                   const Request& request,
+                   const std::vector<std::string>& stops, GenerateStats* stats,
+                   const std::function<void(const std::string&)>& show,
+                   const std::function<bool()>& cancelled = nullptr);
+
+// A sequence of a runner that knows which tokens its state has seen, so that a
+// prompt that goes on from there runs only what is new.
+class SeenSequence {
+ public:
+  // Takes a slot; `runner` must outlive it and have one free.
+  explicit SeenSequence(ModelRunner& runner);
+  ~SeenSequence();
+  SeenSequence(const SeenSequence&) = delete;
+  SeenSequence& operator=(const SeenSequence&) = delete;
+
+  // Sets the request's slot, prompt and what stands before it, for a prompt of
+  // `all` tokens from the first one on. A state that is no beginning of it is
+  // forgotten.
+  void Prepare(const std::vector<int32_t>& all, Request* request);
+  // What became of a prepared request: its prompt and answer were run.
+  void Ran(const std::vector<int32_t>& all, const std::vector<int32_t>& answer);
+  void Forget();
+  int64_t length() const { return runner_.length(slot_); }
+
+ private:
+  ModelRunner& runner_;
+  int slot_ = -1;
+  std::vector<int32_t> seen_;
+};
+
+}  // namespace intarsia
