@@ -6,7 +6,7 @@ JOBS ?= $(shell nproc)
 BINARY = build/release/intarsia
 
 .PHONY: run test build deps test-long test-asan test-tsan fuzz cuda cuda-full \
-        test-gpu test-published-vocabularies lint format clean help
+        coverage test-gpu test-published-vocabularies lint format clean help
 
 help:            ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -20,40 +20,6 @@ deps:            ## install the packages that the build needs (asks first)
 build: deps      ## build/release/intarsia
 	cmake --preset release >/dev/null
 	cmake --build --preset release --target intarsia -- -j$(JOBS)
-
-# Where `make install` puts things: PREFIX below DESTDIR.
-PREFIX ?= /usr/local
-DESTDIR ?=
-PACKAGED = intarsia libintarsia packaging_files
-# What is made of a commit bears its date.
-SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct 2>/dev/null || \
-                       stat -c %Y CHANGELOG.md)
-
-.PHONY: install uninstall deb dist reproducible
-
-install: deps    ## the program, libintarsia, header, manual: PREFIX, DESTDIR
-	SOURCE_DATE_EPOCH=$(SOURCE_DATE_EPOCH) cmake --preset release \
-	  -DCMAKE_INSTALL_PREFIX="$(PREFIX)" >/dev/null
-	cmake --build --preset release --target $(PACKAGED) -- -j$(JOBS)
-	DESTDIR="$(DESTDIR)" cmake --install build/release --strip >/dev/null
-	[ -n "$(DESTDIR)" ] || [ "$$(id -u)" != 0 ] || ldconfig
-
-uninstall:       ## what the last `make install` of this tree put there
-	@sed 's|^|$(DESTDIR)|' build/release/install_manifest.txt | \
-	  tr '\n' '\0' | xargs -0 rm -fv
-
-deb: deps        ## build/release/packages/*.deb: program, library, -dev
-	SOURCE_DATE_EPOCH=$(SOURCE_DATE_EPOCH) cmake --preset release \
-	  -DCMAKE_INSTALL_PREFIX=/usr >/dev/null
-	cmake --build --preset release --target $(PACKAGED) -- -j$(JOBS)
-	cd build/release && SOURCE_DATE_EPOCH=$(SOURCE_DATE_EPOCH) cpack >/dev/null
-	@ls build/release/packages/*.deb
-
-dist:            ## build/intarsia-VERSION.tar.gz of the last commit
-	@tools/dist.sh
-
-reproducible:    ## two builds of that tarball, compared (twice a clean build)
-	@tools/reproducible.sh
 
 test:            ## build and pass every test (under 40 minutes on two cores)
 	@tools/install_deps.sh test
@@ -71,7 +37,11 @@ test-tsan:       ## the tests labelled tsan under ThreadSanitizer
 	ctest --preset tsan
 
 fuzz:            ## build the fuzz targets with clang (build/fuzz)
-	cmake --preset fuzz && cmake --build --preset fuzz -- -j$(JOBS)
+	cmake --preset fuzz
+	ninja -C build/fuzz -j$(JOBS) fuzzers
+
+coverage:        ## lines of each reader of files that the tests run (clang)
+	tools/coverage.sh
 
 cuda:            ## build/cuda/intarsia, with the GPU rooms
 	cmake --preset cuda && cmake --build --preset cuda --target intarsia -- -j$(JOBS)

@@ -11,14 +11,6 @@ if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
     intarsia_options INTERFACE $<$<COMPILE_LANGUAGE:CXX>:-Wno-restrict>)
 endif()
 target_link_libraries(intarsia_options INTERFACE Threads::Threads)
-if(INTARSIA_REPRODUCIBLE)
-  # CHECK names its file; the last of these that fits counts.
-  target_compile_options(
-    intarsia_options
-    INTERFACE
-      "$<$<COMPILE_LANGUAGE:CXX>:-ffile-prefix-map=${PROJECT_SOURCE_DIR}/=>"
-      "$<$<COMPILE_LANGUAGE:CXX>:-ffile-prefix-map=${PROJECT_BINARY_DIR}/=>")
-endif()
 
 if(INTARSIA_SIMD STREQUAL "avx2")
   # g++ 12 leaves AES and PCLMUL off at x86-64-v3, and Highway would then fall
@@ -49,6 +41,12 @@ endif()
 
 if(INTARSIA_FUZZ)
   target_compile_options(intarsia_options INTERFACE -fsanitize=fuzzer-no-link)
+  # Kernels read no files: fuzzers have them as they are, and fast.
+  list(APPEND INTARSIA_SIMD_FLAGS -fno-sanitize=all,fuzzer-no-link)
+endif()
+option(INTARSIA_COVERAGE "Count what tests run (needs clang)" OFF)
+if(INTARSIA_COVERAGE)
+  target_link_options(intarsia_options INTERFACE -fprofile-instr-generate)
 endif()
 
 # intarsia_library(name SOURCES ... DEPS ...): one folder or room. Files named
@@ -62,6 +60,10 @@ function(intarsia_library name)
     if(source MATCHES "_cpu\\.cc$")
       set_source_files_properties(
         ${source} PROPERTIES COMPILE_OPTIONS "${INTARSIA_SIMD_FLAGS}")
+    elseif(INTARSIA_COVERAGE)
+      set_source_files_properties(
+        ${source} PROPERTIES COMPILE_OPTIONS
+        "-fprofile-instr-generate;-fcoverage-mapping")
     elseif(source MATCHES "_bench\\.cc$")
       set_source_files_properties(${source} PROPERTIES COMPILE_OPTIONS -O1)
     endif()
@@ -85,13 +87,26 @@ function(intarsia_test name)
                        ENVIRONMENT "${ARG_ENV}" TIMEOUT 900)
 endfunction()
 
-# intarsia_fuzzer(name source DEPS ...): built only with -DINTARSIA_FUZZ=ON.
-function(intarsia_fuzzer name source)
+# intarsia_fuzzer(name TARGET DEPS ...): the program name_fuzz, which calls
+# bool intarsia::TARGET(std::string_view); built only with -DINTARSIA_FUZZ=ON.
+function(intarsia_fuzzer name target)
   if(NOT INTARSIA_FUZZ)
     return()
   endif()
   cmake_parse_arguments(ARG "" "" "DEPS" ${ARGN})
-  add_executable(${name} ${source})
-  target_link_libraries(${name} PRIVATE ${ARG_DEPS})
-  target_link_options(${name} PRIVATE -fsanitize=fuzzer)
+  if(target MATCHES "\\.cc$")  # a source with an entry of its own
+    set(program ${name})
+    add_executable(${program} ${target})
+  else()
+    set(program ${name}_fuzz)
+    add_executable(${program} ${PROJECT_SOURCE_DIR}/intarsia/core/fuzz/main.cc)
+    target_compile_definitions(${program}
+                               PRIVATE INTARSIA_FUZZ_TARGET=${target})
+  endif()
+  target_link_libraries(${program} PRIVATE ${ARG_DEPS})
+  target_link_options(${program} PRIVATE -fsanitize=fuzzer)
+  if(NOT TARGET fuzzers)
+    add_custom_target(fuzzers)
+  endif()
+  add_dependencies(fuzzers ${program})
 endfunction()

@@ -128,16 +128,17 @@ if wanted cuda; then
   fi
 fi
 
-# Ten minutes each, on the inputs of the tests and what grows from them.
+# Ten minutes each, on the corpora of the tree and what grows from them.
 fuzz_all() {
-  local fuzzer bad=0
-  configure fuzz && build fuzz || return 1
-  mkdir -p build/fuzz/corpus
+  local fuzzer name corpus bad=0
+  configure fuzz && build fuzz fuzzers || return 1
   while read -r fuzzer; do
-    mkdir -p "build/fuzz/corpus/$(basename "$fuzzer")"
-    "$fuzzer" -max_total_time=600 -rss_limit_mb=4096 -print_final_stats=0 \
-      -artifact_prefix=build/fuzz/ \
-      "build/fuzz/corpus/$(basename "$fuzzer")" || bad=1
+    name=$(basename "$fuzzer" _fuzz)
+    corpus=build/fuzz/corpus/$name
+    python3 tools/fuzz_corpus.py unpack \
+      "$(find intarsia -type d -path "*/corpus/$name")" "$corpus" || return 1
+    "$fuzzer" -max_total_time=600 -max_len=1024 -timeout=5 -rss_limit_mb=1024 \
+      -malloc_limit_mb=512 -artifact_prefix=build/fuzz/ "$corpus" || bad=1
   done < <(find build/fuzz -type f -name '*_fuzz' -executable)
   return $bad
 }

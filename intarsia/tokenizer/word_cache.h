@@ -65,7 +65,11 @@ class WordCache {
   }
 
  private:
+#ifdef FUZZING_BUILD_MODE_UNSAFE_FOR_PRODUCTION
+  static constexpr size_t kSlots = 16;  // fuzzers make a tokenizer every run
+#else
   static constexpr size_t kSlots = 1 << 14;  // 1.5 MB
+#endif
 
   struct Slot {
     uint8_t bytes = 0;  // 0: empty

@@ -1,12 +1,12 @@
 // Renders any bytes as a chat template, with limits that keep a run short.
-#include <cstdint>
-#include <string_view>
-
 #include "intarsia/core/check.h"
 #include "intarsia/tokenizer/chat_template/chat_template.h"
+#include "intarsia/tokenizer/fuzz/targets.h"
 
-extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
-  intarsia::ChatTemplateOptions options;
+namespace intarsia {
+
+bool FuzzChatTemplate(std::string_view input) {
+  ChatTemplateOptions options;
   options.limits.steps = 20000;
   options.limits.output_bytes = 1 << 16;
   options.limits.list_items = 1 << 12;
@@ -17,10 +17,11 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
       {{"role", "user"}, {"content", "Grüße"}, {"list", {1, 2.5, nullptr}}},
       {{"role", "assistant"}, {"content", nullptr}, {"d", {{"k", "v"}}}},
   };
-  const auto text = intarsia::RenderChat(
-      {reinterpret_cast<const char*>(data), size}, messages, options);
+  const auto text = RenderChat(input, messages, options);
   if (!text.ok()) {
     CHECK(text.status().message().rfind("[chat_template] ", 0) == 0);
   }
-  return 0;
+  return text.ok();
 }
+
+}  // namespace intarsia

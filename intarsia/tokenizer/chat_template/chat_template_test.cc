@@ -5,9 +5,8 @@
 
 #include <random>
 
+#include "intarsia/tokenizer/fuzz/targets.h"
 #include "intarsia/tokenizer/test_data.h"
-
-extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size);
 
 namespace intarsia {
 namespace {
@@ -182,8 +181,7 @@ TEST(Fuzz, EditedTemplatesNeverCrash) {
         }
       }
     }
-    LLVMFuzzerTestOneInput(reinterpret_cast<const uint8_t*>(text.data()),
-                           text.size());
+    FuzzChatTemplate(text);
   }
 }
 

@@ -1,6 +1,7 @@
 #include "intarsia/tokenizer/fuzz/targets.h"
 
 #include <algorithm>
+#include <cstdlib>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <string>
@@ -87,6 +88,70 @@ bool FuzzSentencePiece(std::string_view input) {
   const std::string_view sample =
       input.substr(input.size() - std::min<size_t>(input.size(), 200));
   return Exercise(Tokenizer::FromSentencePiece(input), sample);
+}
+
+bool FuzzTokenizerVocab(std::string_view input) {
+  size_t at = 0;
+  const auto next = [&](char end) {
+    const size_t stop = std::min(input.find(end, at), input.size());
+    const std::string_view part = input.substr(at, stop - at);
+    at = std::min(stop + 1, input.size());
+    return std::string(part);
+  };
+  TokenizerVocab vocab;
+  vocab.source = "fuzz.gguf";
+  vocab.model = next(' ');
+  vocab.pre = next(' ');
+  const std::string flags = next('\n');
+  const auto flag = [&](size_t i) -> std::optional<bool> {
+    if (i >= flags.size() || flags[i] == '-') return std::nullopt;
+    return flags[i] == '1';
+  };
+  vocab.add_space_prefix = flag(0);
+  vocab.remove_extra_whitespaces = flag(1);
+  vocab.add_bos = flag(2);
+  vocab.add_eos = flag(3);
+  const bool types = flag(4).value_or(false), scores = flag(5).value_or(false);
+  // One character each: an id, '0' the first; '.' is none.
+  const auto id = [&](size_t i) {
+    return i < flags.size() && flags[i] != '.' ? int64_t{flags[i]} - '0' : -1;
+  };
+  vocab.bos_id = id(6);
+  vocab.eos_id = id(7);
+  vocab.unk_id = id(8);
+  if (flags.size() > 9) vocab.more_eog_ids = {id(9)};
+  if (flags.size() > 10) vocab.precompiled_charsmap = flags.substr(10);
+  while (at < input.size()) {
+    const std::string line = next('\n');
+    if (line.empty()) break;
+    const size_t tab = std::min(line.find('\t'), line.size());
+    const size_t second = std::min(line.find('\t', tab + 1), line.size());
+    vocab.tokens.push_back(line.substr(0, tab));
+    if (scores) {
+      vocab.scores.push_back(static_cast<float>(
+          std::atof(line.substr(std::min(tab + 1, line.size())).c_str())));
+    }
+    if (types) {
+      const std::string type = line.substr(std::min(second + 1, line.size()));
+      vocab.token_types.push_back(type.empty() ? 1 : type[0] - '0');
+    }
+  }
+  while (at < input.size()) vocab.merges.push_back(next('\n'));
+  return Exercise(Tokenizer::FromVocab(std::move(vocab)), input.substr(0, 200));
+}
+
+bool FuzzTokenizerConfig(std::string_view input) {
+  static const auto* whole =
+      new std::string(Json({{"model", SmallModel(false)}}).dump());
+  const auto tokenizer = Tokenizer::FromJson(*whole, input);
+  if (tokenizer.ok()) {
+    for (const char* name : {"default", "tool_use"}) {
+      (void)(*tokenizer)->chat_template(name).size();
+    }
+    const auto ids = (*tokenizer)->Encode("ab c", {true, true});
+    (void)(*tokenizer)->Decode(ids, false);
+  }
+  return tokenizer.ok();
 }
 
 bool FuzzRwkvWords(std::string_view input) {

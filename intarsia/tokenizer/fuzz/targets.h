@@ -2,8 +2,6 @@
 // accepted, encode and decode with it. A stream must give what Decode gives.
 #pragma once
 
-#include <cstddef>
-#include <cstdint>
 #include <string_view>
 
 namespace intarsia {
@@ -23,5 +21,16 @@ bool FuzzSentencePiece(std::string_view input);
 
 // RWKV's list of words, and its escapes.
 bool FuzzRwkvWords(std::string_view input);
+
+// A vocabulary as GGUF has it: a line of the model's name, the pre-tokenizer's
+// and flags, then lines of a token, its score and its type, an empty line, and
+// lines of merges.
+bool FuzzTokenizerVocab(std::string_view input);
+
+// A tokenizer_config.json beside a small tokenizer.
+bool FuzzTokenizerConfig(std::string_view input);
+
+// A chat template, with limits that keep a run short.
+bool FuzzChatTemplate(std::string_view input);
 
 }  // namespace intarsia

@@ -1,7 +1,0 @@
-// Reads any bytes as components and a text; see targets.h.
-#include "intarsia/tokenizer/fuzz/targets.h"
-
-extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
-  intarsia::FuzzTokenizerParts({reinterpret_cast<const char*>(data), size});
-  return 0;
-}
