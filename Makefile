@@ -21,6 +21,40 @@ build: deps      ## build/release/intarsia
 	cmake --preset release >/dev/null
 	cmake --build --preset release --target intarsia -- -j$(JOBS)
 
+# Where `make install` puts things: PREFIX below DESTDIR.
+PREFIX ?= /usr/local
+DESTDIR ?=
+PACKAGED = intarsia libintarsia packaging_files
+# What is made of a commit bears its date.
+SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct 2>/dev/null || \
+                       stat -c %Y CHANGELOG.md)
+
+.PHONY: install uninstall deb dist reproducible
+
+install: deps    ## the program, libintarsia, header, manual: PREFIX, DESTDIR
+	SOURCE_DATE_EPOCH=$(SOURCE_DATE_EPOCH) cmake --preset release \
+	  -DCMAKE_INSTALL_PREFIX="$(PREFIX)" >/dev/null
+	cmake --build --preset release --target $(PACKAGED) -- -j$(JOBS)
+	DESTDIR="$(DESTDIR)" cmake --install build/release --strip >/dev/null
+	[ -n "$(DESTDIR)" ] || [ "$$(id -u)" != 0 ] || ldconfig
+
+uninstall:       ## what the last `make install` of this tree put there
+	@sed 's|^|$(DESTDIR)|' build/release/install_manifest.txt | \
+	  tr '\n' '\0' | xargs -0 rm -fv
+
+deb: deps        ## build/release/packages/*.deb: program, library, -dev
+	SOURCE_DATE_EPOCH=$(SOURCE_DATE_EPOCH) cmake --preset release \
+	  -DCMAKE_INSTALL_PREFIX=/usr >/dev/null
+	cmake --build --preset release --target $(PACKAGED) -- -j$(JOBS)
+	cd build/release && SOURCE_DATE_EPOCH=$(SOURCE_DATE_EPOCH) cpack >/dev/null
+	@ls build/release/packages/*.deb
+
+dist:            ## build/intarsia-VERSION.tar.gz of the last commit
+	@tools/dist.sh
+
+reproducible:    ## two builds of that tarball, compared (twice a clean build)
+	@tools/reproducible.sh
+
 test:            ## build and pass every test (under 40 minutes on two cores)
 	@tools/install_deps.sh test
 	tools/test.sh

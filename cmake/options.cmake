@@ -11,6 +11,14 @@ if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
     intarsia_options INTERFACE $<$<COMPILE_LANGUAGE:CXX>:-Wno-restrict>)
 endif()
 target_link_libraries(intarsia_options INTERFACE Threads::Threads)
+if(INTARSIA_REPRODUCIBLE)
+  # CHECK names its file; the last of these that fits counts.
+  target_compile_options(
+    intarsia_options
+    INTERFACE
+      "$<$<COMPILE_LANGUAGE:CXX>:-ffile-prefix-map=${PROJECT_SOURCE_DIR}/=>"
+      "$<$<COMPILE_LANGUAGE:CXX>:-ffile-prefix-map=${PROJECT_BINARY_DIR}/=>")
+endif()
 
 if(INTARSIA_SIMD STREQUAL "avx2")
   # g++ 12 leaves AES and PCLMUL off at x86-64-v3, and Highway would then fall
