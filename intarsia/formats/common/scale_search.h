@@ -30,6 +30,11 @@ float FitScale(const CodeSet& set, const float* x, const float* w, int n);
 float NearestCodes(const CodeSet& set, const float* x, const float* w, int n,
                    float scale, int8_t* codes);
 
+// FitScale's, as fp16 keeps it, or where that costs less `plain`: a search that
+// starts from what is usual and can only gain.
+float FitStoredScale(const CodeSet& set, const float* x, const float* w, int n,
+                     float plain);
+
 // x ≈ scale · code + minimum with codes 0..hi, scale ≥ 0; minimum ≤ 0 unless
 // `free_minimum`.
 struct LinearFit {
@@ -39,6 +44,9 @@ LinearFit FitLinear(int hi, const float* x, const float* w, int n,
                     bool free_minimum);
 float NearestCodes(int hi, const float* x, const float* w, int n, LinearFit fit,
                    int8_t* codes);
+// FitLinear's with a free minimum, or where that costs less `plain`; fp16.
+LinearFit FitStoredLinear(int hi, const float* x, const float* w, int n,
+                          LinearFit plain);
 
 // 256 numbers in groups: x ≈ d · scales[group] · code, d a number of fp16.
 struct ScaledBlock {

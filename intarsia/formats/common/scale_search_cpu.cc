@@ -180,6 +180,14 @@ float NearestCodes(const CodeSet& set, const float* x, const float* w, int n,
   });
 }
 
+float FitStoredScale(const CodeSet& set, const float* x, const float* w, int n,
+                     float plain) {
+  const float found = ToHalfAndBack(FitScale(set, x, w, n));
+  plain = ToHalfAndBack(plain);
+  const float cost = NearestCodes(set, x, w, n, found, nullptr);
+  return cost < NearestCodes(set, x, w, n, plain, nullptr) ? found : plain;
+}
+
 LinearFit FitLinear(int hi, const float* x, const float* w, int n,
                     bool free_minimum) {
   const auto [low, high] = std::minmax_element(x, x + n);
@@ -227,6 +235,17 @@ LinearFit FitLinear(int hi, const float* x, const float* w, int n,
 float NearestCodes(int hi, const float* x, const float* w, int n, LinearFit fit,
                    int8_t* codes) {
   return ErrorOf(Uniform(0, hi), x, w, n, fit, codes);
+}
+
+LinearFit FitStoredLinear(int hi, const float* x, const float* w, int n,
+                          LinearFit plain) {
+  const auto stored = [](LinearFit fit) {
+    return LinearFit{ToHalfAndBack(fit.scale), ToHalfAndBack(fit.minimum)};
+  };
+  const LinearFit found = stored(FitLinear(hi, x, w, n, true));
+  plain = stored(plain);
+  const float cost = NearestCodes(hi, x, w, n, found, nullptr);
+  return cost < NearestCodes(hi, x, w, n, plain, nullptr) ? found : plain;
 }
 
 namespace {

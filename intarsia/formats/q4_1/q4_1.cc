@@ -2,6 +2,7 @@
 
 #include "intarsia/formats/common/blocks.h"
 #include "intarsia/formats/common/paths.h"
+#include "intarsia/formats/common/scale_search.h"
 #include "intarsia/formats/q4_1/q4_1_cpu.h"
 #include "intarsia/formats/registry.h"
 
@@ -10,7 +11,9 @@ namespace {
 
 constexpr size_t kBytes = 4 + 16;  // scale, minimum, nibbles
 
-void QuantizeBlock(const float* x, std::byte* out) {
+// From the least to the largest number; with an importance matrix this is where
+// the search begins.
+void QuantizeBlock(const float* x, const float* importance, std::byte* out) {
   if (!AllFinite(x)) {  // a fault stays visible: the whole block reads as NaN
     StoreF16(NAN, out);
     StoreF16(NAN, out + 2);
@@ -19,6 +22,20 @@ void QuantizeBlock(const float* x, std::byte* out) {
   }
   const auto [low, high] = std::minmax_element(x, x + kBlock);
   const float m = *low, d = (*high - m) / 15.0f, inverse = Inverse(d);
+  if (importance != nullptr) {
+    float w[kBlock];
+    int8_t codes[kBlock];
+    ErrorCosts(x, importance, kBlock, w);
+    const LinearFit fit = FitStoredLinear(15, x, w, kBlock, {d, m});
+    NearestCodes(15, x, w, kBlock, fit, codes);
+    StoreF16(fit.scale, out);
+    StoreF16(fit.minimum, out + 2);
+    for (int64_t i = 0; i < kBlock / 2; ++i) {
+      out[4 + i] =
+          static_cast<std::byte>(codes[i] | codes[i + kBlock / 2] << 4);
+    }
+    return;
+  }
   StoreF16(d, out);
   StoreF16(m, out + 2);
   for (int64_t i = 0; i < kBlock / 2; ++i) {
@@ -39,8 +56,14 @@ class Q41 : public DotFormat {
   DType storage() const override { return DType::kU8; }
 
   void QuantizeRow(const float* in, std::byte* out, int64_t k) const override {
+    QuantizeRowFor(in, nullptr, out, k);
+  }
+  void QuantizeRowFor(const float* in, const float* importance, std::byte* out,
+                      int64_t k) const override {
     for (int64_t b = 0; b < k / kBlock; ++b) {
-      QuantizeBlock(in + b * kBlock, out + b * kBytes);
+      QuantizeBlock(in + b * kBlock,
+                    importance != nullptr ? importance + b * kBlock : nullptr,
+                    out + b * kBytes);
     }
   }
   void DequantizeRow(const std::byte* in, float* out,

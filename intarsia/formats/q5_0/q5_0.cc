@@ -16,12 +16,12 @@ constexpr CodeSet kCodes = {.lo = -16, .hi = 15};
 
 void QuantizeBlock(const float* x, const float* importance, std::byte* out) {
   int8_t codes[kBlock];
+  const float extreme = *std::max_element(x, x + kBlock, [](float a, float b) {
+    return std::abs(a) < std::abs(b);
+  });
+  const float d = extreme / -16.0f, inverse = Inverse(d);
   if (importance == nullptr) {
     // As GGML's reference: the number of largest size becomes code 0.
-    const float extreme = *std::max_element(
-        x, x + kBlock,
-        [](float a, float b) { return std::abs(a) < std::abs(b); });
-    const float d = extreme / -16.0f, inverse = Inverse(d);
     StoreF16(d, out);
     for (int64_t i = 0; i < kBlock; ++i) {
       codes[i] = static_cast<int8_t>(Truncate(x[i] * inverse + 16.5f, 0, 31));
@@ -29,7 +29,7 @@ void QuantizeBlock(const float* x, const float* importance, std::byte* out) {
   } else {
     float w[kBlock];
     ErrorCosts(x, importance, kBlock, w);
-    StoreF16(FitScale(kCodes, x, w, kBlock), out);
+    StoreF16(FitStoredScale(kCodes, x, w, kBlock, d), out);
     NearestCodes(kCodes, x, w, kBlock, LoadF16(out), codes);
     for (int8_t& code : codes) code = static_cast<int8_t>(code + 16);
   }

@@ -14,9 +14,9 @@ constexpr size_t kBytes = 4 + 4 + 16;  // scale, minimum, fifth bits, nibbles
 
 void QuantizeBlock(const float* x, const float* importance, std::byte* out) {
   int8_t codes[kBlock];
+  const auto [low, high] = std::minmax_element(x, x + kBlock);
+  const float m = *low, d = (*high - m) / 31.0f, inverse = Inverse(d);
   if (importance == nullptr) {  // as GGML's reference
-    const auto [low, high] = std::minmax_element(x, x + kBlock);
-    const float m = *low, d = (*high - m) / 31.0f, inverse = Inverse(d);
     StoreF16(d, out);
     StoreF16(m, out + 2);
     for (int64_t i = 0; i < kBlock; ++i) {
@@ -26,7 +26,7 @@ void QuantizeBlock(const float* x, const float* importance, std::byte* out) {
   } else {
     float w[kBlock];
     ErrorCosts(x, importance, kBlock, w);
-    const LinearFit fit = FitLinear(31, x, w, kBlock, true);
+    const LinearFit fit = FitStoredLinear(31, x, w, kBlock, {d, m});
     StoreF16(fit.scale, out);
     StoreF16(fit.minimum, out + 2);
     NearestCodes(31, x, w, kBlock, {LoadF16(out), LoadF16(out + 2)}, codes);
