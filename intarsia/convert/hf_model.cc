@@ -38,13 +38,11 @@ void ReadFiles(const Checkpoint& checkpoint, HfModel* out) {
 // f32 in GGUF what the source kept in 16 bits, where no bit is lost.
 LazyTensor Narrowed(LazyTensor tensor, const std::string& dtype) {
   const bool wanted = dtype == "bfloat16" || dtype == "float16";
-  if (!wanted || tensor.encoding != "f32" || tensor.shape.rank() != 1) {
-    return tensor;
-  }
+  if (!wanted || tensor.encoding != "f32") return tensor;
   const Result<Tensor> bytes = tensor.values();
   if (!bytes.ok()) return tensor;
   const Format& format = *FindFormat(dtype == "bfloat16" ? "bf16" : "f16");
-  const int64_t n = tensor.shape[0];
+  const int64_t n = tensor.shape.numel();
   std::vector<float> exact(n), back(n);
   PlainFormat(DType::kF32).DequantizeRow(bytes->raw(), exact.data(), n);
   Tensor narrow = Tensor::Empty({n}, format.storage());
@@ -53,6 +51,51 @@ LazyTensor Narrowed(LazyTensor tensor, const std::string& dtype) {
   if (exact != back) return tensor;
   tensor.encoding = format.name();
   tensor.values = [narrow]() -> Result<Tensor> { return narrow; };
+  return tensor;
+}
+
+// Element `pair.stack` of a stack, its bytes as they are.
+Result<LazyTensor> Element(const StoredTensor& stored, const NamePair& pair,
+                           const std::string& where) {
+  if (stored.shape.rank() != 3 || stored.shape[0] != pair.stack_size) {
+    return InvalidArgument(where + "tensor " + pair.gguf + " is no stack of " +
+                           std::to_string(pair.stack_size) + " matrices");
+  }
+  LazyTensor tensor = Lazy(stored, pair.hf);
+  tensor.shape = Shape{stored.shape[1], stored.shape[2]};
+  tensor.values = [&stored, e = pair.stack,
+                   n = pair.stack_size]() -> Result<Tensor> {
+    const int64_t size = stored.bytes.numel() / n;
+    return stored.bytes.Slice(0, e * size, (e + 1) * size);
+  };
+  return tensor;
+}
+
+// [cols, rows] from [rows, cols]; blocks become f32 first.
+Result<LazyTensor> Turned(const StoredTensor& stored, const NamePair& pair,
+                          const std::string& where) {
+  const Format* format = FindFormat(stored.encoding);
+  if (format == nullptr || stored.shape.rank() != 2) {
+    return InvalidArgument(where + "tensor " + pair.gguf + " is no matrix");
+  }
+  const int64_t rows = stored.shape[0], cols = stored.shape[1];
+  LazyTensor tensor = Lazy(stored, pair.hf);
+  tensor.shape = Shape{cols, rows};
+  const bool blocks = format->block() > 1;
+  if (blocks) tensor.encoding = "f32";
+  tensor.values = [&stored, format, rows, cols, blocks]() -> Result<Tensor> {
+    Tensor plain = stored.bytes;
+    if (blocks) {
+      plain = Tensor::Empty({rows, cols});
+      const size_t bytes = format->row_bytes(cols);
+      for (int64_t r = 0; r < rows; ++r) {
+        format->DequantizeRow(stored.bytes.raw() + r * bytes,
+                              plain.mutable_data<float>() + r * cols, cols);
+      }
+    }
+    return TransposeBytes(plain, rows, cols,
+                          static_cast<int64_t>(plain.nbytes()) / (rows * cols));
+  };
   return tensor;
 }
 
@@ -100,7 +143,15 @@ Result<HfModel> FromGguf(const Checkpoint& checkpoint) {
         return PairRows(stored->bytes, stored->shape[0], heads, /*back=*/true);
       };
     }
-    out.tensors.push_back(Narrowed(std::move(tensor), dtype));
+    if (pair.stack >= 0) {
+      ASSIGN_OR_RETURN(tensor, Element(*stored, pair, where));
+    } else if (pair.transposed) {
+      ASSIGN_OR_RETURN(tensor, Turned(*stored, pair, where));
+    }
+    if (pair.wide || tensor.shape.rank() == 1) {
+      tensor = Narrowed(std::move(tensor), dtype);
+    }
+    out.tensors.push_back(std::move(tensor));
   }
   for (const std::string& name : checkpoint.names()) {
     if (used[name]) continue;

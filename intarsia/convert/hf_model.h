@@ -24,7 +24,7 @@ struct HfModel {
   std::vector<std::string> warnings;
 };
 
-// A folder of Hugging Face as it is; GGUF of the llama, qwen2 and qwen3
+// A folder of Hugging Face as it is; GGUF of the llama, qwen2, qwen3 and gpt2
 // architectures; native folders that WriteNativeFolder made from one of these.
 // The checkpoint must outlive the model.
 Result<HfModel> ReadHfModel(const Checkpoint& checkpoint);

@@ -2,6 +2,8 @@
 
 #include <cstring>
 #include <map>
+#include <span>
+#include <utility>
 
 #include "intarsia/families/family.h"
 
@@ -14,7 +16,7 @@ struct Field {
   bool real = false;
 };
 
-constexpr Field kFields[] = {
+constexpr Field kTransformer[] = {
     {"num_hidden_layers", "block_count"},
     {"max_position_embeddings", "context_length"},
     {"hidden_size", "embedding_length"},
@@ -22,20 +24,47 @@ constexpr Field kFields[] = {
     {"num_attention_heads", "attention.head_count"},
     {"num_key_value_heads", "attention.head_count_kv"},
     {"head_dim", "attention.key_length"},
+    {"num_local_experts", "expert_count"},
+    {"num_experts_per_tok", "expert_used_count"},
     {"rms_norm_eps", "attention.layer_norm_rms_epsilon", true},
     {"rope_theta", "rope.freq_base", true},
 };
+constexpr Field kGpt2[] = {
+    {"n_layer", "block_count"},
+    {"n_positions", "context_length"},
+    {"n_embd", "embedding_length"},
+    {"n_inner", "feed_forward_length"},
+    {"n_head", "attention.head_count"},
+    {"layer_norm_epsilon", "attention.layer_norm_epsilon", true},
+};
 
-std::string Architecture(const Json& config) {
-  const std::string type = config.value("model_type", "");
-  if (type == "mistral") return "llama";
-  return type == "llama" || type == "qwen2" || type == "qwen3" ? type : "";
+// A model_type of Hugging Face's and the architecture that GGUF files it under.
+struct Kind {
+  const char* model_type;
+  const char* architecture;
+  const char* class_name;
+  std::span<const Field> fields;
+};
+constexpr Kind kKinds[] = {
+    {"llama", "llama", "LlamaForCausalLM", kTransformer},
+    {"mistral", "llama", "MistralForCausalLM", kTransformer},
+    {"mixtral", "llama", "MixtralForCausalLM", kTransformer},
+    {"qwen2", "qwen2", "Qwen2ForCausalLM", kTransformer},
+    {"qwen3", "qwen3", "Qwen3ForCausalLM", kTransformer},
+    {"gpt2", "gpt2", "GPT2LMHeadModel", kGpt2},
+};
+
+const Kind* KindOf(const Json& config) {
+  for (const Kind& kind : kKinds) {
+    if (config.value("model_type", "") == kind.model_type) return &kind;
+  }
+  return nullptr;
 }
 
-const char* ClassOf(const std::string& architecture) {
-  return architecture == "qwen2"   ? "Qwen2ForCausalLM"
-         : architecture == "qwen3" ? "Qwen3ForCausalLM"
-                                   : "LlamaForCausalLM";
+// What llama.cpp wants in f32 although it is no vector.
+bool IsWide(const std::string& gguf) {
+  return gguf == "position_embd.weight" ||
+         gguf.ends_with(".ffn_gate_inp.weight");
 }
 
 // What GGUF's files of these architectures have no place for.
@@ -44,6 +73,11 @@ Status CheckKept(const Json& config, const std::string& architecture) {
     return Unsupported("[convert] GGUF's " + architecture +
                        " models have no place for " + what);
   };
+  if (architecture == "gpt2") {
+    return config.value("activation_function", "gelu_new") == "gelu_new"
+               ? Status::Ok()
+               : lost("activation_function");
+  }
   if (architecture == "llama" && config.value("attention_bias", false)) {
     return lost("attention_bias");
   }
@@ -58,8 +92,9 @@ Status CheckKept(const Json& config, const std::string& architecture) {
       return lost("rope scaling of type " + type);
     }
   }
+  const std::string type = config.value("model_type", "");
   const bool window = config.value("use_sliding_window", false) ||
-                      config.value("model_type", "") == "mistral";
+                      type == "mistral" || type == "mixtral";
   if (window && config.value("sliding_window", Json()).is_number()) {
     return lost("sliding_window");
   }
@@ -69,19 +104,27 @@ Status CheckKept(const Json& config, const std::string& architecture) {
 }  // namespace
 
 Result<Json> GgufFieldsOf(const Json& config) {
-  const std::string architecture = Architecture(config);
-  if (architecture.empty()) {
-    return Unsupported("[convert] models of type \"" +
-                       config.value("model_type", "") +
-                       "\" are not written as GGUF; llama, mistral, qwen2 and "
-                       "qwen3 are. A native folder holds every family");
+  const Kind* kind = KindOf(config);
+  if (kind == nullptr) {
+    return Unsupported(
+        "[convert] models of type \"" + config.value("model_type", "") +
+        "\" are not written as GGUF; llama, mistral, mixtral, qwen2, qwen3 and "
+        "gpt2 are. A native folder holds every family");
   }
-  RETURN_IF_ERROR(CheckKept(config, architecture));
-  const std::string prefix = architecture + ".";
-  Json fields = {{"general.architecture", architecture}};
-  for (const Field& field : kFields) {
+  RETURN_IF_ERROR(CheckKept(config, kind->architecture));
+  const std::string prefix = std::string(kind->architecture) + ".";
+  Json fields = {{"general.architecture", kind->architecture}};
+  for (const Field& field : kind->fields) {
     const Json value = config.value(field.hf, Json());
     if (value.is_number()) fields[prefix + field.gguf] = value;
+  }
+  fields[prefix + "vocab_size"] = config.value("vocab_size", int64_t{0});
+  if (kind->fields.data() == kGpt2) {
+    if (!fields.contains(prefix + "feed_forward_length")) {
+      fields[prefix + "feed_forward_length"] =
+          4 * config.value("n_embd", int64_t{0});
+    }
+    return fields;
   }
   const Json rope = config.value("rope_parameters", Json::object());
   if (rope.contains("rope_theta")) {
@@ -100,24 +143,34 @@ Result<Json> GgufFieldsOf(const Json& config) {
   if (config.contains("head_dim")) {
     fields[prefix + "attention.value_length"] = head_dim;
   }
-  fields[prefix + "vocab_size"] = config.value("vocab_size", int64_t{0});
   return fields;
 }
 
 Result<Json> ConfigOfGguf(const Json& fields) {
   const std::string architecture = fields.value("general.architecture", "");
-  if (Architecture({{"model_type", architecture}}).empty()) {
-    return Unsupported("[convert] GGUF models of architecture \"" +
-                       architecture +
-                       "\" are not converted; llama, qwen2 and qwen3 are");
-  }
   const std::string prefix = architecture + ".";
-  Json config = {{"model_type", architecture},
-                 {"architectures", {ClassOf(architecture)}},
-                 {"hidden_act", "silu"},
-                 {"num_key_value_heads",
-                  fields.value(prefix + "attention.head_count", Json())}};
-  for (const Field& field : kFields) {
+  const bool experts = fields.value(prefix + "expert_count", Json()) > 0;
+  const std::string type =
+      architecture == "llama" && experts ? "mixtral" : architecture;
+  const Kind* kind = KindOf({{"model_type", type}});
+  if (kind == nullptr || kind->architecture != architecture) {
+    return Unsupported(
+        "[convert] GGUF models of architecture \"" + architecture +
+        "\" are not converted; llama, qwen2, qwen3 and gpt2 are");
+  }
+  if (experts && type != "mixtral") {
+    return Unsupported("[convert] experts of GGUF's " + architecture +
+                       " are not converted");
+  }
+  Json config = {{"model_type", type}, {"architectures", {kind->class_name}}};
+  if (type == "gpt2") {
+    config["activation_function"] = "gelu_new";
+  } else {
+    config["hidden_act"] = "silu";
+    config["num_key_value_heads"] =
+        fields.value(prefix + "attention.head_count", Json());
+  }
+  for (const Field& field : kind->fields) {
     const Json value = fields.value(prefix + field.gguf, Json());
     if (value.is_number()) config[field.hf] = value;
   }
@@ -130,10 +183,6 @@ Result<Json> ConfigOfGguf(const Json& fields) {
     return Unsupported("[convert] rope scaling of type " + scaling +
                        " is not converted");
   }
-  if (fields.value(prefix + "expert_count", 0) != 0) {
-    return Unsupported("[convert] experts of GGUF's " + architecture +
-                       " are not converted");
-  }
   for (const auto& [key, name] :
        {std::pair("bos_token_id", "bos"), std::pair("eos_token_id", "eos")}) {
     const Json id = fields.value("tokenizer.ggml." + std::string(key), Json());
@@ -141,6 +190,25 @@ Result<Json> ConfigOfGguf(const Json& fields) {
   }
   return config;
 }
+
+namespace {
+
+// Heads whose rows GGUF keeps in pairs: of queries and of keys; 0: none.
+std::pair<int64_t, int64_t> PairedHeads(const FamilyModel& gguf) {
+  const Json attention =
+      Json::parse(gguf.config.blocks.at(0).sublayers.at(0).config);
+  const Json rope = attention.value("rope", Json());
+  if (!rope.is_object() || !rope.value("interleaved", false)) return {0, 0};
+  const int64_t heads = attention.value("heads", int64_t{0});
+  return {heads, attention.value("kv_heads", heads)};
+}
+
+bool SameCut(const TensorMap& a, const TensorMap& b) {
+  return a.row_begin == b.row_begin && a.row_end == b.row_end &&
+         a.row_axis == b.row_axis;
+}
+
+}  // namespace
 
 Result<std::vector<NamePair>> JoinNames(const Json& config,
                                         const Json& fields) {
@@ -151,28 +219,52 @@ Result<std::vector<NamePair>> JoinNames(const Json& config,
   }
   ASSIGN_OR_RETURN(const FamilyModel ours, hf->from_config(config));
   ASSIGN_OR_RETURN(const FamilyModel theirs, gguf->from_gguf(fields));
-  // Whether GGUF's rows of queries and keys stand in pairs.
-  const Json attention =
-      Json::parse(theirs.config.blocks.at(0).sublayers.at(0).config);
-  const bool paired = attention["rope"].value("interleaved", false);
-  const int64_t heads = attention.value("heads", int64_t{0});
-  const int64_t kv_heads = attention.value("kv_heads", heads);
-  std::map<std::string, std::string> names;
-  for (const TensorMap& map : theirs.tensors) names[map.native] = map.foreign;
-  std::vector<NamePair> pairs;
+  const auto [query_heads, key_heads] = PairedHeads(theirs);
+  std::map<std::string, const TensorMap*> by_native;
+  for (const TensorMap& map : theirs.tensors) by_native[map.native] = &map;
+  std::map<std::string, int64_t> stack_sizes;
   for (const TensorMap& map : ours.tensors) {
-    const auto found = names.find(map.native);
-    if (found == names.end()) {
+    if (map.stack >= 0) ++stack_sizes[map.native];
+  }
+  std::vector<NamePair> pairs;
+  std::map<std::string, std::string> seen;  // tensors of several parts
+  for (const TensorMap& map : ours.tensors) {
+    const auto found = by_native.find(map.native);
+    const auto [before, first] = seen.emplace(
+        map.foreign, found == by_native.end() ? "" : found->second->foreign);
+    if (found == by_native.end() || !SameCut(map, *found->second) ||
+        before->second != found->second->foreign || found->second->stack >= 0) {
       return Unsupported("[convert] " + map.foreign + " has no name in GGUF");
     }
-    NamePair pair{map.native, map.foreign, found->second};
-    if (paired && map.native.ends_with(".q_proj")) pair.paired_heads = heads;
-    if (paired && map.native.ends_with(".k_proj")) {
-      pair.paired_heads = kv_heads;
+    if (!first) continue;
+    const TensorMap& other = *found->second;
+    NamePair pair{.hf = map.foreign,
+                  .gguf = other.foreign,
+                  .transposed = map.transpose != other.transpose,
+                  .wide = IsWide(other.foreign)};
+    if (map.native.ends_with(".q_proj")) pair.paired_heads = query_heads;
+    if (map.native.ends_with(".k_proj")) pair.paired_heads = key_heads;
+    if (map.stack >= 0) {
+      pair.stack = map.stack;
+      pair.stack_size = stack_sizes[map.native];
     }
     pairs.push_back(std::move(pair));
   }
   return pairs;
+}
+
+Tensor TransposeBytes(const Tensor& bytes, int64_t rows, int64_t cols,
+                      int64_t width) {
+  const Tensor in = bytes.Contiguous();
+  CHECK_EQ(static_cast<int64_t>(in.nbytes()), rows * cols * width);
+  Tensor out = Tensor::Empty({rows * cols * width}, DType::kU8);
+  for (int64_t r = 0; r < rows; ++r) {
+    for (int64_t c = 0; c < cols; ++c) {
+      std::memcpy(out.mutable_raw() + (c * rows + r) * width,
+                  in.raw() + (r * cols + c) * width, width);
+    }
+  }
+  return out;
 }
 
 Tensor PairRows(const Tensor& bytes, int64_t rows, int64_t heads, bool back) {

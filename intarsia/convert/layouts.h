@@ -10,20 +10,32 @@
 
 namespace intarsia {
 
+// A tensor of Hugging Face's and where GGUF has it.
 struct NamePair {
-  std::string native, hf, gguf;
+  std::string hf, gguf;
   // Heads whose rows GGUF keeps in pairs; 0: the order is the same.
   int64_t paired_heads = 0;
+  // One of them is [in, out].
+  bool transposed = false;
+  // It is this element of a stack of `stack_size` in GGUF; -1: all of it.
+  int64_t stack = -1, stack_size = 0;
+  // GGUF wants it in f32, whatever the source has.
+  bool wide = false;
 };
 
 // GGUF's metadata that a config.json gives, and the other way round, for the
-// architectures llama, qwen2 and qwen3. Refuses what GGUF would lose.
+// architectures llama (with experts too), qwen2, qwen3 and gpt2. Refuses what
+// GGUF would lose.
 Result<nlohmann::json> GgufFieldsOf(const nlohmann::json& config);
 Result<nlohmann::json> ConfigOfGguf(const nlohmann::json& fields);
 
 // All tensors of the model that `config` and `fields` describe.
 Result<std::vector<NamePair>> JoinNames(const nlohmann::json& config,
                                         const nlohmann::json& fields);
+
+// [rows, cols] of numbers of `width` bytes as [cols, rows].
+Tensor TransposeBytes(const Tensor& bytes, int64_t rows, int64_t cols,
+                      int64_t width);
 
 // Rows [heads · n, ...] in GGUF's order from Hugging Face's: row 2 i + p of a
 // head from row i + p n / 2; or back.

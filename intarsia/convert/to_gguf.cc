@@ -12,15 +12,12 @@ namespace {
 
 using Json = nlohmann::json;
 
-// A vector of 16-bit numbers as f32.
+// 16-bit numbers as f32.
 LazyTensor Widened(LazyTensor tensor) {
-  if (tensor.shape.rank() != 1 ||
-      (tensor.encoding != "bf16" && tensor.encoding != "f16")) {
-    return tensor;
-  }
+  if (tensor.encoding != "bf16" && tensor.encoding != "f16") return tensor;
   const Format& format = *FindFormat(tensor.encoding);
   tensor.encoding = "f32";
-  tensor.values = [&format, n = tensor.shape[0],
+  tensor.values = [&format, n = tensor.shape.numel(),
                    values = tensor.values]() -> Result<Tensor> {
     ASSIGN_OR_RETURN(const Tensor bytes, values());
     Tensor out = Tensor::Empty({n});
@@ -37,6 +34,46 @@ LazyTensor Paired(LazyTensor tensor, int64_t heads) {
     return PairRows(bytes, rows, heads, /*back=*/false);
   };
   return tensor;
+}
+
+Result<LazyTensor> Transposed(LazyTensor tensor) {
+  const Format* format = FindFormat(tensor.encoding);
+  if (format == nullptr || format->block() != 1 || tensor.shape.rank() != 2) {
+    return Unsupported("[convert] tensor " + Printable(tensor.name) +
+                       " must be a plain matrix to be transposed");
+  }
+  const int64_t rows = tensor.shape[0], cols = tensor.shape[1];
+  tensor.shape = Shape{cols, rows};
+  tensor.values = [rows, cols, width = SizeOf(format->storage()),
+                   values = tensor.values]() -> Result<Tensor> {
+    ASSIGN_OR_RETURN(const Tensor bytes, values());
+    return TransposeBytes(bytes, rows, cols, static_cast<int64_t>(width));
+  };
+  return tensor;
+}
+
+// One after the other along a new first axis.
+Result<LazyTensor> Stacked(std::vector<LazyTensor> parts) {
+  LazyTensor out = parts[0];
+  for (const LazyTensor& part : parts) {
+    if (part.shape == out.shape && part.encoding == out.encoding) continue;
+    return InvalidArgument("[convert] the parts of " + Printable(out.name) +
+                           " differ in shape or format");
+  }
+  std::vector<int64_t> dims = {static_cast<int64_t>(parts.size())};
+  dims.insert(dims.end(), out.shape.dims().begin(), out.shape.dims().end());
+  out.shape = Shape(dims);
+  out.values = [parts = std::move(parts)]() -> Result<Tensor> {
+    std::vector<uint8_t> all;
+    for (const LazyTensor& part : parts) {
+      ASSIGN_OR_RETURN(const Tensor values, part.values());
+      const Tensor bytes = values.Contiguous();
+      const auto* from = reinterpret_cast<const uint8_t*>(bytes.raw());
+      all.insert(all.end(), from, from + bytes.nbytes());
+    }
+    return Tensor::From(all, {static_cast<int64_t>(all.size())});
+  };
+  return out;
 }
 
 // Metadata from JSON: counts as u32, reals as f32.
@@ -80,6 +117,7 @@ Result<GgufModel> ToGgufModel(const HfModel& model, const std::string& name) {
   std::map<std::string, const LazyTensor*> stored;
   for (const LazyTensor& tensor : model.tensors) stored[tensor.name] = &tensor;
   std::set<std::string> used;
+  std::map<std::string, std::vector<LazyTensor>> stacks;
   for (const NamePair& pair : pairs) {
     const auto found = stored.find(pair.hf);
     if (found == stored.end()) {
@@ -97,7 +135,20 @@ Result<GgufModel> ToGgufModel(const HfModel& model, const std::string& name) {
       }
       tensor = Paired(std::move(tensor), pair.paired_heads);
     }
-    out.tensors.push_back(Widened(std::move(tensor)));
+    if (pair.transposed) {
+      ASSIGN_OR_RETURN(tensor, Transposed(std::move(tensor)));
+    }
+    if (pair.stack >= 0) {
+      // In the order of the elements, as the family names them.
+      std::vector<LazyTensor>& parts = stacks[pair.gguf];
+      parts.push_back(std::move(tensor));
+      if (static_cast<int64_t>(parts.size()) < pair.stack_size) continue;
+      ASSIGN_OR_RETURN(tensor, Stacked(std::move(parts)));
+    }
+    if (pair.wide || tensor.shape.rank() == 1) {
+      tensor = Widened(std::move(tensor));
+    }
+    out.tensors.push_back(std::move(tensor));
   }
   for (const LazyTensor& tensor : model.tensors) {
     if (used.contains(tensor.name)) continue;

@@ -7,15 +7,44 @@
 namespace intarsia {
 namespace {
 
-std::vector<TensorMap> MapTensors(int layers, int dim) {
+struct Names {
+  const char *embedding, *positions, *final_norm, *layer;
+  const char *attention_norm, *qkv, *output, *mlp_norm, *up, *down;
+  bool transposed;  // matrices are [in, out]
+};
+constexpr Names kHuggingFace = {"transformer.wte.weight",
+                                "transformer.wpe.weight",
+                                "transformer.ln_f",
+                                "transformer.h.",
+                                "ln_1",
+                                "attn.c_attn",
+                                "attn.c_proj",
+                                "ln_2",
+                                "mlp.c_fc",
+                                "mlp.c_proj",
+                                true};
+constexpr Names kGguf = {"token_embd.weight",
+                         "position_embd.weight",
+                         "output_norm",
+                         "blk.",
+                         "attn_norm",
+                         "attn_qkv",
+                         "attn_output",
+                         "ffn_norm",
+                         "ffn_up",
+                         "ffn_down",
+                         false};
+
+std::vector<TensorMap> MapTensors(int layers, int dim, const Names& names) {
+  const std::string final_norm = names.final_norm;
   std::vector<TensorMap> maps = {
-      {.native = "embedding", .foreign = "transformer.wte.weight"},
-      {.native = "positions", .foreign = "transformer.wpe.weight"},
-      {.native = "final_norm", .foreign = "transformer.ln_f.weight"},
-      {.native = "final_norm_bias", .foreign = "transformer.ln_f.bias"}};
+      {.native = "embedding", .foreign = names.embedding},
+      {.native = "positions", .foreign = names.positions},
+      {.native = "final_norm", .foreign = final_norm + ".weight"},
+      {.native = "final_norm_bias", .foreign = final_norm + ".bias"}};
   for (int i = 0; i < layers; ++i) {
     const std::string ours = "blocks." + std::to_string(i) + ".";
-    const std::string theirs = "transformer.h." + std::to_string(i) + ".";
+    const std::string theirs = names.layer + std::to_string(i) + ".";
     auto norm = [&](const std::string& native, const std::string& foreign) {
       maps.push_back(
           {.native = ours + native, .foreign = theirs + foreign + ".weight"});
@@ -26,7 +55,7 @@ std::vector<TensorMap> MapTensors(int layers, int dim) {
                       const std::string& foreign, int64_t begin, int64_t end) {
       maps.push_back({.native = ours + native,
                       .foreign = theirs + foreign + ".weight",
-                      .transpose = true,
+                      .transpose = names.transposed,
                       .row_begin = begin,
                       .row_end = end});
       maps.push_back({.native = ours + bias,
@@ -34,27 +63,60 @@ std::vector<TensorMap> MapTensors(int layers, int dim) {
                       .row_begin = begin,
                       .row_end = end});
     };
-    norm("0.pre_norm", "ln_1");
-    conv1d("0.q_proj", "0.q_bias", "attn.c_attn", 0, dim);
-    conv1d("0.k_proj", "0.k_bias", "attn.c_attn", dim, 2 * dim);
-    conv1d("0.v_proj", "0.v_bias", "attn.c_attn", 2 * dim, 3 * dim);
-    conv1d("0.o_proj", "0.o_bias", "attn.c_proj", 0, -1);
-    norm("1.pre_norm", "ln_2");
-    conv1d("1.up", "1.up_bias", "mlp.c_fc", 0, -1);
-    conv1d("1.down", "1.down_bias", "mlp.c_proj", 0, -1);
+    norm("0.pre_norm", names.attention_norm);
+    conv1d("0.q_proj", "0.q_bias", names.qkv, 0, dim);
+    conv1d("0.k_proj", "0.k_bias", names.qkv, dim, 2 * dim);
+    conv1d("0.v_proj", "0.v_bias", names.qkv, 2 * dim, 3 * dim);
+    conv1d("0.o_proj", "0.o_bias", names.output, 0, -1);
+    norm("1.pre_norm", names.mlp_norm);
+    conv1d("1.up", "1.up_bias", names.up, 0, -1);
+    conv1d("1.down", "1.down_bias", names.down, 0, -1);
   }
   return maps;
 }
 
+struct Dims {
+  int layers, dim, heads, hidden, vocab, max_positions;
+  double eps;
+  std::string activation;
+};
+
+ModelConfig Compose(const Dims& d) {
+  ModelConfig config;
+  config.name = "gpt2";
+  config.vocab_size = d.vocab;
+  config.dim = d.dim;
+  config.max_positions = d.max_positions;
+  config.learned_positions = true;
+  config.tied_head = true;
+  const NormConfig norm{.kind = NormConfig::Kind::kLayer,
+                        .eps = static_cast<float>(d.eps)};
+  config.final_norm = norm;
+  const Json attention = {{"heads", d.heads},
+                          {"kv_heads", d.heads},
+                          {"head_dim", d.dim / d.heads},
+                          {"rope", false},
+                          {"bias", true}};
+  const Json mlp = {
+      {"hidden", d.hidden}, {"activation", d.activation}, {"bias", true}};
+  BlockConfig block;
+  block.sublayers = {{"attention", attention.dump(), norm, 1.0f},
+                     {"mlp", mlp.dump(), norm, 1.0f}};
+  config.blocks.assign(d.layers, block);
+  return config;
+}
+
 Result<FamilyModel> FromConfig(const Json& json) {
   JsonReader reader(json, "gpt2");
-  const int layers = reader.Int("n_layer", 1, 4096);
-  const int dim = reader.Int("n_embd");
-  const int heads = reader.Int("n_head", 1, 65536);
-  const int hidden = reader.IntOr("n_inner", 4 * dim, 1);
-  const double eps = reader.NumberOr("layer_norm_epsilon", 1e-5);
-  const std::string activation =
-      reader.StringOr("activation_function", "gelu_new");
+  Dims d;
+  d.layers = reader.Int("n_layer", 1, 4096);
+  d.dim = reader.Int("n_embd");
+  d.heads = reader.Int("n_head", 1, 65536);
+  d.hidden = reader.IntOr("n_inner", 4 * d.dim, 1);
+  d.eps = reader.NumberOr("layer_norm_epsilon", 1e-5);
+  d.activation = reader.StringOr("activation_function", "gelu_new");
+  d.vocab = reader.Int("vocab_size");
+  d.max_positions = reader.Int("n_positions");
   reader.Expect("scale_attn_weights", true);
   reader.Expect("scale_attn_by_inverse_layer_idx", false);
   reader.Expect("add_cross_attention", false);
@@ -66,36 +128,43 @@ Result<FamilyModel> FromConfig(const Json& json) {
                  "summary_first_dropout", "summary_proj_to_labels",
                  "summary_type", "summary_use_proj", "task_specific_params"});
 
-  FamilyModel model;
-  ModelConfig& config = model.config;
-  config.name = "gpt2";
-  config.vocab_size = reader.Int("vocab_size");
-  config.dim = dim;
-  config.max_positions = reader.Int("n_positions");
-  config.learned_positions = true;
-  config.tied_head = true;
-  config.bos_id = reader.IntOr("bos_token_id", -1, -1);
-  config.eos_ids = reader.Ids("eos_token_id");
+  const int bos = reader.IntOr("bos_token_id", -1, -1);
+  const std::vector<int> eos = reader.Ids("eos_token_id");
   reader.Expect("tie_word_embeddings", true);
-  reader.Require(dim % heads == 0,
+  reader.Require(d.dim % d.heads == 0,
                  "\"n_embd\" must be a multiple of \"n_head\"");
   RETURN_IF_ERROR(reader.status());
-  const NormConfig norm{.kind = NormConfig::Kind::kLayer,
-                        .eps = static_cast<float>(eps)};
-  config.final_norm = norm;
-  const Json attention = {{"heads", heads},
-                          {"kv_heads", heads},
-                          {"head_dim", dim / heads},
-                          {"rope", false},
-                          {"bias", true}};
-  const Json mlp = {
-      {"hidden", hidden}, {"activation", activation}, {"bias", true}};
-  BlockConfig block;
-  block.sublayers = {{"attention", attention.dump(), norm, 1.0f},
-                     {"mlp", mlp.dump(), norm, 1.0f}};
-  config.blocks.assign(layers, block);
-  model.tensors = MapTensors(layers, dim);
-  model.warnings = reader.Unread();
+  FamilyModel model{.config = Compose(d),
+                    .tensors = MapTensors(d.layers, d.dim, kHuggingFace),
+                    .warnings = reader.Unread()};
+  model.config.bos_id = bos;
+  model.config.eos_ids = eos;
+  return model;
+}
+
+Result<FamilyModel> FromGguf(const Json& metadata) {
+  JsonReader reader(metadata, "gpt2", {.key_prefix = "gpt2."});
+  Dims d;
+  d.layers = reader.Int("block_count", 1, 4096);
+  d.dim = reader.Int("embedding_length");
+  d.heads = reader.Int("attention.head_count", 1, 65536);
+  d.hidden = reader.Int("feed_forward_length");
+  d.eps = reader.NumberOr("attention.layer_norm_epsilon", 1e-5);
+  d.activation = "gelu_new";
+  d.vocab = reader.IntOr("vocab_size", 0, 1, 1 << 24);
+  d.max_positions = reader.Int("context_length");
+  reader.Expect("attention.head_count_kv", d.heads);
+  reader.Require(
+      d.dim % d.heads == 0,
+      "\"embedding_length\" must be a multiple of \"attention.head_count\"");
+  RETURN_IF_ERROR(reader.status());
+  FamilyModel model{.config = Compose(d),
+                    .tensors = MapTensors(d.layers, d.dim, kGguf),
+                    .warnings = reader.Unread()};
+  ReadGgufIds(metadata, &model.config);
+  // Some files repeat the table; without one LoadModel ties them.
+  model.config.tied_head = false;
+  model.tensors.push_back({.native = "head", .foreign = "output.weight"});
   return model;
 }
 
@@ -104,9 +173,9 @@ Result<FamilyModel> FromConfig(const Json& json) {
 Family Gpt2Family() {
   return {.name = "gpt2",
           .model_types = {"gpt2"},
-          .gguf_architectures = {},
+          .gguf_architectures = {"gpt2"},
           .from_config = FromConfig,
-          .from_gguf = nullptr};
+          .from_gguf = FromGguf};
 }
 
 }  // namespace intarsia

@@ -1,11 +1,12 @@
-// Llama 1 to 3 and what shares its shape: SmolLM2, TinyLlama, Mistral in GGUF.
+// Llama 1 to 3 and what shares its shape: SmolLM2, TinyLlama, and in GGUF
+// Mistral and Mixtral.
 #include "intarsia/families/transformer.h"
 
 namespace intarsia {
 namespace {
 
-constexpr TransformerTraits kTraits = {.family = "llama",
-                                       .interleaved_gguf = true};
+constexpr TransformerTraits kTraits = {
+    .family = "llama", .interleaved_gguf = true, .gguf_experts = true};
 
 Result<FamilyModel> FromConfig(const Json& config) {
   return TransformerFromConfig(kTraits, config);

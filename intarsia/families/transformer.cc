@@ -139,9 +139,22 @@ void MapFusedExperts(const Dims& s, const std::string& ours,
       {.native = ours + "1.down", .foreign = mlp + "experts.down_proj"});
 }
 
+// GGUF's stacks, one a matrix, as ours are.
+void MapStackedExperts(const std::string& ours, const std::string& theirs,
+                       std::vector<TensorMap>* maps) {
+  for (const auto& [native, foreign] :
+       {std::pair("router", "ffn_gate_inp"), std::pair("gate", "ffn_gate_exps"),
+        std::pair("up", "ffn_up_exps"), std::pair("down", "ffn_down_exps")}) {
+    maps->push_back({.native = ours + "1." + native,
+                     .foreign = theirs + foreign + ".weight"});
+  }
+}
+
+enum class Experts { kEach, kFused, kStacked };
+
 std::vector<TensorMap> MapTensors(const TransformerTraits& traits,
                                   const Dims& s, const Names& names,
-                                  bool fused_experts = false) {
+                                  Experts experts = Experts::kEach) {
   std::vector<TensorMap> maps = {
       {.native = "embedding", .foreign = names.embedding},
       {.native = "final_norm", .foreign = names.final_norm}};
@@ -168,8 +181,10 @@ std::vector<TensorMap> MapTensors(const TransformerTraits& traits,
       map("0.k_norm", std::string(names.k_norm) + ".weight");
     }
     map("1.pre_norm", std::string(names.mlp_norm) + ".weight");
-    if (s.experts > 0 && fused_experts) {
+    if (s.experts > 0 && experts == Experts::kFused) {
       MapFusedExperts(s, ours, theirs, &maps);
+    } else if (s.experts > 0 && experts == Experts::kStacked) {
+      MapStackedExperts(ours, theirs, &maps);
     } else if (s.experts > 0) {
       MapExperts(s, ours, theirs, &maps);
     } else {
@@ -279,11 +294,28 @@ Result<FamilyModel> TransformerFromConfig(const TransformerTraits& traits,
                     .tensors = MapTensors(traits, s, kHuggingFace),
                     .warnings = reader.Unread()};
   if (traits.experts) {
-    model.other_layouts.push_back(MapTensors(traits, s, kHuggingFace, true));
+    model.other_layouts.push_back(
+        MapTensors(traits, s, kHuggingFace, Experts::kFused));
   }
   model.config.bos_id = bos;
   model.config.eos_ids = eos;
   return model;
+}
+
+void ReadGgufIds(const Json& metadata, ModelConfig* config) {
+  const Json name = metadata.value("general.name", Json());
+  if (name.is_string()) config->name = name.get<std::string>();
+  auto id = [&](const char* key) {
+    const Json value = metadata.value(key, Json());
+    if (!value.is_number_integer()) return -1;
+    const auto id = value.get<int64_t>();
+    return id >= 0 && id <= std::numeric_limits<int>::max()
+               ? static_cast<int>(id)
+               : -1;
+  };
+  config->bos_id = id("tokenizer.ggml.bos_token_id");
+  const int eos = id("tokenizer.ggml.eos_token_id");
+  if (eos >= 0) config->eos_ids.push_back(eos);
 }
 
 Result<FamilyModel> TransformerFromGguf(const TransformerTraits& traits,
@@ -301,7 +333,14 @@ Result<FamilyModel> TransformerFromGguf(const TransformerTraits& traits,
   s.hidden = reader.Int("feed_forward_length");
   s.max_positions = reader.IntOr("context_length", 0);
   s.eps = reader.NumberOr("attention.layer_norm_rms_epsilon", 1e-6);
-  reader.Expect("expert_count", 0);
+  if (traits.gguf_experts) {
+    s.experts = reader.IntOr("expert_count", 0, 0, 65536);
+    if (s.experts > 0) {
+      s.experts_per_token = reader.Int("expert_used_count", 1, s.experts);
+    }
+  } else {
+    reader.Expect("expert_count", 0);
+  }
   s.rope = {{"theta", reader.NumberOr("rope.freq_base", 10000.0)},
             {"interleaved", traits.interleaved_gguf}};
   const int rotated = reader.IntOr("rope.dimension_count", s.head_dim, 2);
@@ -317,17 +356,9 @@ Result<FamilyModel> TransformerFromGguf(const TransformerTraits& traits,
   s.vocab = reader.IntOr("vocab_size", 0, 1, 1 << 24);
   RETURN_IF_ERROR(reader.status());
   FamilyModel model{.config = Compose(traits, s),
-                    .tensors = MapTensors(traits, s, kGguf),
+                    .tensors = MapTensors(traits, s, kGguf, Experts::kStacked),
                     .warnings = reader.Unread()};
-  const Json name = metadata.value("general.name", Json());
-  if (name.is_string()) model.config.name = name.get<std::string>();
-  auto id = [&](const char* key) {
-    const Json value = metadata.value(key, Json());
-    return value.is_number_integer() ? value.get<int>() : -1;
-  };
-  model.config.bos_id = id("tokenizer.ggml.bos_token_id");
-  const int eos = id("tokenizer.ggml.eos_token_id");
-  if (eos >= 0) model.config.eos_ids.push_back(eos);
+  ReadGgufIds(metadata, &model.config);
   return model;
 }
 

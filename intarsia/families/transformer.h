@@ -19,6 +19,7 @@ struct TransformerTraits {
   bool sliding_window = false;    // "sliding_window" applies
   bool experts = false;           // Mixtral's sparse blocks
   bool interleaved_gguf = false;  // GGUF keeps q, k rows paired for RoPE
+  bool gguf_experts = false;      // GGUF's files may have Mixtral's experts
 };
 
 Result<FamilyModel> TransformerFromConfig(const TransformerTraits& traits,
@@ -26,6 +27,9 @@ Result<FamilyModel> TransformerFromConfig(const TransformerTraits& traits,
 Result<FamilyModel> TransformerFromGguf(const TransformerTraits& traits,
                                         const std::string& architecture,
                                         const Json& metadata);
+
+// The model's name and the ids that begin and end text, as GGUF has them.
+void ReadGgufIds(const Json& metadata, ModelConfig* config);
 
 // Fields that never change what a model computes at inference.
 void IgnoreBookkeeping(JsonReader* reader);
