@@ -62,6 +62,7 @@ class ProgressBar {
 Command MakeList(CLI::App& root);
 Command MakeInfo(CLI::App& root);
 Command MakePull(CLI::App& root);
+Command MakeCache(CLI::App& root);
 Command MakeGenerate(CLI::App& root);
 Command MakeChat(CLI::App& root);
 Command MakeVerify(CLI::App& root);

@@ -3,7 +3,7 @@
 
 #include "intarsia/cli/command.h"
 #include "intarsia/convert/hf_model.h"
-#include "intarsia/hub/pull.h"
+#include "intarsia/hub/model_cache.h"
 
 namespace intarsia {
 namespace {

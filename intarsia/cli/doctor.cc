@@ -10,9 +10,11 @@
 #include "intarsia/cli/command.h"
 #include "intarsia/core/thread_pool.h"
 #include "intarsia/eval/throughput.h"
-#include "intarsia/hub/http.h"
+#include "intarsia/hub/catalogue.h"
+#include "intarsia/hub/hub_client.h"
+#include "intarsia/hub/model_cache.h"
 #include "intarsia/hub/package_index.h"
-#include "intarsia/hub/pull.h"
+#include "intarsia/hub/url.h"
 #include "intarsia/mixers/registry.h"
 
 namespace intarsia {
@@ -113,14 +115,15 @@ Finding Cache() {
   std::filesystem::create_directories(folder, error);
   const bool writable = access(folder.c_str(), W_OK) == 0;
   const auto space = std::filesystem::space(folder, error);
-  int models = 0;
-  for (const auto& entry :
-       std::filesystem::directory_iterator(folder / "models", error)) {
-    models += entry.is_directory() ? 1 : 0;
+  const std::vector<CachedModel> models = ListCache();
+  double bytes = 0;
+  for (const CachedModel& model : models) {
+    bytes += static_cast<double>(model.bytes);
   }
   Finding finding{
       .name = "cache",
-      .text = folder.string() + ", " + std::to_string(models) + " models, " +
+      .text = folder.string() + ", " + std::to_string(models.size()) +
+              " models, " + HumanBytes(bytes) + ", " +
               HumanBytes(static_cast<double>(space.available)) + " free",
       .good = writable};
   if (!writable) {
@@ -135,7 +138,9 @@ Finding Index() {
   const IndexSettings settings = ReadIndexSettings();
   const std::string url = settings.index_url + "/" +
                           NormalizedPackage(Catalogue()[0].package) + "/";
-  const auto page = HttpGet(url, kIndexAccept, 16 << 20, settings);
+  const auto page =
+      HttpSend({.url = url, .accept = kIndexAccept, .max_bytes = 16 << 20},
+               settings.access);
   Finding finding{.name = "package index",
                   .text = RedactedUrl(settings.index_url),
                   .good = page.ok()};
@@ -150,6 +155,26 @@ Finding Index() {
   return finding;
 }
 
+Finding Hub() {
+  const HubSettings settings = ReadHubSettings();
+  const std::string endpoint = RedactedUrl(settings.endpoint);
+  if (settings.offline) {
+    return {.name = "hub", .text = endpoint + " is not asked: HF_HUB_OFFLINE"};
+  }
+  const auto greeting = HubClient(settings, {}).Greet();
+  if (greeting.ok()) return {.name = "hub", .text = endpoint + " " + *greeting};
+  const bool token = greeting.status().code() == StatusCode::kNotFound;
+  return {.name = "hub",
+          .text = endpoint +
+                  (token ? " doesn't take the token"
+                         : " doesn't answer: " + greeting.status().message()),
+          .good = false,
+          .advice = token ? "make a new one and set HF_TOKEN; public models "
+                            "need none"
+                          : "models of the hub (hf:ORG/NAME) can't be pulled; "
+                            "HF_ENDPOINT names another hub"};
+}
+
 Status Run(const Flags& flags) {
   std::vector<Finding> findings = {
       {.name = "program",
@@ -162,7 +187,10 @@ Status Run(const Flags& flags) {
   findings.push_back(Memory());
   findings.push_back(Gpu());
   findings.push_back(Cache());
-  if (!flags.offline) findings.push_back(Index());
+  if (!flags.offline) {
+    findings.push_back(Index());
+    findings.push_back(Hub());
+  }
   if (flags.json) {
     nlohmann::json json = {{"read_bytes_per_second", bandwidth},
                            {"findings", nlohmann::json::array()}};
@@ -190,7 +218,8 @@ Command MakeDoctor(CLI::App& root) {
       "doctor", "What this machine offers, and what is amiss");
   auto flags = std::make_shared<Flags>();
   AddCommon(app, flags.get());
-  app->add_flag("--offline", flags->offline, "Don't ask the package index");
+  app->add_flag("--offline", flags->offline,
+                "Ask neither the package index nor the hub");
   return {app, [flags] { return Run(*flags); }};
 }
 

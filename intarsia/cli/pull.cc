@@ -2,27 +2,110 @@
 #include "intarsia/hub/pull.h"
 
 #include "intarsia/cli/command.h"
+#include "intarsia/hub/catalogue.h"
+#include "intarsia/hub/reference.h"
 
 namespace intarsia {
 namespace {
 
-Status Run(const CommonFlags& flags, const std::string& name) {
-  std::string path;
+struct Flags : CommonFlags {
+  std::string name, revision;
+  bool list = false, dry_run = false, check = false;
+  int connections = 4;
+};
+
+Status PrintCatalogue(bool json) {
+  nlohmann::json models = nlohmann::json::array();
+  for (const CatalogueEntry& entry : Catalogue()) {
+    const std::string source =
+        entry.hub.empty() ? "package " + entry.package : entry.hub;
+    models.push_back(
+        {{"name", entry.name}, {"summary", entry.summary}, {"source", source}});
+    if (!json) {
+      std::printf("%-13s %s\n%-13s   %s\n", entry.name.c_str(),
+                  entry.summary.c_str(), "", source.c_str());
+    }
+  }
+  if (json) PrintJson({{"models", models}});
+  return Status::Ok();
+}
+
+// `name` with --revision in its place.
+Result<std::string> Named(const Flags& flags) {
+  if (flags.revision.empty()) return flags.name;
+  const CatalogueEntry* entry = FindCatalogueEntry(flags.name);
+  const std::string text =
+      entry != nullptr && !entry->hub.empty() ? entry->hub : flags.name;
+  if (!IsHubReference(text)) {
+    return InvalidArgument("--revision is for models of the hub, not for " +
+                           flags.name);
+  }
+  ASSIGN_OR_RETURN(HubReference reference, ParseHubReference(text));
+  reference.revision = flags.revision;
+  return reference.ToString();
+}
+
+nlohmann::json PlanJson(const PullPlan& plan) {
+  nlohmann::json files = nlohmann::json::array();
+  for (const HubFile& file : plan.files) {
+    nlohmann::json item = {{"path", file.path}, {"hash", file.Hash()}};
+    if (file.size) item["bytes"] = *file.size;
+    files.push_back(std::move(item));
+  }
+  return {{"name", plan.name},     {"source", plan.source},
+          {"commit", plan.commit}, {"files", files},
+          {"bytes", plan.bytes},   {"missing_bytes", plan.missing}};
+}
+
+Status DryRun(const Flags& flags, const std::string& name,
+              const PullOptions& options) {
+  ASSIGN_OR_RETURN(const PullPlan plan, PlanPull(name, options));
+  if (flags.json) {
+    PrintJson(PlanJson(plan));
+    return Status::Ok();
+  }
+  std::printf("%s%s%s\n", plan.source.c_str(),
+              plan.commit.empty() ? "" : " at ", plan.commit.c_str());
+  for (const HubFile& file : plan.files) {
+    const std::string size =
+        file.size ? HumanBytes(static_cast<double>(*file.size)) : "";
+    std::printf("%12s  %s\n", size.c_str(), file.path.c_str());
+  }
+  if (!plan.commit.empty()) {
+    std::printf("%12s  in all, %s of it not here yet\n",
+                HumanBytes(static_cast<double>(plan.bytes)).c_str(),
+                HumanBytes(static_cast<double>(plan.missing)).c_str());
+  }
+  return Status::Ok();
+}
+
+Status Run(const Flags& flags) {
+  if (flags.list) return PrintCatalogue(flags.json);
+  ASSIGN_OR_RETURN(const std::string name, Named(flags));
+  PullOptions options;
+  options.connections = flags.connections;
+  options.check = flags.check;
+  if (flags.dry_run) return DryRun(flags, name, options);
+  PulledModel pulled;
   {
-    ProgressBar bar(name);
-    PullOptions options;
+    ProgressBar bar(flags.name);
     options.progress = [&](const PullProgress& progress) {
       if (progress.stage == PullProgress::Stage::kDownload) {
         bar.Update(static_cast<double>(progress.done),
                    static_cast<double>(progress.total));
       }
     };
-    ASSIGN_OR_RETURN(path, Pull(name, options));
+    ASSIGN_OR_RETURN(pulled, Pull(name, options));
   }
   if (flags.json) {
-    PrintJson({{"name", name}, {"path", path}});
-  } else {
-    std::printf("%s\n", path.c_str());
+    nlohmann::json json = PlanJson(pulled.plan);
+    json["path"] = pulled.path;
+    PrintJson(json);
+    return Status::Ok();
+  }
+  std::printf("%s\n", pulled.path.c_str());
+  if (pulled.plan.name != flags.name) {
+    std::fprintf(stderr, "Its short name is %s\n", pulled.plan.name.c_str());
   }
   return Status::Ok();
 }
@@ -32,16 +115,33 @@ Status Run(const CommonFlags& flags, const std::string& name) {
 Command MakePull(CLI::App& root) {
   CLI::App* app =
       root.add_subcommand("pull", "Fetch a model into the cache folder");
-  auto flags = std::make_shared<CommonFlags>();
-  auto name = std::make_shared<std::string>();
+  auto flags = std::make_shared<Flags>();
   AddCommon(app, flags.get());
-  app->add_option("NAME", *name, "A name of the catalogue")->required();
-  std::string known = "Names:";
-  for (const CatalogueEntry& entry : Catalogue()) {
-    known += "\n  " + entry.name + "  " + entry.summary;
-  }
-  app->footer(known);
-  return {app, [=] { return Run(*flags, *name); }};
+  CLI::Option* name = app->add_option(
+      "NAME", flags->name,
+      "A name of the catalogue, or hf:ORG/NAME[@REVISION][:QUANT]");
+  CLI::Option* list =
+      app->add_flag("--list", flags->list, "Show the catalogue");
+  name->excludes(list);
+  app->add_option("--revision", flags->revision,
+                  "Branch, tag or commit of a model of the hub");
+  app->add_flag("--dry-run", flags->dry_run,
+                "Say what would be fetched, with sizes");
+  app->add_flag("--check", flags->check,
+                "Compare the hashes of files that are here");
+  app->add_option("--connections", flags->connections,
+                  "Files of the hub at a time")
+      ->check(CLI::Range(1, 16))
+      ->capture_default_str();
+  app->callback([flags] {
+    if (!flags->list && flags->name.empty()) {
+      throw CLI::RequiredError("NAME or --list");
+    }
+  });
+  app->footer(
+      "HF_ENDPOINT names another hub, HF_TOKEN opens private and gated models; "
+      "PIP_INDEX_URL names the package index.");
+  return {app, [=] { return Run(*flags); }};
 }
 
 }  // namespace intarsia

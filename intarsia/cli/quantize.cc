@@ -6,7 +6,7 @@
 
 #include "intarsia/cli/command.h"
 #include "intarsia/formats/format.h"
-#include "intarsia/hub/pull.h"
+#include "intarsia/hub/model_cache.h"
 
 namespace intarsia {
 namespace {

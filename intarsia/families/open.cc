@@ -3,7 +3,7 @@
 #include <filesystem>
 
 #include "intarsia/checkpoint/checked.h"
-#include "intarsia/hub/pull.h"
+#include "intarsia/hub/model_cache.h"
 
 namespace intarsia {
 namespace {

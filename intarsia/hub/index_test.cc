@@ -9,6 +9,7 @@
 #include "intarsia/hub/pip_config.h"
 #include "intarsia/hub/sha256.h"
 #include "intarsia/hub/test_zip.h"
+#include "intarsia/hub/url.h"
 #include "intarsia/hub/zip.h"
 
 namespace intarsia {
@@ -136,18 +137,18 @@ TEST(PipConfig, Precedence) {
             "[global]\nindex-url = http://user/\ntrusted-host = a b\n"
             "[download]\nproxy = http://p:1\n");
   EXPECT_EQ(read().index_url, "http://user/");
-  EXPECT_EQ(read().certificates, "/etc/cert");
-  EXPECT_EQ(read().proxy, "http://p:1");
-  EXPECT_THAT(read().trusted_hosts, ElementsAre("a", "b"));
+  EXPECT_EQ(read().access.certificates, "/etc/cert");
+  EXPECT_EQ(read().access.proxy, "http://p:1");
+  EXPECT_THAT(read().access.trusted_hosts, ElementsAre("a", "b"));
   WriteFile(folder / "named", "[install]\nindex-url = http://named/\n");
   environment["PIP_CONFIG_FILE"] = folder / "named";
   EXPECT_EQ(read().index_url, "http://named/");
   environment["PIP_INDEX_URL"] = "http://variable/";
   environment["CURL_CA_BUNDLE"] = "/curl";
   EXPECT_EQ(read().index_url, "http://variable/");
-  EXPECT_EQ(read().certificates, "/etc/cert");
+  EXPECT_EQ(read().access.certificates, "/etc/cert");
   environment["PIP_CONFIG_FILE"] = "/dev/null";
-  EXPECT_EQ(read().certificates, "/curl");
+  EXPECT_EQ(read().access.certificates, "/curl");
 }
 
 Result<std::string> Unzip(const std::string& archive) {

@@ -1,14 +1,12 @@
 #include "intarsia/hub/package_index.h"
 
-#include <curl/curl.h>
-
 #include <algorithm>
-#include <memory>
 #include <optional>
 
 #include "intarsia/checkpoint/checked.h"
 #include "intarsia/checkpoint/json_input.h"
 #include "intarsia/hub/sha256.h"
+#include "intarsia/hub/url.h"
 
 namespace intarsia {
 namespace {
@@ -27,40 +25,6 @@ bool StartsWithNoCase(std::string_view text, std::string_view prefix) {
   return text.size() >= prefix.size() &&
          std::equal(prefix.begin(), prefix.end(), text.begin(),
                     [](char a, char b) { return Lower(a) == Lower(b); });
-}
-
-// ---- URLs, by libcurl's parser.
-
-using Url = std::unique_ptr<CURLU, void (*)(CURLU*)>;
-
-Url ParseUrl(const std::string& text) {
-  Url url(curl_url(), curl_url_cleanup);
-  if (url == nullptr ||
-      curl_url_set(url.get(), CURLUPART_URL, text.c_str(), 0) != CURLUE_OK) {
-    return Url(nullptr, curl_url_cleanup);
-  }
-  return url;
-}
-
-std::string Part(const Url& url, CURLUPart part) {
-  char* text = nullptr;
-  if (curl_url_get(url.get(), part, &text, 0) != CURLUE_OK) return "";
-  const std::unique_ptr<char, void (*)(void*)> owner(text, curl_free);
-  return text;
-}
-
-// The last part of a URL's path, with %XX decoded.
-std::string FileNameOf(const std::string& url) {
-  const Url parsed = ParseUrl(url);
-  if (parsed == nullptr) return "";
-  char* text = nullptr;
-  if (curl_url_get(parsed.get(), CURLUPART_PATH, &text, CURLU_URLDECODE) !=
-      CURLUE_OK) {
-    return "";
-  }
-  const std::unique_ptr<char, void (*)(void*)> owner(text, curl_free);
-  const std::string path = text;
-  return path.substr(path.rfind('/') + 1);
 }
 
 // ---- HTML: just what PEP 503 needs, anchors and their attributes.
@@ -158,7 +122,7 @@ std::optional<IndexFile> ToIndexFile(const std::vector<Attribute>& attributes,
       if (IsSha256Hex(hex)) file.sha256 = std::move(hex);
     }
   }
-  file.filename = FileNameOf(file.url);
+  file.filename = UrlFileName(file.url);
   if (file.url.empty() || file.filename.empty()) return std::nullopt;
   return file;
 }
@@ -268,39 +232,6 @@ std::string NormalizedPackage(std::string_view name) {
     }
   }
   return out;
-}
-
-std::string ResolveUrl(const std::string& base, const std::string& link) {
-  const Url url = ParseUrl(base);
-  if (url == nullptr) return "";
-  const std::string host = Part(url, CURLUPART_HOST);
-  const std::string port = Part(url, CURLUPART_PORT);
-  const std::string user = Part(url, CURLUPART_USER);
-  const std::string password = Part(url, CURLUPART_PASSWORD);
-  const std::string scheme = Part(url, CURLUPART_SCHEME);
-  if (curl_url_set(url.get(), CURLUPART_URL, link.c_str(), 0) != CURLUE_OK) {
-    return "";
-  }
-  const std::string now = Part(url, CURLUPART_SCHEME);
-  if (now != "http" && now != "https") return "";
-  if (!user.empty() && Part(url, CURLUPART_USER).empty() && now == scheme &&
-      Part(url, CURLUPART_HOST) == host && Part(url, CURLUPART_PORT) == port) {
-    curl_url_set(url.get(), CURLUPART_USER, user.c_str(), 0);
-    if (!password.empty()) {
-      curl_url_set(url.get(), CURLUPART_PASSWORD, password.c_str(), 0);
-    }
-  }
-  return Part(url, CURLUPART_URL);
-}
-
-std::string RedactedUrl(const std::string& url) {
-  const size_t scheme = url.find("://");
-  if (scheme == std::string::npos) return Printable(url, 300);
-  const size_t begin = scheme + 3;
-  const size_t end = std::min(url.find_first_of("/?#", begin), url.size());
-  const size_t at = url.rfind('@', end);
-  if (at == std::string::npos || at < begin) return Printable(url, 300);
-  return Printable(url.substr(0, begin) + url.substr(at + 1), 300);
 }
 
 Result<std::vector<IndexFile>> ParseIndexPage(std::string_view page,

@@ -35,11 +35,4 @@ Result<IndexFile> ChooseWheel(const std::vector<IndexFile>& files,
 // As indexes spell it in URLs: lower case, runs of -_. as one '-'.
 std::string NormalizedPackage(std::string_view name);
 
-// `link` as seen from `base`; the user and password of `base` are kept where
-// both have the same host. Empty when either is no http(s) URL.
-std::string ResolveUrl(const std::string& base, const std::string& link);
-
-// Without user and password, for messages.
-std::string RedactedUrl(const std::string& url);
-
 }  // namespace intarsia

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstdlib>
+#include <vector>
 
 #include "intarsia/checkpoint/mapped_file.h"
 
@@ -38,11 +39,11 @@ void Apply(const std::map<std::string, std::string>& values,
     }
   };
   set("index-url", &settings->index_url);
-  set("cert", &settings->certificates);
-  set("proxy", &settings->proxy);
+  set("cert", &settings->access.certificates);
+  set("proxy", &settings->access.proxy);
   std::string hosts;
   set("trusted-host", &hosts);
-  if (!hosts.empty()) settings->trusted_hosts = Words(hosts);
+  if (!hosts.empty()) settings->access.trusted_hosts = Words(hosts);
 }
 
 void ApplyFile(const std::string& path, IndexSettings* settings) {
@@ -115,7 +116,8 @@ IndexSettings ReadIndexSettings(const GetVariable& get,
         &settings);
   for (const char* name :
        {"REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE"}) {
-    if (settings.certificates.empty()) settings.certificates = get(name);
+    if (settings.access.certificates.empty())
+      settings.access.certificates = get(name);
   }
   settings.index_url = Trim(settings.index_url);
   return settings;

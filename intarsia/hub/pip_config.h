@@ -7,15 +7,14 @@
 #include <map>
 #include <string>
 #include <string_view>
-#include <vector>
+
+#include "intarsia/hub/http.h"
 
 namespace intarsia {
 
 struct IndexSettings {
   std::string index_url = "https://pypi.org/simple";
-  std::string certificates;  // a file or folder; empty: the system's
-  std::string proxy;         // empty: as the *_proxy variables say
-  std::vector<std::string> trusted_hosts;  // not verified
+  HttpAccess access = {};
 };
 
 // `get` gives an environment variable or ""; `etc` is where the system's files

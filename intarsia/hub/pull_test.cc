@@ -11,6 +11,8 @@
 #include <cstdlib>
 
 #include "intarsia/checkpoint/test_files.h"
+#include "intarsia/hub/model_cache.h"
+#include "intarsia/hub/package_pull.h"
 #include "intarsia/hub/sha256.h"
 #include "intarsia/hub/test_http_server.h"
 #include "intarsia/hub/test_zip.h"
@@ -89,14 +91,10 @@ class PullTest : public ::testing::Test {
   Result<std::string> Run(int attempts = 1) {
     PullOptions options;
     options.cache = folder_.path();
-    options.index = IndexSettings{.index_url = server_.url(user_) + "/simple/",
-                                  .certificates = {},
-                                  .proxy = {},
-                                  .trusted_hosts = {}};
-    options.attempts = attempts;
-    options.retry_delay_ms = 1;
+    options.index = IndexSettings{.index_url = server_.url(user_) + "/simple/"};
+    options.retry = {.attempts = attempts, .delay_ms = 1};
     options.progress = [this](const PullProgress& p) { progress_ = p; };
-    return PullEntry(entry_, options);
+    return PullPackage(entry_, options);
   }
 
   std::vector<std::string> Ranges() const {
@@ -274,9 +272,8 @@ TEST(Pull, WithoutAServerSaysWhatToDo) {
   }
   PullOptions options;
   options.cache = folder.path();
-  options.index = IndexSettings{
-      .index_url = url, .certificates = {}, .proxy = {}, .trusted_hosts = {}};
-  options.attempts = 1;
+  options.index = IndexSettings{.index_url = url};
+  options.retry = {.attempts = 1};
   const auto pulled = Pull("smollm2-135m", options);
   ASSERT_FALSE(pulled.ok());
   EXPECT_EQ(pulled.status().code(), StatusCode::kUnavailable);

@@ -1,5 +1,5 @@
-// An HTTP server for tests: one thread on 127.0.0.1, one connection at a time,
-// at most `kMaxRequests` of them.
+// An HTTP server for tests on 127.0.0.1: a thread a connection, at most
+// `kMaxRequests` of them. The handler is asked by one thread at a time.
 #pragma once
 
 #include <arpa/inet.h>
@@ -23,7 +23,7 @@ namespace intarsia {
 
 class TestHttpServer {
  public:
-  static constexpr int kMaxRequests = 64;
+  static constexpr int kMaxRequests = 512;
 
   struct Request {
     std::string path;
@@ -42,6 +42,8 @@ class TestHttpServer {
     std::string body;
     std::vector<std::string> headers = {};  // "Name: value"
     size_t cut = std::string::npos;  // body bytes sent before it hangs up
+    bool stall = false;              // or, there, it falls silent
+    int64_t claimed_length = -1;     // Content-Length, where it lies
   };
   using Handler = std::function<Reply(const Request&)>;
 
@@ -61,10 +63,12 @@ class TestHttpServer {
   ~TestHttpServer() {
     stop_ = true;
     thread_.join();
+    for (std::thread& thread : connections_) thread.join();
     ::close(listener_);
   }
 
   bool ok() const { return ok_; }
+  int port() const { return port_; }
   std::string url(const std::string& user = "") const {
     return "http://" + user + "127.0.0.1:" + std::to_string(port_);
   }
@@ -80,8 +84,10 @@ class TestHttpServer {
       if (::poll(&waiting, 1, 20) <= 0) continue;
       const int connection = ::accept(listener_, nullptr, nullptr);
       if (connection < 0) continue;
-      Answer(connection);
-      ::close(connection);
+      connections_.emplace_back([this, connection] {
+        Answer(connection);
+        ::close(connection);
+      });
       ++i;
     }
   }
@@ -99,21 +105,31 @@ class TestHttpServer {
     const size_t begin = request.head.find(' ') + 1;
     request.path =
         request.head.substr(begin, request.head.find(' ', begin) - begin);
+    Reply reply;
     {
       const std::lock_guard lock(mutex_);
       requests_.push_back(request);
+      reply = handler_(request);
     }
-    const Reply reply = handler_(request);
+    const int64_t length = reply.claimed_length >= 0
+                               ? reply.claimed_length
+                               : static_cast<int64_t>(reply.body.size());
     std::string out = "HTTP/1.1 " + std::to_string(reply.status) + " x\r\n";
     for (const std::string& header : reply.headers) out += header + "\r\n";
     out += "Connection: close\r\nContent-Length: ";
-    out += std::to_string(reply.body.size()) + "\r\n\r\n";
-    out += reply.body.substr(0, reply.cut);
+    out += std::to_string(length) + "\r\n\r\n";
+    if (!request.head.starts_with("HEAD ")) {
+      out += reply.body.substr(0, reply.cut);
+    }
     for (size_t at = 0; at < out.size();) {
       const ssize_t n =
           ::send(connection, out.data() + at, out.size() - at, MSG_NOSIGNAL);
       if (n <= 0) return;
       at += static_cast<size_t>(n);
+    }
+    while (reply.stall && !stop_) {  // until the client gives up
+      pollfd waiting{connection, POLLIN, 0};
+      if (::poll(&waiting, 1, 20) > 0) return;
     }
   }
 
@@ -124,6 +140,7 @@ class TestHttpServer {
   std::atomic<bool> stop_ = false;
   mutable std::mutex mutex_;
   std::vector<Request> requests_;
+  std::vector<std::thread> connections_;  // of thread_ alone, until it ends
   std::thread thread_;
 };
 
