@@ -261,6 +261,33 @@ TEST(ConvertTest, RefusesWhatGgufWouldLose) {
   EXPECT_EQ((*back)["num_key_value_heads"], 2);
 }
 
+// What a configuration leaves open as null, or gives as something else, is as
+// if it were not there; heads of 0 are the family's to refuse.
+TEST(ConvertTest, OddConfigurationsAreNoFault) {
+  for (const char* type : {"llama", "mixtral", "gpt2"}) {
+    const Json plain = Config(type);
+    const auto expected = GgufFieldsOf(plain);
+    ASSERT_TRUE(expected.ok());
+    Json config = plain;
+    for (const char* key :
+         {"head_dim", "rope_scaling", "rope_parameters", "sliding_window",
+          "attention_bias", "use_sliding_window", "mlp_bias"}) {
+      config[key] = nullptr;
+    }
+    const auto fields = GgufFieldsOf(config);
+    ASSERT_TRUE(fields.ok());
+    EXPECT_EQ(*fields, *expected);
+    for (const auto& item : plain.items()) {
+      for (const Json& odd : {Json("x"), Json(0), Json::array(), Json(-1.5)}) {
+        config[item.key()] = odd;
+        const auto result = GgufFieldsOf(config);
+        if (result.ok()) (void)JoinNames(config, *result).ok();
+      }
+      config[item.key()] = item.value();
+    }
+  }
+}
+
 class TokenizerTest : public testing::TestWithParam<const char*> {};
 
 TEST_P(TokenizerTest, GoesAlong) {

@@ -124,8 +124,8 @@ Result<HfModel> FromGguf(const Checkpoint& checkpoint) {
   }
   ASSIGN_OR_RETURN(const std::vector<NamePair> pairs,
                    JoinNames(out.config, fields));
-  std::string dtype = out.config.value("torch_dtype", "");
-  if (dtype.empty()) dtype = out.config.value("dtype", "");
+  std::string dtype = TextOr(out.config, "torch_dtype");
+  if (dtype.empty()) dtype = TextOr(out.config, "dtype");
   std::map<std::string, bool> used;
   for (const NamePair& pair : pairs) {
     const StoredTensor* stored = checkpoint.Find(pair.gguf);
@@ -173,7 +173,7 @@ Result<HfModel> FromNative(const Checkpoint& checkpoint) {
   }
   ASSIGN_OR_RETURN(out.config,
                    ParseSource(found->second, where + kSourceConfig));
-  const Family* family = FindFamily(out.config.value("model_type", ""));
+  const Family* family = FindFamily(TextOr(out.config, "model_type"));
   if (family == nullptr) {
     return Unsupported(where + "came from a family that is not known");
   }

@@ -1,5 +1,6 @@
 #include "intarsia/convert/layouts.h"
 
+#include <algorithm>
 #include <cstring>
 #include <map>
 #include <span>
@@ -56,7 +57,7 @@ constexpr Kind kKinds[] = {
 
 const Kind* KindOf(const Json& config) {
   for (const Kind& kind : kKinds) {
-    if (config.value("model_type", "") == kind.model_type) return &kind;
+    if (TextOr(config, "model_type") == kind.model_type) return &kind;
   }
   return nullptr;
 }
@@ -74,26 +75,26 @@ Status CheckKept(const Json& config, const std::string& architecture) {
                        " models have no place for " + what);
   };
   if (architecture == "gpt2") {
-    return config.value("activation_function", "gelu_new") == "gelu_new"
+    return TextOr(config, "activation_function", "gelu_new") == "gelu_new"
                ? Status::Ok()
                : lost("activation_function");
   }
-  if (architecture == "llama" && config.value("attention_bias", false)) {
+  if (architecture == "llama" && FieldOr(config, "attention_bias", false)) {
     return lost("attention_bias");
   }
-  if (config.value("mlp_bias", false)) return lost("mlp_bias");
-  if (config.value("hidden_act", "silu") != "silu") return lost("hidden_act");
+  if (FieldOr(config, "mlp_bias", false)) return lost("mlp_bias");
+  if (TextOr(config, "hidden_act", "silu") != "silu") return lost("hidden_act");
   for (const char* key : {"rope_scaling", "rope_parameters"}) {
     const Json scaling = config.value(key, Json());
     if (!scaling.is_object()) continue;
-    const std::string type =
-        scaling.value("rope_type", scaling.value("type", "default"));
+    const std::string type = TextOr(scaling, "rope_type",
+                                    TextOr(scaling, "type", "default").c_str());
     if (type != "default" && type != "linear") {
       return lost("rope scaling of type " + type);
     }
   }
-  const std::string type = config.value("model_type", "");
-  const bool window = config.value("use_sliding_window", false) ||
+  const std::string type = TextOr(config, "model_type");
+  const bool window = FieldOr(config, "use_sliding_window", false) ||
                       type == "mistral" || type == "mixtral";
   if (window && config.value("sliding_window", Json()).is_number()) {
     return lost("sliding_window");
@@ -107,7 +108,7 @@ Result<Json> GgufFieldsOf(const Json& config) {
   const Kind* kind = KindOf(config);
   if (kind == nullptr) {
     return Unsupported(
-        "[convert] models of type \"" + config.value("model_type", "") +
+        "[convert] models of type \"" + TextOr(config, "model_type") +
         "\" are not written as GGUF; llama, mistral, mixtral, qwen2, qwen3 and "
         "gpt2 are. A native folder holds every family");
   }
@@ -118,11 +119,11 @@ Result<Json> GgufFieldsOf(const Json& config) {
     const Json value = config.value(field.hf, Json());
     if (value.is_number()) fields[prefix + field.gguf] = value;
   }
-  fields[prefix + "vocab_size"] = config.value("vocab_size", int64_t{0});
+  fields[prefix + "vocab_size"] = FieldOr(config, "vocab_size", int64_t{0});
   if (kind->fields.data() == kGpt2) {
     if (!fields.contains(prefix + "feed_forward_length")) {
       fields[prefix + "feed_forward_length"] =
-          4 * config.value("n_embd", int64_t{0});
+          4 * FieldOr(config, "n_embd", int64_t{0});
     }
     return fields;
   }
@@ -132,24 +133,26 @@ Result<Json> GgufFieldsOf(const Json& config) {
   }
   Json scaling = config.value("rope_scaling", Json());
   if (!scaling.is_object()) scaling = rope;
-  if (scaling.value("rope_type", scaling.value("type", "")) == "linear") {
+  if (TextOr(scaling, "rope_type", TextOr(scaling, "type").c_str()) ==
+      "linear") {
     fields[prefix + "rope.scaling.type"] = "linear";
-    fields[prefix + "rope.scaling.factor"] = scaling.value("factor", 1.0);
+    fields[prefix + "rope.scaling.factor"] = FieldOr(scaling, "factor", 1.0);
   }
-  const int64_t heads = config.value("num_attention_heads", int64_t{1});
-  const int64_t head_dim =
-      config.value("head_dim", config.value("hidden_size", int64_t{0}) / heads);
+  const int64_t heads =
+      std::max<int64_t>(1, FieldOr(config, "num_attention_heads", int64_t{1}));
+  const int64_t head_dim = FieldOr(
+      config, "head_dim", FieldOr(config, "hidden_size", int64_t{0}) / heads);
   fields[prefix + "rope.dimension_count"] = head_dim;
-  if (config.contains("head_dim")) {
+  if (FieldOr(config, "head_dim", int64_t{0}) > 0) {
     fields[prefix + "attention.value_length"] = head_dim;
   }
   return fields;
 }
 
 Result<Json> ConfigOfGguf(const Json& fields) {
-  const std::string architecture = fields.value("general.architecture", "");
+  const std::string architecture = TextOr(fields, "general.architecture");
   const std::string prefix = architecture + ".";
-  const bool experts = fields.value(prefix + "expert_count", Json()) > 0;
+  const bool experts = FieldOr(fields, prefix + "expert_count", int64_t{0}) > 0;
   const std::string type =
       architecture == "llama" && experts ? "mixtral" : architecture;
   const Kind* kind = KindOf({{"model_type", type}});
@@ -174,11 +177,11 @@ Result<Json> ConfigOfGguf(const Json& fields) {
     const Json value = fields.value(prefix + field.gguf, Json());
     if (value.is_number()) config[field.hf] = value;
   }
-  const std::string scaling = fields.value(prefix + "rope.scaling.type", "");
+  const std::string scaling = TextOr(fields, prefix + "rope.scaling.type");
   if (scaling == "linear") {
     config["rope_scaling"] = {
         {"rope_type", "linear"},
-        {"factor", fields.value(prefix + "rope.scaling.factor", 1.0)}};
+        {"factor", FieldOr(fields, prefix + "rope.scaling.factor", 1.0)}};
   } else if (!scaling.empty() && scaling != "none") {
     return Unsupported("[convert] rope scaling of type " + scaling +
                        " is not converted");
@@ -212,8 +215,8 @@ bool SameCut(const TensorMap& a, const TensorMap& b) {
 
 Result<std::vector<NamePair>> JoinNames(const Json& config,
                                         const Json& fields) {
-  const Family* hf = FindFamily(config.value("model_type", ""));
-  const Family* gguf = FindGgufFamily(fields.value("general.architecture", ""));
+  const Family* hf = FindFamily(TextOr(config, "model_type"));
+  const Family* gguf = FindGgufFamily(TextOr(fields, "general.architecture"));
   if (hf == nullptr || gguf == nullptr || gguf->from_gguf == nullptr) {
     return Unsupported("[convert] this family has not both layouts");
   }

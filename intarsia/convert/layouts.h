@@ -3,6 +3,7 @@
 
 #include <nlohmann/json.hpp>
 #include <string>
+#include <type_traits>
 #include <vector>
 
 #include "intarsia/core/status.h"
@@ -22,6 +23,24 @@ struct NamePair {
   // GGUF wants it in f32, whatever the source has.
   bool wide = false;
 };
+
+// A field of the type of `fallback`, which stands for one that is missing, null
+// or of another type.
+template <typename T>
+T FieldOr(const nlohmann::json& json, const std::string& name, T fallback) {
+  if (!json.is_object()) return fallback;
+  const auto found = json.find(name);
+  if (found == json.end()) return fallback;
+  bool fits = found->is_number();
+  if constexpr (std::is_same_v<T, bool>) fits = found->is_boolean();
+  if constexpr (std::is_same_v<T, std::string>) fits = found->is_string();
+  if constexpr (std::is_same_v<T, int64_t>) fits = found->is_number_integer();
+  return fits ? found->template get<T>() : fallback;
+}
+inline std::string TextOr(const nlohmann::json& json, const std::string& name,
+                          const char* fallback = "") {
+  return FieldOr<std::string>(json, name, fallback);
+}
 
 // GGUF's metadata that a config.json gives, and the other way round, for the
 // architectures llama (with experts too), qwen2, qwen3 and gpt2. Refuses what

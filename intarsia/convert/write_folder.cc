@@ -4,6 +4,7 @@
 
 #include "intarsia/checkpoint/atomic_file.h"
 #include "intarsia/convert/hf_model.h"
+#include "intarsia/convert/layouts.h"
 #include "intarsia/families/load.h"
 #include "intarsia/formats/format.h"
 
@@ -96,7 +97,7 @@ Status WriteNativeFolder(const Checkpoint& checkpoint,
     for (const LazyTensor& tensor : source->tensors) {
       whole[tensor.name] = &tensor;
     }
-    const Family* family = FindFamily(source->config.value("model_type", ""));
+    const Family* family = FindFamily(TextOr(source->config, "model_type"));
     if (family != nullptr) {
       ASSIGN_OR_RETURN(FamilyModel maps, family->from_config(source->config));
       config = std::move(maps.config);
