@@ -38,7 +38,8 @@ Status ModelRunner::Restore(int slot, const std::string& path) {
   int64_t length = -1;
   const auto parsed =
       std::from_chars(text.data(), text.data() + text.size(), length);
-  if (parsed.ec != std::errc() || length < 0 || length > options_.context) {
+  if (parsed.ec != std::errc() || parsed.ptr != text.data() + text.size() ||
+      length < 0 || length > options_.context) {
     return InvalidArgument("[engine] " + path + ": length \"" + text +
                            "\" does not fit a context of " +
                            std::to_string(options_.context));
