@@ -144,6 +144,9 @@ void RunTransfer(const HttpRequest& request, const HttpAccess& access,
   if (code != CURLE_OK) {
     transfer->error = curl_easy_strerror(code);
     transfer->may_retry = !IsFinal(code);
+    transfer->unreached = code == CURLE_COULDNT_CONNECT ||
+                          code == CURLE_COULDNT_RESOLVE_HOST ||
+                          code == CURLE_COULDNT_RESOLVE_PROXY;
   }
   curl_off_t seconds = 0;
   curl_easy_getinfo(h, CURLINFO_RETRY_AFTER, &seconds);
@@ -220,7 +223,8 @@ Result<HttpPage> HttpSend(const HttpRequest& request,
       return page;
     }
     const Status failed = TransferFailed(request.url, transfer);
-    const bool again = broken ? transfer.may_retry : MayRetry(status);
+    const bool again =
+        broken ? transfer.may_retry && !transfer.unreached : MayRetry(status);
     if (!again || tried >= request.retry.attempts) return failed;
     RETURN_IF_ERROR(WaitToRetry(request.retry, tried, failed, transfer));
   }

@@ -52,8 +52,9 @@ struct HttpPage {
   HttpHeaders headers;
 };
 
-// Unavailable when the host cannot be reached or answers with an error (404:
-// NotFound), InvalidArgument when the body has more than `max_bytes`.
+// Unavailable when the host cannot be reached, which is not tried again, or
+// answers with an error (404: NotFound), InvalidArgument when the body has more
+// than `max_bytes`.
 Result<HttpPage> HttpSend(const HttpRequest& request, const HttpAccess& access);
 
 // What HttpSend and downloads (download.h) share. A transfer's callbacks; one
@@ -65,6 +66,7 @@ struct Transfer {
   std::string content_type, final_url;
   std::string error;       // what broke the connection; empty: nothing
   bool may_retry = false;  // after `error`
+  bool unreached = false;  // no connection came about
   // Takes body bytes; false ends the transfer.
   std::function<bool(std::string_view)> body;
   const std::atomic<bool>* stop = nullptr;  // ends it when true; may be null
