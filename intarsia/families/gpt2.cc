@@ -113,7 +113,7 @@ Result<FamilyModel> FromConfig(const Json& json) {
   d.dim = reader.Int("n_embd");
   d.heads = reader.Int("n_head", 1, 65536);
   d.hidden = reader.IntOr("n_inner", 4 * d.dim, 1);
-  d.eps = reader.NumberOr("layer_norm_epsilon", 1e-5);
+  d.eps = ReadEps(&reader, "layer_norm_epsilon", 1e-5);
   d.activation = reader.StringOr("activation_function", "gelu_new");
   d.vocab = reader.Int("vocab_size");
   d.max_positions = reader.Int("n_positions");
@@ -149,7 +149,7 @@ Result<FamilyModel> FromGguf(const Json& metadata) {
   d.dim = reader.Int("embedding_length");
   d.heads = reader.Int("attention.head_count", 1, 65536);
   d.hidden = reader.Int("feed_forward_length");
-  d.eps = reader.NumberOr("attention.layer_norm_epsilon", 1e-5);
+  d.eps = ReadEps(&reader, "attention.layer_norm_epsilon", 1e-5);
   d.activation = "gelu_new";
   d.vocab = reader.IntOr("vocab_size", 0, 1, 1 << 24);
   d.max_positions = reader.Int("context_length");

@@ -80,7 +80,7 @@ Result<FamilyModel> FromConfig(const Json& json) {
   const int head_dim = reader.Int("head_dim", 1, 1 << 12);
   const int state = reader.Int("state_size", 1, 1 << 12);
   const int groups = reader.IntOr("n_groups", 1, 1, 1 << 14);
-  const double eps = reader.NumberOr("layer_norm_epsilon", 1e-5);
+  const double eps = ReadEps(&reader, "layer_norm_epsilon", 1e-5);
   Dims d{.layers = reader.Int("num_hidden_layers", 1, 4096),
          .heads = heads,
          .inner = heads * head_dim,

@@ -38,7 +38,7 @@ Result<FamilyModel> FromConfig(const Json& json) {
   const double expand_v = reader.NumberOr("expand_v", 2.0);
   reader.RequireField(expand_k > 0 && expand_k <= 64, "expand_k", "in (0, 64]");
   reader.RequireField(expand_v > 0 && expand_v <= 64, "expand_v", "in (0, 64]");
-  const double eps = reader.NumberOr("norm_eps", 1e-6);
+  const double eps = ReadEps(&reader, "norm_eps", 1e-6);
   const int ratio = reader.IntOr("hidden_ratio", 2, 1, 64);
   const int hidden = reader.IntOr("intermediate_size", dim * ratio, 1);
   reader.Expect("hidden_act", "swish");

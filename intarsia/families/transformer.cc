@@ -1,9 +1,12 @@
 #include "intarsia/families/transformer.h"
 
+#include <limits>
 #include <nlohmann/json.hpp>
 
 namespace intarsia {
 namespace {
+
+constexpr int64_t kMaxExperts = 1 << 16;
 
 // What both kinds of file say, before it becomes a ModelConfig.
 struct Dims {
@@ -226,6 +229,14 @@ NormConfig RmsNormConfig(double eps) {
   return {.kind = NormConfig::Kind::kRms, .eps = static_cast<float>(eps)};
 }
 
+double ReadEps(JsonReader* reader, const std::string& name, double fallback) {
+  const double eps = reader->NumberOr(name, fallback);
+  // As a float: what is just below 1 rounds to it.
+  reader->RequireField(eps >= 0 && static_cast<float>(eps) < 1, name,
+                       "in [0, 1)");
+  return eps;
+}
+
 void IgnoreBookkeeping(JsonReader* reader) {
   reader->Ignore({"architectures", "model_type", "torch_dtype", "dtype",
                   "transformers_version", "use_cache", "initializer_range",
@@ -274,7 +285,7 @@ Result<FamilyModel> TransformerFromConfig(const TransformerTraits& traits,
   s.hidden = reader.Int("intermediate_size");
   s.vocab = reader.Int("vocab_size");
   s.max_positions = reader.IntOr("max_position_embeddings", 0);
-  s.eps = reader.NumberOr("rms_norm_eps", 1e-6);
+  s.eps = ReadEps(&reader, "rms_norm_eps", 1e-6);
   s.activation = reader.StringOr("hidden_act", "silu");
   s.attention_bias = reader.BoolOr("attention_bias", false);
   s.output_bias = s.attention_bias;
@@ -285,6 +296,10 @@ Result<FamilyModel> TransformerFromConfig(const TransformerTraits& traits,
   if (traits.experts) {
     s.experts = reader.Int("num_local_experts", 1, 65536);
     s.experts_per_token = reader.Int("num_experts_per_tok", 1, s.experts);
+    // A small file must not ask for a map of 2^28 tensors.
+    reader.Require(
+        int64_t{s.layers} * s.experts <= kMaxExperts,
+        "more than " + std::to_string(kMaxExperts) + " experts in all layers");
   }
   const int bos = reader.IntOr("bos_token_id", -1, -1);
   const std::vector<int> eos = reader.Ids("eos_token_id");
@@ -332,7 +347,7 @@ Result<FamilyModel> TransformerFromGguf(const TransformerTraits& traits,
   reader.Expect("attention.value_length", s.head_dim);
   s.hidden = reader.Int("feed_forward_length");
   s.max_positions = reader.IntOr("context_length", 0);
-  s.eps = reader.NumberOr("attention.layer_norm_rms_epsilon", 1e-6);
+  s.eps = ReadEps(&reader, "attention.layer_norm_rms_epsilon", 1e-6);
   if (traits.gguf_experts) {
     s.experts = reader.IntOr("expert_count", 0, 0, 65536);
     if (s.experts > 0) {

@@ -37,6 +37,9 @@ void IgnoreBookkeeping(JsonReader* reader);
 // {"type": "rms", "eps": eps}.
 NormConfig RmsNormConfig(double eps);
 
+// A norm's epsilon, which must be in [0, 1).
+double ReadEps(JsonReader* reader, const std::string& name, double fallback);
+
 // The rope object of an attention configuration, from "rope_parameters" or the
 // older "rope_theta" and "rope_scaling".
 Json RopeFromConfig(JsonReader* reader);

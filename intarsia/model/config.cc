@@ -8,6 +8,9 @@ namespace intarsia {
 namespace {
 
 constexpr int kMaxBlocks = 4096;
+// Of all blocks' sublayers in memory: "repeat" must not make a small file
+// large.
+constexpr size_t kMaxBytes = 64 << 20;
 
 Result<SublayerConfig> ParseSublayer(const Json& json,
                                      const std::string& place) {
@@ -34,9 +37,10 @@ Json NormJson(const NormConfig& norm) {
           {"unit_offset", norm.unit_offset}};
 }
 
-// Appends one entry of "blocks", as often as it repeats.
+// Appends one entry of "blocks", as often as it repeats, and adds to `bytes`
+// what that takes.
 Status ParseBlock(const Json& json, const std::string& place,
-                  std::vector<BlockConfig>* blocks) {
+                  std::vector<BlockConfig>* blocks, size_t* bytes) {
   JsonReader reader(json, "model", {.path = place});
   const int repeat = reader.IntOr("repeat", 1, 1, kMaxBlocks);
   const Json* sublayers = reader.List("sublayers");
@@ -50,7 +54,13 @@ Status ParseBlock(const Json& json, const std::string& place,
     const std::string inner =
         place + ".sublayers[" + std::to_string(block.sublayers.size()) + "]";
     ASSIGN_OR_RETURN(SublayerConfig parsed, ParseSublayer(sublayer, inner));
+    *bytes += repeat * (sizeof(parsed) + parsed.config.size());
     block.sublayers.push_back(std::move(parsed));
+  }
+  if (*bytes > kMaxBytes) {
+    return InvalidArgument("[model] \"" + place +
+                           "\": all blocks take more than " +
+                           std::to_string(kMaxBytes) + " bytes");
   }
   blocks->insert(blocks->end(), repeat, block);
   return Status::Ok();
@@ -87,9 +97,11 @@ Result<ModelConfig> ParseModelConfig(const Json& json) {
   }
   const Json* blocks = reader.List("blocks");
   RETURN_IF_ERROR(reader.Finish());
+  size_t bytes = 0;
   for (size_t i = 0; i < blocks->size(); ++i) {
-    RETURN_IF_ERROR(ParseBlock(
-        (*blocks)[i], "blocks[" + std::to_string(i) + "]", &config.blocks));
+    RETURN_IF_ERROR(ParseBlock((*blocks)[i],
+                               "blocks[" + std::to_string(i) + "]",
+                               &config.blocks, &bytes));
   }
   return config;
 }

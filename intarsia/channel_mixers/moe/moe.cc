@@ -177,6 +177,10 @@ Result<std::unique_ptr<Mixer>> CreateMoe(const Json& json, int dim) {
   // Over the chosen alone it sums to 1 by itself.
   if (softmax == "after") config.normalize = true;
   config.shared_hidden = reader.IntOr("shared_hidden", 0, 0, 1 << 24);
+  constexpr int64_t kMaxNumbers = int64_t{1} << 44;  // in one stack of experts
+  reader.Require(
+      int64_t{config.hidden} * dim <= kMaxNumbers / config.experts,
+      "\"experts\" of \"hidden\" by the width have more than 2^44 numbers");
   RETURN_IF_ERROR(reader.Finish());
   return std::unique_ptr<Mixer>(new Moe(config));
 }
