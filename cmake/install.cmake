@@ -1,6 +1,8 @@
 # What `make install` and the packages hold: the program, the shared library,
 # and what programs that use the library are built with.
 include(CMakePackageConfigHelpers)
+# Nobody builds tests to install: make install and make deb name what they need.
+set(CMAKE_SKIP_INSTALL_ALL_DEPENDENCY ON)
 set(made ${PROJECT_BINARY_DIR}/packaging)
 set(INTARSIA_DEB_REVISION 1)
 
@@ -21,15 +23,17 @@ write_basic_package_version_file(${made}/IntarsiaConfigVersion.cmake
 
 # The manual page and the completion are what the program says of itself.
 add_custom_command(
-  OUTPUT ${made}/intarsia.1.gz ${made}/completion.bash
+  OUTPUT ${made}/intarsia.1.gz ${made}/completion.bash ${made}/changelog.gz
          ${made}/changelog.Debian.gz
   COMMAND ${PROJECT_SOURCE_DIR}/packaging/man_page.sh $<TARGET_FILE:intarsia>
           ${day} > ${made}/intarsia.1
   COMMAND gzip -9 -n -f ${made}/intarsia.1
   COMMAND gzip -9 -n -f -k ${made}/changelog.Debian
+  COMMAND gzip -9 -n -c ${PROJECT_SOURCE_DIR}/CHANGELOG.md >
+          ${made}/changelog.gz
   COMMAND $<TARGET_FILE:intarsia> completion > ${made}/completion.bash
   DEPENDS intarsia ${PROJECT_SOURCE_DIR}/packaging/man_page.sh
-          ${made}/changelog.Debian
+          ${PROJECT_SOURCE_DIR}/CHANGELOG.md ${made}/changelog.Debian
   VERBATIM)
 add_custom_target(packaging_files ALL DEPENDS ${made}/intarsia.1.gz)
 
@@ -64,7 +68,7 @@ foreach(component program library development)
   install(FILES packaging/copyright ${made}/changelog.Debian.gz
           DESTINATION ${docs}/${${component}_package} COMPONENT ${component})
 endforeach()
-install(FILES README.md CHANGELOG.md DESTINATION ${docs}/intarsia
+install(FILES README.md ${made}/changelog.gz DESTINATION ${docs}/intarsia
         COMPONENT program)
 
 # make deb
@@ -80,8 +84,11 @@ set(CPACK_DEB_COMPONENT_INSTALL ON)
 set(CPACK_DEBIAN_FILE_NAME DEB-DEFAULT)
 set(CPACK_DEBIAN_PACKAGE_RELEASE ${INTARSIA_DEB_REVISION})
 set(CPACK_DEBIAN_PACKAGE_CONTROL_STRICT_PERMISSION ON)
-set(CPACK_DEBIAN_PACKAGE_GENERATE_SHLIBS ON)
-set(CPACK_DEBIAN_PACKAGE_GENERATE_SHLIBS_POLICY ">=")
+# What depends on the library, and that the loader's cache is to be renewed.
+file(WRITE ${made}/shlibs
+     "libintarsia ${INTARSIA_ABI} ${library_package} (>= ${PROJECT_VERSION})\n")
+set(CPACK_DEBIAN_LIBRARY_PACKAGE_CONTROL_EXTRA
+    ${made}/shlibs ${PROJECT_SOURCE_DIR}/packaging/triggers)
 foreach(component program library development)
   string(TOUPPER ${component} upper)
   set(CPACK_DEBIAN_${upper}_PACKAGE_NAME ${${component}_package})
@@ -93,24 +100,25 @@ set(CPACK_DEBIAN_DEVELOPMENT_PACKAGE_SECTION libdevel)
 set(CPACK_DEBIAN_DEVELOPMENT_PACKAGE_SHLIBDEPS OFF)
 set(CPACK_DEBIAN_DEVELOPMENT_PACKAGE_DEPENDS
     "${library_package} (= ${PROJECT_VERSION}-${INTARSIA_DEB_REVISION})")
-set(about " Loads published and native checkpoints of sequence models (attention,
- Mamba-2, retention, experts and others) and answers with them on the CPU.")
+# The first line is the synopsis; CPack indents the others.
+set(about "Loads published and native checkpoints of sequence models (attention,
+Mamba-2, retention, experts and others) and answers with them on the CPU.")
 set(CPACK_COMPONENT_PROGRAM_DESCRIPTION
     "engine for sequence models of every kind
 ${about}
- .
- This package holds the program: it fetches, runs, measures, converts and
- quantises models.")
+.
+This package holds the program: it fetches, runs, measures, converts and
+quantises models.")
 set(CPACK_COMPONENT_LIBRARY_DESCRIPTION
     "engine for sequence models, shared library
 ${about}
- .
- This package holds the shared library.")
+.
+This package holds the shared library.")
 set(CPACK_COMPONENT_DEVELOPMENT_DESCRIPTION
     "engine for sequence models, C header
 ${about}
- .
- This package holds what programs that use the library are built with.")
+.
+This package holds what programs that use the library are built with.")
 include(CPack)
 
 if(INTARSIA_TESTS)
