@@ -99,9 +99,15 @@ nlohmann::json MachineOf(const Flags& flags) {
   } else {
     json["read_bytes_per_second"] = MeasureReadBandwidth(flags.threads);
     json["fma_flops"] = MeasureFmaPeak(flags.threads);
+    json["integer_dot_ops"] = MeasureIntegerPeak(flags.threads);
     if (!flags.json) {
-      std::printf("reads %.1f GB/s, multiply-adds %.1f GFLOP/s\n",
+      std::printf("reads %.1f GB/s, multiply-adds %.1f GFLOP/s",
                   giga("read_bytes_per_second"), giga("fma_flops"));
+      if (giga("integer_dot_ops") > 0) {
+        std::printf(", integer dot products %.1f Gop/s",
+                    giga("integer_dot_ops"));
+      }
+      std::printf("\n");
     }
   }
   return json;

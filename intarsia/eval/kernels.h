@@ -51,6 +51,9 @@ Result<std::vector<KernelRow>> MeasureKernels(
 
 // fp32 fused multiply-adds in registers on all threads, operations per second.
 double MeasureFmaPeak(int threads);
+// Products of bytes added to 32-bit integers (vpdpbusd), likewise; 0 where the
+// formats have no kernels of them.
+double MeasureIntegerPeak(int threads);
 // Bytes per second read and written by copies on the GPU, which there must be.
 double MeasureCopyBandwidth();
 

@@ -6,6 +6,8 @@
 #include <fstream>
 #include <set>
 
+#include "intarsia/formats/common/paths.h"
+
 namespace intarsia {
 namespace {
 
@@ -87,7 +89,14 @@ TEST(KernelsTest, AWrongResultShows) {
   EXPECT_FALSE(row.right());
 }
 
-TEST(KernelsTest, PeaksArePositive) { EXPECT_GT(MeasureFmaPeak(1), 1e8); }
+TEST(KernelsTest, PeaksArePositive) {
+  EXPECT_GT(MeasureFmaPeak(1), 1e8);
+  if (formats::HasVnni()) {
+    EXPECT_GT(MeasureIntegerPeak(1), 1e8);
+  } else {
+    EXPECT_EQ(MeasureIntegerPeak(1), 0);
+  }
+}
 
 }  // namespace
 }  // namespace intarsia

@@ -10,11 +10,14 @@ namespace {
 
 std::atomic<bool> narrowed{false};
 
+}  // namespace
+
 // Asks the processor once: Highway's query costs microseconds under a
 // hypervisor.
 bool HasVnni() {
 #if defined(__x86_64__)
-  static const bool has = std::string_view(INTARSIA_SIMD_NAME) != "avx2" &&
+  constexpr std::string_view kSimd = INTARSIA_SIMD_NAME;
+  static const bool has = (kSimd == "dispatch" || kSimd == "avx512") &&
                           (hwy::SupportedTargets() & HWY_AVX3) != 0 &&
                           __builtin_cpu_supports("avx512vnni") &&
                           __builtin_cpu_supports("avx512vbmi");
@@ -23,8 +26,6 @@ bool HasVnni() {
   return false;
 #endif
 }
-
-}  // namespace
 
 const PreparedKernels* IfVnni(PreparedTable table) {
   return HasVnni() ? &table() : nullptr;

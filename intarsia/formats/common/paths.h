@@ -3,7 +3,8 @@
 //   prepared, VNNI        Ice Lake, Zen 4 and later      q8_0, q4_0, q4_1
 //   Highway               everything else: AVX-512, AVX2, SSE4
 //
-// A build for one smaller instruction set (INTARSIA_SIMD=avx2) has Highway's.
+// A build for a smaller instruction set (INTARSIA_SIMD=avx2, emu128) has
+// Highway's.
 #pragma once
 
 #include <string>
@@ -15,6 +16,8 @@ namespace intarsia::formats {
 
 using PreparedTable = const PreparedKernels& (*)();
 
+// Whether the CPU and the build have the VNNI kernels.
+bool HasVnni();
 // Null: Highway's kernels.
 const PreparedKernels* IfVnni(PreparedTable table);
 
