@@ -38,8 +38,8 @@ void Compress(const std::byte* block, State* state) {
 std::string Hash(std::string_view head, std::span<const std::byte> bytes) {
   State state = {0x67452301, 0xefcdab89, 0x98badcfe, 0x10325476, 0xc3d2e1f0};
   const uint64_t bits = (head.size() + bytes.size()) * 8;
-  std::vector<std::byte> rest(head.size());
-  std::memcpy(rest.data(), head.data(), head.size());
+  std::vector<std::byte> rest;
+  for (const char c : head) rest.push_back(static_cast<std::byte>(c));
   if (!head.empty()) {
     const size_t part = std::min(bytes.size(), 64 - head.size());
     rest.insert(rest.end(), bytes.begin(), bytes.begin() + part);
