@@ -31,8 +31,16 @@ elseif(INTARSIA_SIMD STREQUAL "dispatch")
   # floor are left out by the architecture, SSSE3 by name.
   set(INTARSIA_SIMD_FLAGS -march=x86-64-v2 -maes -mpclmul
       -DHWY_DISABLED_TARGETS=HWY_SSSE3)
+elseif(INTARSIA_SIMD STREQUAL "emu128")
+  # No vector instruction by name: Highway's plain C++ for 128 bits, which any
+  # processor runs. g++ before 12.3 miscompiles it (its bug 106322).
+  if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU" AND CMAKE_CXX_COMPILER_VERSION
+                                              VERSION_LESS 12.3)
+    message(FATAL_ERROR "INTARSIA_SIMD=emu128 needs clang or g++ 12.3")
+  endif()
+  set(INTARSIA_SIMD_FLAGS -DHWY_COMPILE_ONLY_EMU128)
 else()
-  message(FATAL_ERROR "INTARSIA_SIMD must be dispatch, avx2 or avx512")
+  message(FATAL_ERROR "INTARSIA_SIMD must be dispatch, avx2, avx512 or emu128")
 endif()
 
 if(INTARSIA_SANITIZE STREQUAL "address")

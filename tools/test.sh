@@ -6,7 +6,7 @@
 #
 #   INTARSIA_LONG=1   tests labelled long too, fuzzers for ten minutes each
 #   JOBS=n            compilers at a time (default: all processors)
-#   STEPS="lint dev"  only these of: lint dev asan tsan cuda fuzz
+#   STEPS="lint dev"  only these of: lint dev emu128 asan tsan cuda fuzz
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit 1
 jobs=${JOBS:-$(nproc)}
@@ -15,7 +15,7 @@ results=build/test-results
 passed=0 failed=0 failures=()
 
 has() { command -v "$1" >/dev/null; }
-wanted() { [[ " ${STEPS:-lint dev asan tsan cuda fuzz} " == *" $1 "* ]]; }
+wanted() { [[ " ${STEPS:-lint dev emu128 asan tsan cuda fuzz} " == *" $1 "* ]]; }
 
 # check NAME COMMAND...: one case.
 check() {
@@ -91,6 +91,17 @@ fi
 if wanted dev; then
   check "build dev (g++)" configure_and_build dev "" && suite dev \
     "${exclude_long[@]}"
+fi
+
+# The kernels as any processor runs them.
+if wanted emu128; then
+  if has clang++; then
+    check "build emu128 (clang++)" configure_and_build emu128 emu128 &&
+      suite emu128 -L '^emu128$' "${exclude_long[@]}"
+  else
+    echo "clang++ is not here: the portable kernels are not tested."
+    [[ -n ${CI:-} ]] && check "clang++ is installed" false
+  fi
 fi
 
 # The sanitized build is also the one with the other compiler.

@@ -510,6 +510,8 @@ TEST(FormatsTest, RunsOnTheInstructionSetTheBuildMeant) {
     EXPECT_EQ(target, "AVX2");
   } else if (simd == "avx512") {
     EXPECT_THAT(target, testing::StartsWith("AVX3"));
+  } else if (simd == "emu128") {
+    EXPECT_EQ(target, "EMU128");
   } else if (__builtin_cpu_supports("avx2")) {
     EXPECT_THAT(target, testing::StartsWith("AVX"));
   }
