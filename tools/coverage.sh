@@ -12,7 +12,7 @@ jobs=${JOBS:-$(nproc)}
 tests=(core_test json_reader_test checkpoint_test bad_files_test
   checkpoint_fuzz_replay_test tokenizer_test chat_template_test
   tokenizer_fuzz_replay_test index_test pull_test archive_fuzz_replay_test
-  hub_parsers_test hub_pull_test
+  hub_parsers_test hub_pull_test hub_client_fuzz_replay_test
   fp8_blocks_test families_fuzz_replay_test model_test state_test
   engine_fuzz_replay_test perplexity_test eval_fuzz_replay_test
   convert_quantize_test convert_test convert_fuzz_replay_test)
