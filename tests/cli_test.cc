@@ -67,20 +67,23 @@ std::string Text(const std::string& flags) {
 
 class CliTest : public testing::Test {
  protected:
-  // An empty cache and an index that nobody answers.
+  // An empty cache, an index and a hub that nobody answers.
   static void SetUpTestSuite() {
     const std::string cache = testing::TempDir() + "cli_test_cache";
     std::filesystem::remove_all(cache);
     setenv("INTARSIA_CACHE", cache.c_str(), 1);
     setenv("PIP_INDEX_URL", "http://127.0.0.1:9/simple", 1);
+    setenv("HF_ENDPOINT", "http://127.0.0.1:9", 1);
+    setenv("HF_TOKEN", "hf_never_shown", 1);
+    setenv("no_proxy", "127.0.0.1", 1);
     unsetenv("PIP_FIND_LINKS");
   }
 };
 
 TEST_F(CliTest, EveryVerbHasTheCommonFlags) {
   const std::string help = Invoke("--help").out;
-  for (const char* verb : {"list", "info", "pull", "chat", "generate", "verify",
-                           "bench", "quantize", "convert"}) {
+  for (const char* verb : {"list", "info", "pull", "cache", "chat", "generate",
+                           "verify", "bench", "quantize", "convert"}) {
     EXPECT_NE(help.find(verb), std::string::npos) << verb;
     const Outcome outcome = Invoke(std::string(verb) + " --help");
     EXPECT_EQ(outcome.code, 0) << verb;
@@ -113,6 +116,10 @@ TEST_F(CliTest, BadUsageIsTwo) {
         "generate",
         "info",
         "pull",
+        "pull --list x",
+        "pull x --connections 0",
+        "cache",
+        "cache rm",
         "verify",
         "list --nonsense",
         "list --device tpu",
@@ -172,6 +179,11 @@ TEST_F(CliTest, FailuresAreOneAndSayWhatToDo) {
            {"bench no-such-model", "no-such-model"},
            {"verify no-such-model", "no-such-model"},
            {"pull no-such-model", "smollm2-135m"},
+           {"pull qwen3", "qwen3:0.6b"},
+           {"pull hf:acme", "hf:ORG/NAME"},
+           {"pull smollm2-135m --revision x", "--revision"},
+           {"info qwen3:0.6b", "intarsia pull qwen3:0.6b"},
+           {"cache rm no-such-model", "intarsia cache list"},
            {"info " + text_file, "not_a_model.gguf"},
            {"generate tests/golden/llama --prompt a", "tokenizer"},
            {"generate tests/golden/tiny --prompt ''", "--prompt"},
@@ -195,6 +207,50 @@ TEST_F(CliTest, PullWithoutANetworkFails) {
   EXPECT_EQ(outcome.code, 1);
   EXPECT_EQ(outcome.out, "");
   EXPECT_NE(outcome.err.find("127.0.0.1"), std::string::npos) << outcome.err;
+}
+
+TEST_F(CliTest, TheHubWithoutANetwork) {
+  const Outcome pull = Invoke("pull hf:acme/Tiny:Q8_0 --json");
+  EXPECT_EQ(pull.code, 1);
+  EXPECT_EQ(pull.out, "");
+  EXPECT_NE(pull.err.find("HF_ENDPOINT"), std::string::npos) << pull.err;
+  const Outcome doctor = Invoke("doctor --threads 1");
+  EXPECT_EQ(doctor.code, 0);
+  EXPECT_NE(doctor.out.find("hub"), std::string::npos) << doctor.out;
+  for (const Outcome& outcome : {pull, doctor}) {
+    EXPECT_EQ(outcome.out.find("never_shown"), std::string::npos);
+    EXPECT_EQ(outcome.err.find("never_shown"), std::string::npos);
+  }
+  EXPECT_NE(Invoke("doctor --threads 1", "HF_HUB_OFFLINE=1")
+                .out.find("HF_HUB_OFFLINE"),
+            std::string::npos);
+}
+
+TEST_F(CliTest, CatalogueAndCache) {
+  const Json models = Invoke("pull --list --json").json().at("models");
+  EXPECT_GT(models.size(), 5u);
+  EXPECT_NE(Invoke("pull --list").out.find("hf:Qwen/Qwen3-0.6B-GGUF"),
+            std::string::npos);
+  EXPECT_TRUE(Invoke("cache list --json").json().at("models").empty());
+  // A model that lies where `pull` puts it.
+  const std::string folder =
+      testing::TempDir() + "cli_test_cache/models/smollm2-135m";
+  std::filesystem::create_directories(folder);
+  std::ofstream(folder + "/model.gguf") << "12345";
+  std::ofstream(folder + "/0123.whl.part") << "123";
+  const Json here = Invoke("cache list --json").json().at("models");
+  ASSERT_EQ(here.size(), 1u);
+  EXPECT_EQ(here[0].at("name"), "smollm2-135m");
+  EXPECT_EQ(here[0].at("bytes"), 5);
+  EXPECT_EQ(Invoke("cache list --names").out, "smollm2-135m\n");
+  EXPECT_EQ(Invoke("cache --json prune").json().at("bytes"), 3);
+  // Nobody answers: nothing goes.
+  const Outcome asked = Invoke("cache rm smollm2-135m </dev/null");
+  EXPECT_EQ(asked.code, 1);
+  EXPECT_NE(asked.err.find("--yes"), std::string::npos) << asked.err;
+  EXPECT_TRUE(std::filesystem::exists(folder));
+  EXPECT_EQ(Invoke("cache rm smollm2-135m --yes").code, 0);
+  EXPECT_FALSE(std::filesystem::exists(folder));
 }
 
 TEST_F(CliTest, ListNamesWhatTheRegistriesHold) {
@@ -442,6 +498,15 @@ TEST_F(CliTest, CompletionIsAScriptThatKnowsTheFlags) {
   const std::string path = testing::TempDir() + "cli_test_completion";
   std::ofstream(path) << outcome.out;
   EXPECT_EQ(std::system(("bash -n " + path).c_str()), 0);
+  // What bash would offer behind `intarsia pull qwen3:0`.
+  const std::string offered = testing::TempDir() + "cli_test_offered";
+  std::ofstream(path) << outcome.out
+                      << "COMP_LINE='intarsia pull qwen3:0'\n"
+                         "COMP_POINT=${#COMP_LINE}\n"
+                         "COMP_WORDS=(intarsia pull qwen3 : 0) COMP_CWORD=4\n"
+                         "_intarsia; echo \"${COMPREPLY[*]}\"\n";
+  EXPECT_EQ(std::system(("bash " + path + " >" + offered).c_str()), 0);
+  EXPECT_EQ(ReadAll(offered), "0.6b\n");
 }
 
 }  // namespace
