@@ -140,7 +140,8 @@ bool FuzzCheckpointFolder(std::string_view input) {
       "generation_config.json",
       "pytorch_model.bin",
   };
-  static const auto* folder = new FuzzFolder;
+  static const FuzzFolder owned;  // removed at exit
+  static const FuzzFolder* const folder = &owned;
   bool put[std::size(kNames)] = {};
   ByteReader in(Bytes(input));
   while (in.remaining() >= 3) {

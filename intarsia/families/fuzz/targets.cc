@@ -139,7 +139,8 @@ bool FuzzGgufModel(std::string_view input) {
 }
 
 bool FuzzModelFolder(std::string_view input) {
-  static const auto* folder = new FuzzFolder;
+  static const FuzzFolder owned;  // removed at exit
+  static const FuzzFolder* const folder = &owned;
   ByteReader in = BytesOf(input);
   const auto length = in.Read<uint16_t>();
   const auto config = in.Take(length);

@@ -65,7 +65,8 @@ bool FuzzPackageIndex(std::string_view input) {
 }
 
 bool FuzzPipConfig(std::string_view input) {
-  static const auto* folder = new FuzzFolder;
+  static const FuzzFolder owned;  // removed at exit
+  static const FuzzFolder* const folder = &owned;
   const IniSections sections = ParseIni(input);
   for (const auto& [name, values] : sections) {
     for (const auto& [key, value] : values) {
