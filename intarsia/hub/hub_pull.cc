@@ -156,16 +156,21 @@ class HubPuller {
         "shows what could go");
   }
 
-  // Largest first, so that no large one is left alone at the end.
+  // Largest first, so that no large one is left alone at the end. Of files with
+  // the same content one is fetched, and the others copied.
   Status FetchAll() {
     std::ranges::stable_sort(missing_, [](const HubFile& a, const HubFile& b) {
-      return *a.size > *b.size;
+      return std::pair(*b.size, a.Hash()) < std::pair(*a.size, b.Hash());
     });
+    const auto repeated = [&](size_t i) {
+      return i > 0 && missing_[i].Hash() == missing_[i - 1].Hash();
+    };
     done_.assign(missing_.size(), 0);
     for (const HubFile& file : missing_) total_ += *file.size;
     std::atomic<size_t> next = 0;
     const auto work = [&] {
       for (size_t i; !stop_ && (i = next++) < missing_.size();) {
+        if (repeated(i)) continue;
         Status status;
         try {
           status = FetchOne(i);
@@ -183,21 +188,41 @@ class HubPuller {
     std::vector<std::thread> threads;
     for (size_t i = 0; i < count; ++i) threads.emplace_back(work);
     for (std::thread& thread : threads) thread.join();
-    return first_error_;
+    RETURN_IF_ERROR(first_error_);
+    for (size_t i = 0; i < missing_.size(); ++i) {
+      if (repeated(i)) RETURN_IF_ERROR(CopyOfLast(i));
+    }
+    return Status::Ok();
+  }
+
+  Status CreateFolders(const fs::path& target) const {
+    std::error_code error;
+    fs::create_directories(target.parent_path(), error);
+    if (!error) fs::create_directories(repository_ / "parts", error);
+    if (!error) return Status::Ok();
+    return Unavailable("[hub] " + target.string() +
+                       ": its folder cannot be created: " + error.message());
+  }
+
+  Status CopyOfLast(size_t i) {
+    const fs::path from = snapshot_ / missing_[i - 1].path;
+    const fs::path to = snapshot_ / missing_[i].path;
+    RETURN_IF_ERROR(CreateFolders(to));
+    std::error_code error;
+    fs::create_hard_link(from, to, error);
+    if (error) fs::copy_file(from, to, error);
+    if (!error) return Report(i, *missing_[i].size);
+    return Unavailable("[hub] " + to.string() +
+                       ": cannot be copied: " + error.message());
   }
 
   Status FetchOne(size_t i) {
     const HubFile& file = missing_[i];
     const fs::path target = snapshot_ / file.path;
-    std::error_code error;
-    fs::create_directories(target.parent_path(), error);
-    if (!error) fs::create_directories(repository_ / "parts", error);
-    if (error) {
-      return Unavailable("[hub] " + target.string() +
-                         ": its folder cannot be created: " + error.message());
-    }
+    RETURN_IF_ERROR(CreateFolders(target));
     const fs::path part = PartOf(file);
     if (const fs::path old = OldCopy(file); !old.empty()) {
+      std::error_code error;
       fs::create_hard_link(old, target, error);
       if (error) fs::copy_file(old, target, error);
       if (!error) return Report(i, *file.size);
@@ -205,7 +230,6 @@ class HubPuller {
     RETURN_IF_ERROR(client_.Fetch(
         reference_, manifest_.snapshot.commit, file, part.string(),
         [&](uint64_t done) { (void)Report(i, done); }, &stop_));
-    // Two files may have the same content: whoever comes second copies.
     if (std::rename(part.c_str(), target.c_str()) != 0) {
       return Unavailable(
           "[hub] " + target.string() +

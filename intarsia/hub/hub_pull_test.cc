@@ -101,6 +101,22 @@ class HubPullTest : public ::testing::Test {
   TestHubServer server_;
 };
 
+TEST_F(HubPullTest, FilesOfTheSameContentAreFetchedOnce) {
+  UseSafetensors();
+  const std::string shard = Noise(120'000, 3);
+  server_.large_files["model-00002-of-00002.safetensors"] = shard;
+  server_.small_files["generation_config.json"] = "{}";  // as config.json
+  const auto pulled = Run("hf:acme/Tiny-GGUF");
+  ASSERT_TRUE(pulled.ok()) << pulled.status().message();
+  for (const char* name : {"model-00001-of-00002.safetensors",
+                           "model-00002-of-00002.safetensors"}) {
+    EXPECT_EQ(ReadFile(pulled->path + "/" + name), shard);
+  }
+  EXPECT_EQ(ReadFile(pulled->path + "/config.json"), "{}");
+  EXPECT_EQ(ReadFile(pulled->path + "/generation_config.json"), "{}");
+  EXPECT_EQ(progress_.done, progress_.total);
+}
+
 TEST_F(HubPullTest, WholeAndAgainWithoutAByte) {
   ASSERT_TRUE(server_.ok());
   ExpectPulled();
