@@ -6,7 +6,7 @@ JOBS ?= $(shell nproc)
 BINARY = build/release/intarsia
 
 .PHONY: run test build deps test-long test-asan test-tsan fuzz cuda cuda-full \
-        coverage test-gpu test-published-vocabularies lint format clean help
+        coverage test-gpu test-published-vocabularies test-published-templates lint format clean help
 
 help:            ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -93,6 +93,13 @@ test-published-vocabularies:  ## FILES="tokenizer.json ..." beside their library
 	cmake --build --preset dev --target encode_strings -- -j$(JOBS)
 	python3 tests/tokenizers/published_vocabularies.py \
 	  build/dev/tests/encode_strings $(FILES)
+
+# Needs the Python libraries transformers and jinja2; gguf for .gguf files.
+test-published-templates:  ## FILES="x.jinja tokenizer_config.json ..." beside jinja2
+	cmake --preset dev >/dev/null
+	cmake --build --preset dev --target render_templates -- -j$(JOBS)
+	python3 tests/chat_templates/published_templates.py \
+	  build/dev/tests/render_templates $(FILES)
 
 lint:            ## format, arrows between folders, file lengths
 	tools/lint.sh

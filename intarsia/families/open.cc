@@ -74,6 +74,12 @@ Result<std::unique_ptr<Tokenizer>> TokenizerFromGguf(
     ASSIGN_OR_RETURN(vocab.chat_template,
                      metadata.String("tokenizer.chat_template"));
   }
+  const std::string named = "tokenizer.chat_template.";  // … tool_use, rag
+  for (const auto& [key, value] : metadata.values()) {
+    if (key.compare(0, named.size(), named) != 0) continue;
+    ASSIGN_OR_RETURN(vocab.named_chat_templates[key.substr(named.size())],
+                     metadata.String(key));
+  }
   return Tokenizer::FromVocab(std::move(vocab));
 }
 

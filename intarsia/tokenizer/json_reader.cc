@@ -241,6 +241,8 @@ Result<std::unique_ptr<Tokenizer>> Tokenizer::FromJsonFile(
     if (!text.ok()) return TokenizerError(config_path, text.status());
     config = *std::move(text);
   }
+  ASSIGN_OR_RETURN(config,
+                   ConfigWithTemplates(std::move(config), tokenizer_path));
   return FromJson(*tokenizer, config, tokenizer_path);
 }
 

@@ -216,6 +216,7 @@ Result<std::unique_ptr<Tokenizer>> Tokenizer::FromFile(
     if (!read.ok()) return TokenizerError(config_path, read.status());
     config = *std::move(read);
   }
+  ASSIGN_OR_RETURN(config, ConfigWithTemplates(std::move(config), path));
   const size_t start = text->find_first_not_of(" \t\r\n");
   if (start != std::string::npos && (*text)[start] == '{') {
     return FromJson(*text, config, path);

@@ -54,6 +54,7 @@ struct TokenizerVocab {
   std::optional<bool> add_bos;        // unset: as is usual for `pre`
   std::optional<bool> add_eos;
   std::string chat_template;
+  std::map<std::string, std::string> named_chat_templates;
 };
 
 struct EncodeOptions {

@@ -1,6 +1,8 @@
 #include "intarsia/tokenizer/tokenizer_config.h"
 
+#include <filesystem>
 #include <fstream>
+#include <map>
 #include <nlohmann/json.hpp>
 #include <sstream>
 #include <utility>
@@ -81,6 +83,59 @@ Result<std::string> ReadWholeFile(const std::string& path) {
   text << file.rdbuf();
   if (file.bad() || text.bad()) return DataLoss("cannot be read");
   return std::move(text).str();
+}
+
+Result<std::string> ConfigWithTemplates(std::string config,
+                                        const std::string& tokenizer_path) {
+  namespace fs = std::filesystem;
+  const fs::path here = fs::path(tokenizer_path).parent_path();
+  // A name of a template to its text; what comes first stays.
+  std::map<std::string, std::string> found;
+  std::error_code ignored;
+  const auto add = [&](const std::string& name, const fs::path& path) {
+    if (!fs::is_regular_file(path, ignored)) return Status::Ok();
+    Result<std::string> text = ReadWholeFile(path.string());
+    if (!text.ok()) return TokenizerError(path.string(), text.status());
+    found.emplace(name, *std::move(text));
+    return Status::Ok();
+  };
+  RETURN_IF_ERROR(add("default", here / "chat_template.jinja"));
+  for (const auto& entry :
+       fs::directory_iterator(here / "additional_chat_templates", ignored)) {
+    if (entry.path().extension() != ".jinja") continue;
+    RETURN_IF_ERROR(add(entry.path().stem().string(), entry.path()));
+  }
+  Json json = Json::parse(config.empty() ? "{}" : config, nullptr,
+                          /*allow_exceptions=*/false);
+  if (!json.is_object()) return config;  // refused by whoever reads it
+  const Json written = json.value("chat_template", Json());
+  const fs::path processor = here / "chat_template.json";
+  if (found.count("default") == 0 && written.is_null() &&
+      fs::is_regular_file(processor, ignored)) {
+    RETURN_IF_ERROR(add("default", processor));
+    const Json other = Json::parse(found["default"], nullptr,
+                                   /*allow_exceptions=*/false);
+    found.erase("default");
+    const auto text =
+        other.is_object() ? other.find("chat_template") : other.end();
+    if (text == other.end() || !text->is_string()) {
+      return TokenizerError(processor.string(),
+                            DataLoss("has no text chat_template"));
+    }
+    found.emplace("default", text->get<std::string>());
+  }
+  if (found.empty()) return config;
+  Json list = Json::array();
+  for (const auto& [name, text] : found) {
+    list.push_back({{"name", name}, {"template", text}});
+  }
+  if (written.is_string()) {
+    list.push_back({{"name", "default"}, {"template", written}});
+  } else if (written.is_array()) {
+    list.insert(list.end(), written.begin(), written.end());
+  }
+  json["chat_template"] = std::move(list);
+  return json.dump(-1, ' ', false, Json::error_handler_t::replace);
 }
 
 Status TokenizerError(const std::string& source, const Status& status) {

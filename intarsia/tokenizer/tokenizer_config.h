@@ -16,6 +16,14 @@ namespace intarsia {
 Status ReadTokenizerConfig(const nlohmann::json& config, bool add_bos,
                            bool add_eos, TokenizerBuilder* builder);
 
+// The text of a tokenizer_config.json (may be empty) with the templates that
+// lie in files of their own in the folder of `tokenizer_path`:
+// chat_template.jinja and additional_chat_templates/NAME.jinja, which come
+// before those of the same name in the configuration, and chat_template.json,
+// which counts where there is no other.
+Result<std::string> ConfigWithTemplates(std::string config,
+                                        const std::string& tokenizer_path);
+
 // Untrusted text, and a whole file.
 Result<nlohmann::json> ParseTokenizerJson(std::string_view text);
 Result<std::string> ReadWholeFile(const std::string& path);

@@ -4,6 +4,8 @@
 #include <gtest/gtest.h>
 
 #include <chrono>
+#include <filesystem>
+#include <fstream>
 #include <thread>
 
 #include "intarsia/tokenizer/byte_level.h"
@@ -107,6 +109,7 @@ TEST(FromVocab, EqualsTheSameVocabularyFromJson) {
 TEST(FromVocab, SpecialTokensFollowTheMetadata) {
   TokenizerVocab vocab = VocabOf("qwen2", "qwen2");
   vocab.chat_template = "{{ messages }}";
+  vocab.named_chat_templates["tool_use"] = "{{ tools }}";
   vocab.add_bos = true;
   vocab.add_eos = true;
   const auto tokenizer = Tokenizer::FromVocab(vocab);
@@ -115,6 +118,7 @@ TEST(FromVocab, SpecialTokensFollowTheMetadata) {
   EXPECT_EQ(t.bos_id(), 1);
   EXPECT_EQ(t.eos_id(), 2);
   EXPECT_EQ(t.chat_template(), "{{ messages }}");
+  EXPECT_EQ(t.chat_template("tool_use"), "{{ tools }}");
   const Ids ids = t.Encode("", {true, false});
   EXPECT_EQ(ids, (Ids{1, 2}));
   EXPECT_TRUE(t.Encode("", {false, false}).empty());
@@ -325,6 +329,57 @@ TEST(Json, ConfigNamesTheSpecialTokensAndTemplates) {
   EXPECT_EQ((*tokenizer)->chat_template(), "D");
   EXPECT_EQ((*tokenizer)->chat_template("tool_use"), "T");
   EXPECT_EQ((*tokenizer)->chat_template("other"), "D");
+}
+
+TEST(Json, TemplatesMayLieInFilesOfTheirOwn) {
+  namespace fs = std::filesystem;
+  const fs::path folder = fs::path(testing::TempDir()) / "template_files";
+  fs::remove_all(folder);
+  fs::create_directories(folder / "additional_chat_templates");
+  const auto write = [&](const char* name, const std::string& text) {
+    std::ofstream(folder / name, std::ios::binary) << text;
+  };
+  write("tokenizer.json", ReadTestData("qwen2.tokenizer.json"));
+  write("tokenizer_config.json", "{}");
+  const auto open = [&] {
+    auto tokenizer =
+        Tokenizer::FromFile((folder / "tokenizer.json").string(),
+                            (folder / "tokenizer_config.json").string());
+    EXPECT_TRUE(tokenizer.ok()) << tokenizer.status().message();
+    return *std::move(tokenizer);
+  };
+  EXPECT_EQ(open()->chat_template(), "");
+  // chat_template.json counts where there is nothing else.
+  write("chat_template.json", R"({"chat_template": "J"})");
+  EXPECT_EQ(open()->chat_template(), "J");
+  write("tokenizer_config.json", R"({"chat_template": "C"})");
+  EXPECT_EQ(open()->chat_template(), "C");
+  write("chat_template.jinja", "F\n");
+  write("additional_chat_templates/rag.jinja", "R");
+  write("additional_chat_templates/notes.txt", "N");
+  EXPECT_EQ(open()->chat_template(), "F\n");
+  EXPECT_EQ(open()->chat_template("rag"), "R");
+  EXPECT_EQ(open()->chat_template("notes"), "F\n");
+  write("tokenizer_config.json",
+        R"({"chat_template": [{"name": "default", "template": "C"},
+                              {"name": "rag", "template": "CR"},
+                              {"name": "tool_use", "template": "CT"}]})");
+  EXPECT_EQ(open()->chat_template(), "F\n");
+  EXPECT_EQ(open()->chat_template("rag"), "R");
+  EXPECT_EQ(open()->chat_template("tool_use"), "CT");
+  const auto json_file =
+      Tokenizer::FromJsonFile((folder / "tokenizer.json").string());
+  ASSERT_TRUE(json_file.ok());
+  EXPECT_EQ((*json_file)->chat_template("rag"), "R");
+  // A broken one is named.
+  fs::remove(folder / "chat_template.jinja");
+  write("tokenizer_config.json", "{}");
+  write("chat_template.json", "{");
+  const auto broken =
+      Tokenizer::FromFile((folder / "tokenizer.json").string(),
+                          (folder / "tokenizer_config.json").string());
+  ASSERT_FALSE(broken.ok());
+  EXPECT_THAT(broken.status().message(), HasSubstr("chat_template.json"));
 }
 
 TEST(Json, EveryFaultIsNamed) {

@@ -261,6 +261,9 @@ Result<std::unique_ptr<Tokenizer>> Build(TokenizerVocab vocab) {
   if (!vocab.chat_template.empty()) {
     builder.AddChatTemplate("default", std::move(vocab.chat_template));
   }
+  for (auto& [name, text] : vocab.named_chat_templates) {
+    builder.AddChatTemplate(name, std::move(text));
+  }
   return builder.Build();
 }
 

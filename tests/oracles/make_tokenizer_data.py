@@ -2,38 +2,29 @@
 """Records what the tokenizer tests compare with.
 
 Trains small vocabularies on the text below with the `tokenizers` library,
-records its encodings of a set of strings, and records how jinja2 (set up as
-`transformers` sets it up) renders the templates in chat_cases.py. Writes into
+and records its encodings of a set of strings. Writes into
 intarsia/tokenizer/testdata:
 
   NAME.tokenizer.json   a vocabulary under the pre-tokenizer of NAME
   encodings.jsonl.gz    {"text", NAME: ids, NAME_plain: ids when special tokens
                         are text, NAME_text: decoded, where it is not the text}
-  chat.jsonl.gz         {"name", "template", "variables", "text" or "error"}
 
-Not run by the tests. Needs tokenizers 0.23, jinja2 3.1.
+Not run by the tests. Needs tokenizers 0.23.
 
   python tests/oracles/make_tokenizer_data.py
 """
 
-import datetime
 import gzip
 import json
 import pathlib
 import random
-import sys
 
-import jinja2
-import jinja2.ext
-import jinja2.sandbox
 from tokenizers import AddedToken, Regex, Tokenizer
 from tokenizers import decoders, models, normalizers, pre_tokenizers
 from tokenizers import processors, trainers
 
 HERE = pathlib.Path(__file__).resolve().parent
 OUT = HERE.parent.parent / "intarsia" / "tokenizer" / "testdata"
-sys.path.insert(0, str(HERE))
-from tokenizer_chat_cases import CASES  # noqa: E402
 
 SENTENCES = """
 A joiner sets walnut beside maple and lets the grain decide where the line runs.
@@ -199,57 +190,6 @@ def write(name, rows):
     print(name, len(rows), "records", (OUT / name).stat().st_size, "bytes")
 
 
-class Generation(jinja2.ext.Extension):
-    """{% generation %} … {% endgeneration %}: its text."""
-
-    tags = {"generation"}
-
-    def parse(self, parser):
-        line = next(parser.stream).lineno
-        body = parser.parse_statements(["name:endgeneration"],
-                                       drop_needle=True)
-        call = self.call_method("_render")
-        return jinja2.nodes.CallBlock(call, [], [], body).set_lineno(line)
-
-    def _render(self, caller):
-        return caller()
-
-
-def environment():
-    env = jinja2.sandbox.ImmutableSandboxedEnvironment(
-        trim_blocks=True, lstrip_blocks=True,
-        extensions=[Generation, jinja2.ext.loopcontrols])
-
-    def raise_exception(message):
-        raise jinja2.exceptions.TemplateError(message)
-
-    def tojson(value, ensure_ascii=False, indent=None, separators=None,
-               sort_keys=False):
-        return json.dumps(value, ensure_ascii=ensure_ascii, indent=indent,
-                          separators=separators, sort_keys=sort_keys)
-
-    env.filters["tojson"] = tojson
-    env.globals["raise_exception"] = raise_exception
-    # The tests' clock.
-    env.globals["strftime_now"] = datetime.datetime(
-        2025, 7, 26, 13, 5, 9).strftime
-    return env
-
-
-def record_chats():
-    env = environment()
-    rows = []
-    for name, template, variables in CASES:
-        row = {"name": name, "template": template, "variables": variables}
-        try:
-            row["text"] = env.from_string(template).render(**variables)
-        except Exception as error:  # noqa: BLE001: any refusal counts
-            row["error"] = f"{type(error).__name__}: {error}"
-        rows.append(row)
-    write("chat.jsonl.gz", rows)
-
-
 if __name__ == "__main__":
     OUT.mkdir(parents=True, exist_ok=True)
     record_encodings()
-    record_chats()

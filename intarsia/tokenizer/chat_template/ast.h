@@ -47,6 +47,14 @@ struct Expr {
   ExprPtr star, double_star;                           // *list, **dict
 };
 
+// What is assigned to: a name, a namespace's field ("name.field"), or what a
+// tuple is unpacked into.
+struct Target {
+  std::string name, field;
+  std::vector<Target> parts;
+  bool is_tuple = false;
+};
+
 struct Stmt;
 using Block = std::vector<std::unique_ptr<Stmt>>;
 
@@ -57,17 +65,17 @@ struct Parameter {
 
 struct Stmt {
   enum Kind {
-    kText,         // text
-    kOutput,       // exprs
-    kIf,           // exprs[i] guards blocks[i]; one more block is the else
-    kFor,          // targets in exprs[0] if exprs[1] (null: always);
-                   // blocks: body, else
-    kSet,          // targets = exprs[0]
-    kSetBlock,     // targets = blocks[0] through filters exprs[0] (null: none)
-    kMacro,        // text(parameters): blocks[0]
-    kCall,         // exprs[0] with caller(parameters): blocks[0]
+    kText,      // text
+    kOutput,    // exprs
+    kIf,        // exprs[i] guards blocks[i]; one more block is the else
+    kFor,       // targets[0] in exprs[0] if exprs[1] (null: always);
+                // blocks: body, else
+    kSet,       // targets[0] = exprs[0]
+    kSetBlock,  // targets[0] = blocks[0] through filters exprs[0] (null: none)
+    kMacro,     // text(parameters): blocks[0]
+    kCall,      // exprs[0] with caller(parameters): blocks[0]
     kFilterBlock,  // blocks[0] through filters exprs[0]
-    kWith,         // names[i] = exprs[i]; blocks[0]
+    kWith,         // targets[i] = exprs[i]; blocks[0]
     kScope,        // blocks[0]
     kBreak,
     kContinue,
@@ -77,12 +85,7 @@ struct Stmt {
   std::string text;
   std::vector<ExprPtr> exprs;
   std::vector<Block> blocks;
-  // Names, "namespace.field" as text and field. is_tuple: unpack.
-  struct Target {
-    std::string name, field;
-  };
   std::vector<Target> targets;
-  bool is_tuple = false;
   bool recursive = false;
   std::vector<Parameter> parameters;
   bool uses_varargs = false, uses_kwargs = false, uses_caller = false;

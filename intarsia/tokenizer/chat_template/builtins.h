@@ -36,10 +36,23 @@ class Bound {
 using Filter = Value (*)(Evaluator&, const Value& input, Arguments&);
 using Test = bool (*)(Evaluator&, const Value& input, Arguments&);
 
-// Null if there is none of that name.
-Filter FindFilter(std::string_view name);          // filters.cc
-Filter FindSequenceFilter(std::string_view name);  // sequence_filters.cc
-Test FindTest(std::string_view name);              // tests.cc
+// A table of filters; filters.cc has those of one value, text_filters.cc of
+// text, sequence_filters.cc of what can be iterated over.
+struct NamedFilter {
+  const char* name;
+  Filter filter;
+};
+struct FilterTable {
+  const NamedFilter* first;
+  size_t size;
+};
+FilterTable TextFilters();
+FilterTable SequenceFilters();
+
+// Null if there is none of that name; RequireFilter fails then.
+Filter FindFilter(std::string_view name);
+Filter RequireFilter(const std::string& name);
+Test FindTest(std::string_view name);  // tests.cc
 
 // A bound method of a string, list or dict; undefined if there is none.
 Value FindMethod(const Value& object, const std::string& name);  // methods.cc
@@ -48,10 +61,15 @@ Filter FindStringMethod(std::string_view name);  // string_methods.cc
 // range, namespace, raise_exception, strftime_now, …
 void AddGlobals(Scope* scope);  // functions.cc
 
+// The names of all, for the tests.
+std::vector<std::string> FilterNames();
+std::vector<std::string> TestNames();
+std::vector<std::string> StringMethodNames();
+
 // "%s and %d" % values, as Python formats; format.cc.
 std::string PercentFormat(Evaluator& evaluator, const std::string& format,
                           const Value& values);
-// "{} and {name}".format(…).
+// "{} and {name}".format(…); brace_format.cc.
 std::string BraceFormat(Evaluator& evaluator, const std::string& format,
                         const Arguments& arguments);
 

@@ -39,6 +39,7 @@ std::string Evaluator::Run(const Block& block, const Dict& variables) {
   out_ = &out;
   PushScope();
   AddGlobals(scope_.get());
+  scope_->names["self"] = NewNamespace();  // the blocks that a template has
   PushScope();
   for (const auto& [key, value] : variables.items) {
     scope_->names[key.string()] = value;
@@ -124,7 +125,7 @@ Evaluator::Flow Evaluator::ExecuteOne(const Stmt& stmt) {
       for (const ExprPtr& expr : stmt.exprs) values.push_back(Evaluate(*expr));
       PushScope();
       for (size_t i = 0; i < values.size(); ++i) {
-        scope_->names[stmt.targets[i].name] = values[i];
+        Assign(stmt.targets[i], values[i]);
       }
       const Flow flow = Execute(stmt.blocks[0]);
       PopScope();
@@ -162,7 +163,7 @@ std::vector<Value> Evaluator::LoopItems(const Stmt& stmt, const Value& over) {
   std::vector<Value> kept;
   for (Value& item : items) {
     PushScope();
-    Assign(stmt, item);
+    Assign(stmt.targets[0], item);
     const bool keep = Evaluate(*stmt.exprs[1]).Truth();
     PopScope();
     if (keep) kept.push_back(std::move(item));
@@ -179,12 +180,6 @@ void Evaluator::RunLoop(const Stmt& stmt, const Value& over, int level) {
     loop->depth = std::max(loop->depth, item.Depth() + 1);
   }
   if (loop->depth > kMaxValueDepth) Fail("a loop's items nest too deeply");
-  if (loop->items.empty()) {
-    PushScope();
-    Execute(stmt.blocks[1]);
-    PopScope();
-    return;
-  }
   if (stmt.recursive) {
     auto recurse = std::make_shared<Function>();
     recurse->name = "loop";
@@ -202,44 +197,52 @@ void Evaluator::RunLoop(const Stmt& stmt, const Value& over, int level) {
     loop->recurse = std::move(recurse);
     captured_.push_back(around);
   }
+  // The else runs if no round came to its end.
+  bool complete = false;
   for (loop->index = 0; loop->index < loop->items.size(); ++loop->index) {
     Step();
     PushScope();
-    Assign(stmt, loop->items[loop->index]);
+    Assign(stmt.targets[0], loop->items[loop->index]);
     scope_->names["loop"] = Value(loop);
     const Flow flow = Execute(stmt.blocks[0]);
     PopScope();
     if (flow == Flow::kBreak) break;
+    complete = complete || flow == Flow::kNormal;
   }
+  if (complete) return;
+  PushScope();
+  Execute(stmt.blocks[1]);
+  PopScope();
 }
 
-void Evaluator::Assign(const Stmt& stmt, const Value& value) {
-  const auto set = [&](const Stmt::Target& target, const Value& v) {
-    if (target.field.empty()) {
-      scope_->names[target.name] = v;
-      return;
+void Evaluator::Assign(const Target& target, const Value& value) {
+  if (target.is_tuple) {
+    const std::vector<Value> values = Iterate(value);
+    if (values.size() != target.parts.size()) {
+      Fail("cannot unpack " + std::to_string(values.size()) + " values into " +
+           std::to_string(target.parts.size()) + " names");
     }
+    for (size_t i = 0; i < values.size(); ++i) {
+      Assign(target.parts[i], values[i]);
+    }
+  } else if (target.field.empty()) {
+    scope_->names[target.name] = value;
+  } else {
     const Value object = Lookup(target.name);
     if (!object.is_namespace()) {
       Fail("cannot assign attribute on non-namespace object '" + target.name +
            "'");
     }
-    object.ns().fields[target.field] = v;
-  };
-  if (!stmt.is_tuple) return set(stmt.targets[0], value);
-  const std::vector<Value> values = Iterate(value);
-  if (values.size() != stmt.targets.size()) {
-    Fail("cannot unpack " + std::to_string(values.size()) + " values into " +
-         std::to_string(stmt.targets.size()) + " names");
+    object.ns().fields[target.field] = value;
   }
-  for (size_t i = 0; i < values.size(); ++i) set(stmt.targets[i], values[i]);
 }
 
 void Evaluator::ExecuteSet(const Stmt& stmt) {
-  if (stmt.kind == Stmt::kSet) return Assign(stmt, Evaluate(*stmt.exprs[0]));
+  if (stmt.kind == Stmt::kSet)
+    return Assign(stmt.targets[0], Evaluate(*stmt.exprs[0]));
   Value body = Text(Capture(stmt.blocks[0]));
   if (stmt.exprs[0]) body = EvaluateFilter(*stmt.exprs[0], &body);
-  Assign(stmt, body);
+  Assign(stmt.targets[0], body);
 }
 
 // A macro, or the body of a call block.

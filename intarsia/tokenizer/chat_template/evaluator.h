@@ -39,6 +39,8 @@ class Evaluator {
   // A string or list made by a builtin, within the limits.
   Value Text(std::string text);
   Value NewList(std::vector<Value> items, List::Kind kind = List::kList);
+  Value NewRange(std::vector<Value> items, int64_t start, int64_t stop,
+                 int64_t step);
   Value NewNamespace();
   // The items of anything that Python can iterate over; a generator is used up.
   std::vector<Value> Iterate(const Value& value);
@@ -71,7 +73,7 @@ class Evaluator {
                     Arguments& arguments);
   void BindParameters(const Stmt& stmt, const std::string& name,
                       Arguments& arguments);
-  void Assign(const Stmt& stmt, const Value& value);
+  void Assign(const Target& target, const Value& value);
   void Write(std::string_view text);
   void PushScope();
   void PopScope();

@@ -20,9 +20,15 @@ int64_t Position(int64_t index, size_t size) {
   return index >= 0 && index < n ? index : -1;
 }
 
-// The positions that a Python slice selects.
-std::vector<int64_t> SlicePositions(const Value& start, const Value& stop,
-                                    const Value& step, size_t size) {
+// What a Python slice selects of `size` items: from `first` on by steps of
+// `by` up to, not including, `last`.
+struct Slice {
+  int64_t first, last, by;
+  std::vector<int64_t> positions;
+};
+
+Slice SliceOf(const Value& start, const Value& stop, const Value& step,
+              size_t size) {
   const auto n = static_cast<int64_t>(size);
   const auto integer = [](const Value& v) {
     if (!v.is_int() && !v.is_bool()) {
@@ -39,15 +45,16 @@ std::vector<int64_t> SlicePositions(const Value& start, const Value& stop,
     if (i < 0) i = i < -n ? low : i + n;
     return std::clamp(i, low, high);
   };
-  const int64_t first = clamp(start, by > 0 ? low : high);
-  const int64_t last = clamp(stop, by > 0 ? high : low);
-  std::vector<int64_t> positions;
-  for (int64_t i = first; by > 0 ? i < last : i > last;) {
-    positions.push_back(i);
+  Slice slice{clamp(start, by > 0 ? low : high),
+              clamp(stop, by > 0 ? high : low),
+              by,
+              {}};
+  for (int64_t i = slice.first; by > 0 ? i < slice.last : i > slice.last;) {
+    slice.positions.push_back(i);
     if (by > n || by < -n) break;
     i += by;
   }
-  return positions;
+  return slice;
 }
 
 Value LoopAttribute(const Loop& loop, const std::string& name) {
@@ -86,6 +93,20 @@ Value Evaluator::NewList(std::vector<Value> items, List::Kind kind) {
   Step(items.size() * 8);
   if (items.size() > options_.limits.list_items) Fail("a list is too long");
   return MakeList(std::move(items), kind);
+}
+
+Value Evaluator::NewRange(std::vector<Value> items, int64_t start, int64_t stop,
+                          int64_t step) {
+  Step(items.size() * 8);
+  auto list = std::make_shared<List>();
+  list->kind = List::kRange;
+  list->start = start;
+  list->stop = stop;
+  list->step = step;
+  list->depth = 2;
+  for (const Value& item : items) list->weight += item.Weight();
+  list->items = std::move(items);
+  return Value(std::shared_ptr<const List>(std::move(list)));
 }
 
 Value Evaluator::NewNamespace() {
@@ -135,6 +156,10 @@ Value Evaluator::Attribute(const Value& object, const std::string& name) {
   if (object.is_loop()) {
     if (name == "cycle" || name == "changed") return FindMethod(object, name);
     return LoopAttribute(object.loop(), name);
+  }
+  if (object.is_list() && object.list().is_group) {
+    if (name == "grouper") return object.list().items[0];
+    if (name == "list") return object.list().items[1];
   }
   // Python's methods hide the keys of a dict: schema.items is the method.
   Value method = FindMethod(object, name);
@@ -235,7 +260,11 @@ double FloatArithmetic(const std::string& op, double a, double b) {
   if (op == "+") return a + b;
   if (op == "-") return a - b;
   if (op == "*") return a * b;
-  if (op == "**") return std::pow(a, b);
+  if (op == "**") {
+    if (a == 0 && b < 0) Fail("0.0 cannot be raised to a negative power");
+    if (a < 0 && b != std::floor(b)) Fail("a power is not a real number");
+    return std::pow(a, b);
+  }
   if (b == 0) Fail("float division by zero");
   if (op == "/") return a / b;
   if (op == "//") return std::floor(a / b);
@@ -257,7 +286,14 @@ Value Evaluator::Arithmetic(const std::string& op, const Value& a,
     return IntegerArithmetic(op, a.integer(), b.integer());
   }
   if (op == "+" && a.is_string() && b.is_string()) {
-    return Text(a.string() + b.string());
+    if (a.is_markup() == b.is_markup()) {
+      const Value text = Text(a.string() + b.string());
+      return a.is_markup() ? text.AsMarkup() : text;
+    }
+    const auto html = [](const Value& v) {
+      return v.is_markup() ? v.string() : EscapeHtml(v.string());
+    };
+    return Text(html(a) + html(b)).AsMarkup();
   }
   if (op == "+" && a.is_list() && b.is_list() &&
       a.list().kind == b.list().kind && a.list().kind <= List::kTuple) {
@@ -348,8 +384,11 @@ Value Evaluator::Evaluate(const Expr& expr) {
     }
     case Expr::kConcat:
       return EvaluateConcat(expr);
-    case Expr::kNegative:
-      return Arithmetic("-", int64_t{0}, child(0));
+    case Expr::kNegative: {
+      const Value value = child(0);
+      if (value.is_float()) return -value.number();  // of 0.0: -0.0
+      return Arithmetic("-", int64_t{0}, value);
+    }
     case Expr::kPositive:
       return Arithmetic("+", int64_t{0}, child(0));
     case Expr::kAttribute:
@@ -448,27 +487,35 @@ Value Evaluator::EvaluateSlice(const Value& object, const Expr& slice) {
     const std::u32string all = Characters(object.string());
     std::u32string out;
     for (const int64_t i :
-         SlicePositions(bounds[0], bounds[1], bounds[2], all.size())) {
+         SliceOf(bounds[0], bounds[1], bounds[2], all.size()).positions) {
       out += all[static_cast<size_t>(i)];
     }
     return Text(FromCharacters(out));
   }
   if (object.is_list() && object.list().kind <= List::kRange) {
     const List& list = object.list();
+    const Slice part =
+        SliceOf(bounds[0], bounds[1], bounds[2], list.items.size());
     std::vector<Value> out;
-    for (const int64_t i :
-         SlicePositions(bounds[0], bounds[1], bounds[2], list.items.size())) {
+    for (const int64_t i : part.positions) {
       out.push_back(list.items[static_cast<size_t>(i)]);
+    }
+    if (list.kind == List::kRange) {
+      int64_t step = 0;
+      if (__builtin_mul_overflow(list.step, part.by, &step)) {
+        Fail("an integer is too large");
+      }
+      return NewRange(std::move(out), list.start + part.first * list.step,
+                      list.start + part.last * list.step, step);
     }
     return NewList(std::move(out), list.kind);
   }
+  if (object.is_dict()) Fail("unhashable type: 'slice'");
   return UndefinedNamed("slice");
 }
 
 Value Evaluator::EvaluateFilter(const Expr& expr, const Value* input) {
-  Filter filter = FindFilter(expr.text);
-  if (filter == nullptr) filter = FindSequenceFilter(expr.text);
-  if (filter == nullptr) Fail("No filter named '" + expr.text + "'.");
+  const Filter filter = RequireFilter(expr.text);
   // A chain of filter blocks ends in the block's text.
   const Expr* inner = expr.children[0].get();
   Value value;

@@ -1,9 +1,11 @@
 // Filters of one value: text, numbers, JSON.
 #include <algorithm>
+#include <cctype>
+#include <cerrno>
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
-#include <limits>
+#include <iterator>
 #include <utility>
 
 #include "intarsia/tokenizer/chat_template/builtins.h"
@@ -12,7 +14,8 @@
 namespace intarsia::chat_template {
 namespace {
 
-Value Abs(Evaluator& e, const Value& v, Arguments&) {
+Value Abs(Evaluator& e, const Value& v, Arguments& a) {
+  const Bound bound("abs", a, {});
   e.RequireDefined(v);
   if (v.is_float()) return std::fabs(v.number());
   if (!v.is_number()) Fail("bad operand type for abs()");
@@ -26,83 +29,89 @@ Value Attr(Evaluator& e, const Value& v, Arguments& a) {
   return e.Attribute(v, bound.Text(0));
 }
 
-Value CapitalizeFilter(Evaluator& e, const Value& v, Arguments&) {
-  return e.Text(Capitalize(ToText(v)));
-}
-
-Value Center(Evaluator& e, const Value& v, Arguments& a) {
-  const Bound bound("center", a, {"width"});
-  const std::string text = ToText(v);
-  const auto size = static_cast<int64_t>(CharacterCount(text));
-  const int64_t width = bound.Int(0, 80);
-  if (width <= size) return e.Text(text);
-  if (width > 1 << 20) Fail("center(): the width is too large");
-  const int64_t pad = width - size;
-  const int64_t left = pad / 2 + (pad & width & 1);
-  return e.Text(std::string(static_cast<size_t>(left), ' ') + text +
-                std::string(static_cast<size_t>(pad - left), ' '));
-}
-
 Value Default(Evaluator&, const Value& v, Arguments& a) {
   const Bound bound("default", a, {"default_value", "boolean"});
   if (!v.is_undefined() && !(bound.Flag(1, false) && !v.Truth())) return v;
   return bound.Get(0) ? *bound.Get(0) : Value("");
 }
 
-Value Escape(Evaluator& e, const Value& v, Arguments&) {
+// A number's text without white space around it and without the underscores
+// between digits; empty if one is elsewhere. Digits of other scripts: 0 to 9.
+std::string NumberText(const std::string& text) {
+  const std::u32string all = Characters(Strip(text, nullptr, true, true));
+  const auto digit = [&](size_t i) {
+    return i < all.size() && IsDecimal(all[i]);
+  };
   std::string out;
-  for (const char c : ToText(v)) {
-    switch (c) {
-      case '&':
-        out += "&amp;";
-        break;
-      case '<':
-        out += "&lt;";
-        break;
-      case '>':
-        out += "&gt;";
-        break;
-      case '\'':
-        out += "&#39;";
-        break;
-      case '"':
-        out += "&#34;";
-        break;
-      default:
-        out += c;
+  for (size_t i = 0; i < all.size(); ++i) {
+    if (all[i] == '_') {
+      const bool hex = i > 0 && i + 1 < all.size() && all[i - 1] < 0x80 &&
+                       all[i + 1] < 0x80 && std::isalnum(all[i - 1]) &&
+                       std::isalnum(all[i + 1]);
+      if (!hex && !(i > 0 && digit(i - 1) && digit(i + 1))) return "";
+    } else if (all[i] >= 0x80 && IsDecimal(all[i])) {
+      out += static_cast<char>('0' + DecimalValue(all[i]));
+    } else {
+      AppendUtf8(all[i], &out);
     }
   }
-  return e.Text(std::move(out));
+  return out;
 }
 
-// A number that is all of the text but white space around it.
 bool ParseFloat(const std::string& text, double* out) {
-  const std::string trimmed = Strip(text, nullptr, true, true);
-  if (trimmed.empty() || trimmed.find_first_of("xXpP(") != std::string::npos) {
+  const std::string number = NumberText(text);
+  if (number.empty() || number.find_first_of("xXpP(") != std::string::npos) {
     return false;
   }
   char* end = nullptr;
-  *out = std::strtod(trimmed.c_str(), &end);
-  return end == trimmed.c_str() + trimmed.size();
+  *out = std::strtod(number.c_str(), &end);
+  return end == number.c_str() + number.size();
 }
 
-bool ParseInt(const std::string& text, int base, int64_t* out) {
-  const std::string trimmed = Strip(text, nullptr, true, true);
-  if (trimmed.empty() || base < 2 || base > 36) return false;
+// As Python's int(text, base): base 0 goes by the prefix, and the prefix of a
+// base may be there.
+bool ParseInt(const std::string& text, int64_t base, int64_t* out) {
+  std::string number = NumberText(text);
+  if (number.empty() || base < 0 || base == 1 || base > 36) return false;
+  const bool negative = number[0] == '-';
+  if (negative || number[0] == '+') number.erase(0, 1);
+  constexpr std::pair<char, int64_t> kPrefixes[] = {
+      {'x', 16}, {'o', 8}, {'b', 2}};
+  for (const auto& [letter, of] : kPrefixes) {
+    if (number.size() > 2 && number[0] == '0' && (number[1] | 0x20) == letter &&
+        (base == of || base == 0)) {
+      number.erase(0, 2);
+      base = of;
+      break;
+    }
+  }
+  if (base == 0) {
+    if (number.size() > 1 && number[0] == '0' &&
+        number.find_first_not_of('0') != std::string::npos) {
+      return false;
+    }
+    base = 10;
+  }
+  if (number.empty() || !std::isalnum(static_cast<unsigned char>(number[0]))) {
+    return false;
+  }
+  if (negative) number.insert(0, "-");
   char* end = nullptr;
   errno = 0;
-  *out = std::strtoll(trimmed.c_str(), &end, base);
-  return errno == 0 && end == trimmed.c_str() + trimmed.size();
+  *out = std::strtoll(number.c_str(), &end, static_cast<int>(base));
+  if (errno == ERANGE) Fail("an integer is too large");
+  return end == number.c_str() + number.size();
 }
 
 bool FitsInt(double d) { return d > -9.2e18 && d < 9.2e18; }
 
-Value IntFilter(Evaluator&, const Value& v, Arguments& a) {
+Value IntFilter(Evaluator& e, const Value& v, Arguments& a) {
   const Bound bound("int", a, {"default", "base"});
+  e.RequireDefined(v);
   int64_t whole = 0;
   double real = 0;
   if (v.is_string()) {
-    if (ParseInt(v.string(), static_cast<int>(bound.Int(1, 10)), &whole)) {
+    if (ParseInt(v.string(), bound.Int(1, 10), &whole)) {
       return whole;
     }
     if (ParseFloat(v.string(), &real) && FitsInt(real)) {
@@ -116,50 +125,49 @@ Value IntFilter(Evaluator&, const Value& v, Arguments& a) {
   return bound.Get(0) ? *bound.Get(0) : Value(int64_t{0});
 }
 
-Value FloatFilter(Evaluator&, const Value& v, Arguments& a) {
+Value FloatFilter(Evaluator& e, const Value& v, Arguments& a) {
   const Bound bound("float", a, {"default"});
+  e.RequireDefined(v);
   double real = 0;
   if (v.is_number()) return v.number();
   if (v.is_string() && ParseFloat(v.string(), &real)) return real;
   return bound.Get(0) ? *bound.Get(0) : Value(0.0);
 }
 
-Value Format(Evaluator& e, const Value& v, Arguments& a) {
-  if (!a.named.empty() && !a.positional.empty()) {
-    Fail("format: positional and keyword arguments together");
+// 1500 as "1.5 kB", or by powers of 1024.
+Value FileSize(Evaluator& e, const Value& v, Arguments& a) {
+  const Bound bound("filesizeformat", a, {"binary"});
+  double bytes = 0;
+  if (v.is_number()) {
+    bytes = v.number();
+  } else if (!v.is_string() || !ParseFloat(v.string(), &bytes)) {
+    Fail("filesizeformat: not a number");
   }
-  Dict named;
-  for (const auto& [name, value] : a.named) named.Set(Value(name), value);
-  const Value values = a.named.empty() ? MakeList(a.positional, List::kTuple)
-                                       : MakeDict(std::move(named));
-  return e.Text(PercentFormat(e, ToText(v), values));
+  const bool binary = bound.Flag(0, false);
+  const double base = binary ? 1024 : 1000;
+  char buffer[400];
+  if (bytes == 1) return "1 Byte";
+  if (bytes < base) {
+    std::snprintf(buffer, sizeof(buffer), "%.0f Bytes", std::trunc(bytes));
+    return e.Text(buffer);
+  }
+  constexpr const char* kDecimal[] = {"kB", "MB", "GB", "TB",
+                                      "PB", "EB", "ZB", "YB"};
+  constexpr const char* kBinary[] = {"KiB", "MiB", "GiB", "TiB",
+                                     "PiB", "EiB", "ZiB", "YiB"};
+  size_t prefix = 0;
+  double unit = base;
+  while (prefix + 1 < std::size(kDecimal) && bytes >= unit * base) {
+    unit *= base;
+    ++prefix;
+  }
+  std::snprintf(buffer, sizeof(buffer), "%.1f %s", bytes / unit,
+                (binary ? kBinary : kDecimal)[prefix]);
+  return e.Text(buffer);
 }
 
-Value Indent(Evaluator& e, const Value& v, Arguments& a) {
-  const Bound bound("indent", a, {"width", "first", "blank"});
-  std::string indent;
-  if (bound.Get(0) && bound.Get(0)->is_string()) {
-    indent = bound.Get(0)->string();
-  } else {
-    const int64_t width = bound.Int(0, 4);
-    if (width > 1 << 16) Fail("indent(): the width is too large");
-    indent.assign(static_cast<size_t>(std::max<int64_t>(width, 0)), ' ');
-  }
-  const std::vector<std::string> lines = SplitLines(ToText(v) + "\n", false);
-  std::string out = bound.Flag(1, false) ? indent : "";
-  for (size_t i = 0; i < lines.size(); ++i) {
-    if (i > 0) out += '\n';
-    if (i > 0 && (bound.Flag(2, false) || !lines[i].empty())) out += indent;
-    out += lines[i];
-    e.Step(indent.size() + lines[i].size());
-    if (out.size() > e.options().limits.output_bytes) {
-      Fail("a string is too long");
-    }
-  }
-  return e.Text(std::move(out));
-}
-
-Value Length(Evaluator&, const Value& v, Arguments&) {
+Value Length(Evaluator&, const Value& v, Arguments& a) {
+  const Bound bound("length", a, {});
   if (v.is_undefined()) return int64_t{0};
   if (v.is_string()) return static_cast<int64_t>(CharacterCount(v.string()));
   if (v.is_dict()) return static_cast<int64_t>(v.dict().items.size());
@@ -168,22 +176,6 @@ Value Length(Evaluator&, const Value& v, Arguments&) {
     return static_cast<int64_t>(v.list().items.size());
   }
   Fail(std::string("object of type '") + v.TypeName() + "' has no len()");
-}
-
-Value LowerFilter(Evaluator& e, const Value& v, Arguments&) {
-  return e.Text(Lower(ToText(v)));
-}
-Value UpperFilter(Evaluator& e, const Value& v, Arguments&) {
-  return e.Text(Upper(ToText(v)));
-}
-
-Value ReplaceFilter(Evaluator& e, const Value& v, Arguments& a) {
-  Bound("replace", a, {"old", "new", "count"}, 2);
-  Arguments text = a;
-  for (size_t i = 0; i < std::min<size_t>(2, text.positional.size()); ++i) {
-    text.positional[i] = Value(ToText(text.positional[i]));
-  }
-  return FindStringMethod("replace")(e, Value(ToText(v)), text);
 }
 
 Value Round(Evaluator&, const Value& v, Arguments& a) {
@@ -213,20 +205,14 @@ Value Round(Evaluator&, const Value& v, Arguments& a) {
   return std::strtod(buffer, nullptr);
 }
 
-Value String(Evaluator& e, const Value& v, Arguments&) {
+Value String(Evaluator& e, const Value& v, Arguments& a) {
+  const Bound bound("string", a, {});
   return v.is_string() ? v : e.Text(ToText(v));
 }
 
-Value Title(Evaluator& e, const Value& v, Arguments&) {
-  std::string out;
-  bool start = true;
-  for (const char32_t c : Characters(ToText(v))) {
-    AppendUtf8(start ? ToUpperCharacter(c) : ToLowerCharacter(c), &out);
-    start = IsSpace(c) ||
-            (c < 0x80 && std::string_view("-({[<").find(static_cast<char>(c)) !=
-                             std::string_view::npos);
-  }
-  return e.Text(std::move(out));
+Value Safe(Evaluator& e, const Value& v, Arguments& a) {
+  const Bound bound("safe", a, {});
+  return (v.is_string() ? v : e.Text(ToText(v))).AsMarkup();
 }
 
 Value ToJsonFilter(Evaluator& e, const Value& v, Arguments& a) {
@@ -235,9 +221,14 @@ Value ToJsonFilter(Evaluator& e, const Value& v, Arguments& a) {
   JsonStyle style;
   style.ensure_ascii = bound.Flag(0, false);
   if (bound.Get(1) && !bound.Get(1)->is_none()) {
-    const int64_t indent = bound.Int(1, 0);
-    if (indent > 64) Fail("tojson(): the indent is too large");
-    style.indent = static_cast<int>(std::max<int64_t>(indent, 0));
+    constexpr int64_t kMost = 64;
+    if (bound.Get(1)->is_string()) {
+      style.indent = bound.Text(1);
+    } else {
+      const int64_t indent = std::clamp<int64_t>(bound.Int(1, 0), 0, kMost + 1);
+      style.indent = std::string(static_cast<size_t>(indent), ' ');
+    }
+    if (style.indent->size() > kMost) Fail("tojson(): the indent is too large");
     style.item_separator = ",";
   }
   if (bound.Get(2) && !bound.Get(2)->is_none()) {
@@ -253,97 +244,54 @@ Value ToJsonFilter(Evaluator& e, const Value& v, Arguments& a) {
   return e.Text(ToJson(v, style));
 }
 
-Value Trim(Evaluator& e, const Value& v, Arguments& a) {
-  const Bound bound("trim", a, {"chars"});
-  const bool given = bound.Get(0) && !bound.Get(0)->is_none();
-  const std::string set = given ? bound.Text(0) : "";
-  return e.Text(Strip(ToText(v), given ? &set : nullptr, true, true));
-}
-
-Value Truncate(Evaluator& e, const Value& v, Arguments& a) {
-  const Bound bound("truncate", a, {"length", "killwords", "end", "leeway"});
-  const std::string text = ToText(v);
-  const std::string end = bound.Text(2, "...");
-  const auto end_size = static_cast<int64_t>(CharacterCount(end));
-  const int64_t length = bound.Int(0, 255);
-  const bool leeway_given = bound.Get(3) && !bound.Get(3)->is_none();
-  const int64_t leeway = leeway_given ? bound.Int(3, 5) : 5;
-  if (length < end_size || length > 1 << 30 || leeway < 0 || leeway > 1 << 30) {
-    Fail("truncate(): bad length");
-  }
-  const std::u32string all = Characters(text);
-  if (static_cast<int64_t>(all.size()) <= length + leeway) return e.Text(text);
-  std::string out = FromCharacters(std::u32string_view(all).substr(
-      0, static_cast<size_t>(length - end_size)));
-  if (!bound.Flag(1, false)) out = SplitRight(out, " ", 1)[0];
-  return e.Text(out + end);
-}
-
-Value UrlEncode(Evaluator& e, const Value& v, Arguments&) {
-  std::string out;
-  for (const char c : ToText(v)) {
-    if (std::isalnum(static_cast<unsigned char>(c)) ||
-        std::string_view("_.-~/").find(c) != std::string_view::npos) {
-      out += c;
-    } else {
-      char buffer[4];
-      std::snprintf(buffer, sizeof(buffer), "%%%02X",
-                    static_cast<unsigned>(static_cast<unsigned char>(c)));
-      out += buffer;
-    }
-  }
-  return e.Text(std::move(out));
-}
-
-Value WordCount(Evaluator& e, const Value& v, Arguments&) {
-  int64_t words = 0;
-  bool inside = false;
-  for (const char32_t c : Characters(ToText(v))) {
-    e.Step(8);
-    const bool word = IsWordCharacter(c);
-    words += word && !inside;
-    inside = word;
-  }
-  return words;
-}
-
-constexpr std::pair<const char*, Filter> kFilters[] = {
+constexpr NamedFilter kFilters[] = {
     {"abs", Abs},
     {"attr", Attr},
-    {"capitalize", CapitalizeFilter},
-    {"center", Center},
     {"count", Length},
     {"d", Default},
     {"default", Default},
-    {"e", Escape},
-    {"escape", Escape},
-    {"forceescape", Escape},
+    {"filesizeformat", FileSize},
     {"float", FloatFilter},
-    {"format", Format},
-    {"indent", Indent},
     {"int", IntFilter},
     {"length", Length},
-    {"lower", LowerFilter},
-    {"replace", ReplaceFilter},
     {"round", Round},
-    {"safe", String},
+    {"safe", Safe},
     {"string", String},
-    {"title", Title},
     {"tojson", ToJsonFilter},
-    {"trim", Trim},
-    {"truncate", Truncate},
-    {"upper", UpperFilter},
-    {"urlencode", UrlEncode},
-    {"wordcount", WordCount},
 };
+
+template <typename Do>
+void ForEachFilter(Do what) {
+  for (const FilterTable table : {FilterTable{kFilters, std::size(kFilters)},
+                                  TextFilters(), SequenceFilters()}) {
+    for (size_t i = 0; i < table.size; ++i) what(table.first[i]);
+  }
+}
 
 }  // namespace
 
 Filter FindFilter(std::string_view name) {
-  for (const auto& [known, filter] : kFilters) {
-    if (name == known) return filter;
+  Filter found = nullptr;
+  ForEachFilter([&](const NamedFilter& f) {
+    if (name == f.name) found = f.filter;
+  });
+  return found;
+}
+
+Filter RequireFilter(const std::string& name) {
+  const Filter filter = FindFilter(name);
+  if (filter != nullptr) return filter;
+  for (const char* known :
+       {"pprint", "random", "striptags", "urlize", "wordwrap"}) {
+    if (name == known) Fail("the filter '" + name + "' is not supported");
   }
-  return nullptr;
+  Fail("No filter named '" + name + "'.");
+}
+
+std::vector<std::string> FilterNames() {
+  std::vector<std::string> names;
+  ForEachFilter([&](const NamedFilter& f) { names.emplace_back(f.name); });
+  return names;
 }
 
 }  // namespace intarsia::chat_template

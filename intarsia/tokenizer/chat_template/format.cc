@@ -1,4 +1,6 @@
-// Python's two ways to put values into a text.
+// "%s and %d" % values.
+#include <algorithm>
+#include <cinttypes>
 #include <cstdio>
 
 #include "intarsia/tokenizer/chat_template/builtins.h"
@@ -27,7 +29,9 @@ int ReadNumber(const std::string& text, size_t* at) {
   return number;
 }
 
-Conversion ReadConversion(const std::string& format, size_t* at) {
+// `take` gives the next value, for a width or precision of '*'.
+template <typename Take>
+Conversion ReadConversion(const std::string& format, size_t* at, Take take) {
   Conversion c;
   if (*at < format.size() && format[*at] == '(') {
     const size_t close = format.find(')', *at);
@@ -40,10 +44,26 @@ Conversion ReadConversion(const std::string& format, size_t* at) {
     if (c.flags.size() < 8) c.flags += format[*at];
     ++*at;
   }
-  c.width = ReadNumber(format, at);
+  const auto number = [&] {
+    if (*at == format.size() || format[*at] != '*') {
+      return ReadNumber(format, at);
+    }
+    ++*at;
+    const Value value = take();
+    if (!value.is_int()) Fail("* wants int");
+    if (value.integer() > kMaxWidth || value.integer() < -kMaxWidth) {
+      Fail("a format's width is too large");
+    }
+    return static_cast<int>(value.integer());
+  };
+  c.width = number();
+  if (c.width < 0) {
+    c.width = -c.width;
+    c.flags += '-';
+  }
   if (*at < format.size() && format[*at] == '.') {
     ++*at;
-    c.precision = ReadNumber(format, at);
+    c.precision = std::max(number(), 0);
   }
   if (*at == format.size()) Fail("incomplete format");
   c.kind = format[(*at)++];
@@ -57,6 +77,54 @@ std::string Padded(std::string text, const Conversion& c) {
   return c.flags.find('-') == std::string::npos ? pad + text : text + pad;
 }
 
+// A character, or the number of one.
+std::string OneCharacter(const Value& value) {
+  if (value.is_string() && CharacterCount(value.string()) == 1) {
+    return value.string();
+  }
+  if (!value.is_int()) Fail("%c requires int or char");
+  const int64_t code = value.integer();
+  if (code < 0 || code > 0x10FFFF || (code >= 0xD800 && code < 0xE000)) {
+    Fail("%c arg not in range(0x110000)");
+  }
+  const auto character = static_cast<char32_t>(code);
+  return FromCharacters({&character, 1});
+}
+
+std::string ConvertedInteger(const Value& value, const Conversion& c) {
+  if (!value.is_number()) {
+    Fail(std::string("%") + c.kind + " format: a number is required, not " +
+         value.TypeName());
+  }
+  const bool decimal = c.kind == 'd' || c.kind == 'i' || c.kind == 'u';
+  const bool whole = !value.is_float();
+  if (!whole && !decimal) Fail("an integer is required");
+  const double real = value.number();
+  if (!(real > -9.2e18 && real < 9.3e18)) Fail("an integer is too large");
+  const int64_t number = whole ? value.integer() : static_cast<int64_t>(real);
+  // The digits, then the sign and Python's prefix, then zeros or spaces.
+  const auto magnitude = number < 0 ? 0 - static_cast<uint64_t>(number)
+                                    : static_cast<uint64_t>(number);
+  char digits[kMaxWidth + 40];
+  std::snprintf(digits, sizeof(digits),
+                decimal         ? "%.*" PRIu64
+                : c.kind == 'o' ? "%.*" PRIo64
+                : c.kind == 'x' ? "%.*" PRIx64
+                                : "%.*" PRIX64,
+                std::max(c.precision, 1), magnitude);
+  const auto has = [&](char flag) {
+    return c.flags.find(flag) != std::string::npos;
+  };
+  std::string front = number < 0 ? "-" : has('+') ? "+" : has(' ') ? " " : "";
+  if (has('#') && !decimal) front += {'0', c.kind};
+  std::string text = digits;
+  const size_t size = front.size() + text.size();
+  if (has('0') && !has('-') && size < static_cast<size_t>(c.width)) {
+    text.insert(0, static_cast<size_t>(c.width) - size, '0');
+  }
+  return Padded(front + text, c);
+}
+
 std::string Converted(const Value& value, const Conversion& c) {
   std::string spec = "%" + c.flags;
   if (c.width > 0) spec += std::to_string(c.width);
@@ -64,39 +132,26 @@ std::string Converted(const Value& value, const Conversion& c) {
   char buffer[kMaxWidth * 2 + 400];
   switch (c.kind) {
     case 's':
-    case 'r': {
+    case 'r':
+    case 'a': {
       std::u32string text =
-          Characters(c.kind == 's' ? ToText(value) : Repr(value));
+          Characters(c.kind == 's'   ? ToText(value)
+                     : c.kind == 'r' ? Repr(value)
+                                     : AsciiOnly(Repr(value)));
       if (c.precision >= 0 && text.size() > static_cast<size_t>(c.precision)) {
         text.resize(static_cast<size_t>(c.precision));
       }
       return Padded(FromCharacters(text), c);
     }
+    case 'c':
+      return Padded(OneCharacter(value), c);
     case 'd':
     case 'i':
+    case 'u':
     case 'x':
     case 'X':
-    case 'o': {
-      if (!value.is_number()) {
-        Fail(std::string("%") + c.kind + " format: a number is required, not " +
-             value.TypeName());
-      }
-      const bool whole = !value.is_float();
-      if (!whole && c.kind != 'd' && c.kind != 'i') {
-        Fail("an integer is required");
-      }
-      const double real = value.number();
-      if (!(real > -9.2e18 && real < 9.2e18)) Fail("an integer is too large");
-      const int64_t number =
-          whole ? value.integer() : static_cast<int64_t>(real);
-      if (number < 0 && c.kind != 'd' && c.kind != 'i') {
-        Fail("a negative number in a format of base 8 or 16");
-      }
-      spec += std::string("ll") + c.kind;
-      std::snprintf(buffer, sizeof(buffer), spec.c_str(),
-                    static_cast<long long>(number));
-      return buffer;
-    }
+    case 'o':
+      return ConvertedInteger(value, c);
     case 'e':
     case 'E':
     case 'f':
@@ -135,7 +190,7 @@ std::string PercentFormat(Evaluator& e, const std::string& format,
       out += format[i++];
       continue;
     }
-    const Conversion c = ReadConversion(format, &i);
+    const Conversion c = ReadConversion(format, &i, take);
     if (c.key.empty()) {
       out += Converted(take(), c);
     } else {
@@ -151,50 +206,6 @@ std::string PercentFormat(Evaluator& e, const std::string& format,
   }
   if (!values.is_dict() && next < (tuple ? values.list().items.size() : 1)) {
     Fail("not all arguments converted during string formatting");
-  }
-  return out;
-}
-
-std::string BraceFormat(Evaluator& e, const std::string& format,
-                        const Arguments& arguments) {
-  std::string out;
-  size_t next = 0;
-  for (size_t i = 0; i < format.size(); ++i) {
-    const char c = format[i];
-    if ((c == '{' || c == '}') && i + 1 < format.size() && format[i + 1] == c) {
-      out += c;
-      ++i;
-      continue;
-    }
-    if (c == '}') Fail("Single '}' encountered in format string");
-    if (c != '{') {
-      out += c;
-      continue;
-    }
-    const size_t close = format.find('}', i);
-    if (close == std::string::npos) Fail("expected '}' before end of string");
-    const std::string field = format.substr(i + 1, close - i - 1);
-    i = close;
-    const Value* value = nullptr;
-    if (field.find_first_not_of("0123456789") == std::string::npos) {
-      if (field.size() > 6) Fail("format(): no such argument");
-      const size_t index =
-          field.empty() ? next++ : static_cast<size_t>(std::stoi(field));
-      if (index < arguments.positional.size()) {
-        value = &arguments.positional[index];
-      }
-    } else if (field.find_first_of(":!.[") != std::string::npos) {
-      Fail("format(): '{" + field + "}' is not supported");
-    }
-    for (const auto& [name, named] : arguments.named) {
-      if (name == field) value = &named;
-    }
-    if (value == nullptr) Fail("format(): no argument '" + field + "'");
-    out += ToText(*value);
-    e.Step(out.size() / 64);
-    if (out.size() > e.options().limits.output_bytes) {
-      Fail("a string is too long");
-    }
   }
   return out;
 }

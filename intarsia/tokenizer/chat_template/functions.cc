@@ -1,4 +1,6 @@
 // Functions that every template sees.
+#include <algorithm>
+#include <chrono>
 #include <ctime>
 #include <memory>
 #include <utility>
@@ -8,6 +10,8 @@
 
 namespace intarsia::chat_template {
 namespace {
+
+constexpr size_t kMaxRange = 100000;  // as in jinja2's sandbox
 
 using Body = Value (*)(Evaluator&, Arguments&);
 
@@ -24,12 +28,12 @@ Value Range(Evaluator& e, Arguments& a) {
   for (int64_t i = start; step > 0 ? i < stop : i > stop;) {
     items.emplace_back(i);
     e.Step();
-    if (items.size() > e.options().limits.list_items) {
+    if (items.size() > std::min(kMaxRange, e.options().limits.list_items)) {
       Fail("range() is too long");
     }
     if (__builtin_add_overflow(i, step, &i)) break;
   }
-  return e.NewList(std::move(items), List::kRange);
+  return e.NewRange(std::move(items), start, stop, step);
 }
 
 Value MakeNamespace(Evaluator& e, Arguments& a) {
@@ -67,6 +71,24 @@ Value RaiseException(Evaluator&, Arguments& a) {
   Fail(ToText(*bound.Get(0)));
 }
 
+// For C, what Python writes in another way: microseconds, and no zone.
+std::string ForC(const std::string& format, const std::string& microseconds) {
+  std::string out;
+  for (size_t i = 0; i < format.size(); ++i) {
+    if (format[i] != '%' || i + 1 == format.size()) {
+      out += format[i];
+      continue;
+    }
+    const char kind = format[++i];
+    if (kind == 'f') {
+      out += microseconds;
+    } else if (kind != 'z' && kind != 'Z') {
+      out += {'%', kind};
+    }
+  }
+  return out;
+}
+
 Value StrftimeNow(Evaluator& e, Arguments& a) {
   const Bound bound("strftime_now", a, {"format"}, 1);
   const std::string format = bound.Text(0);
@@ -80,17 +102,22 @@ Value StrftimeNow(Evaluator& e, Arguments& a) {
       Fail("strftime_now: a width in the format");
     }
   }
+  const auto clock = std::chrono::system_clock::now();
   std::tm now{};
+  std::string microseconds = "000000";
   if (e.options().now) {
     now = *e.options().now;
   } else {
-    const std::time_t seconds = std::time(nullptr);
+    const std::time_t seconds = std::chrono::system_clock::to_time_t(clock);
     localtime_r(&seconds, &now);
+    const auto all = std::chrono::duration_cast<std::chrono::microseconds>(
+        clock.time_since_epoch());
+    microseconds = std::to_string(1000000 + all.count() % 1000000).substr(1);
   }
   // A space in front tells an empty result from one too long.
   std::string text(kMaxFormat * 64, '\0');
-  text.resize(
-      std::strftime(text.data(), text.size(), (" " + format).c_str(), &now));
+  text.resize(std::strftime(text.data(), text.size(),
+                            (" " + ForC(format, microseconds)).c_str(), &now));
   return e.Text(text.empty() ? text : text.substr(1));
 }
 

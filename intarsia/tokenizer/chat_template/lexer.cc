@@ -32,6 +32,14 @@ bool IsNameStart(char c) {
 
 bool IsDigitChar(char c) { return c >= '0' && c <= '9'; }
 
+// Of a hexadecimal digit; 99 of anything else.
+int DigitOf(char c) {
+  return IsDigitChar(c)         ? c - '0'
+         : c >= 'a' && c <= 'f' ? c - 'a' + 10
+         : c >= 'A' && c <= 'F' ? c - 'A' + 10
+                                : 99;
+}
+
 bool IsNameChar(char c) { return IsNameStart(c) || IsDigitChar(c); }
 
 class Lexer {
@@ -188,6 +196,7 @@ class Lexer {
     }
     Advance(body - at_);
     line_starting_ = body > 0 && source_[body - 1] == '\n';
+    if (at_ == source_.size()) return true;  // as jinja2 has it
     for (size_t tag = at_;
          (tag = source_.find("{%", tag)) != std::string_view::npos; ++tag) {
       const char sign = SignAt(source_, tag + 2);
@@ -278,7 +287,33 @@ class Lexer {
     return at;
   }
 
+  // "0x1F", "0b1", "0o7".
+  bool ReadPrefixed() {
+    const char kind = at_ + 1 < source_.size()
+                          ? static_cast<char>(source_[at_ + 1] | 0x20)
+                          : '\0';
+    const int base = kind == 'x' ? 16 : kind == 'o' ? 8 : kind == 'b' ? 2 : 0;
+    if (source_[at_] != '0' || base == 0) return false;
+    int64_t value = 0;
+    size_t end = at_ + 2, digits = 0;
+    for (; end < source_.size(); ++end) {
+      if (source_[end] == '_') continue;
+      const int digit = DigitOf(source_[end]);
+      if (digit >= base) break;
+      ++digits;
+      if (__builtin_mul_overflow(value, base, &value) ||
+          __builtin_add_overflow(value, digit, &value)) {
+        Error("an integer is too large");
+      }
+    }
+    if (digits == 0) return false;
+    Add(Token::kInteger, std::to_string(value));
+    Advance(end - at_);
+    return true;
+  }
+
   void ReadNumber() {
+    if (ReadPrefixed()) return;
     size_t end = SkipDigits(at_);
     bool real = false;
     // "a.0.5" is two subscripts.
@@ -299,6 +334,10 @@ class Lexer {
         real = true;
         end = SkipDigits(exponent);
       }
+    }
+    if (!real && source_[at_] == '0') {  // zeros are a number of their own
+      const size_t other = source_.find_first_not_of("0_", at_);
+      if (other < end) end = other;
     }
     std::string text(source_.substr(at_, end - at_));
     text.erase(std::remove(text.begin(), text.end(), '_'), text.end());
@@ -324,11 +363,7 @@ class Lexer {
     size_t digits = 0;
     *code = 0;
     while (digits < most && *at < text.size()) {
-      const char c = text[*at];
-      const int value = IsDigitChar(c)         ? c - '0'
-                        : c >= 'a' && c <= 'f' ? c - 'a' + 10
-                        : c >= 'A' && c <= 'F' ? c - 'A' + 10
-                                               : 99;
+      const int value = DigitOf(text[*at]);
       if (value >= base) break;
       *code = *code * base + static_cast<char32_t>(value);
       ++*at;

@@ -9,11 +9,17 @@ namespace intarsia::chat_template {
 namespace {
 
 Value ListIndex(Evaluator& e, const Value& v, Arguments& a) {
-  const Bound bound("index", a, {"value"}, 1);
+  const Bound bound("index", a, {"value", "start", "stop"}, 1);
   const auto& items = v.list().items;
   e.Step(items.size() * 8);
-  for (size_t i = 0; i < items.size(); ++i) {
-    if (Equal(items[i], *bound.Get(0))) return static_cast<int64_t>(i);
+  const auto size = static_cast<int64_t>(items.size());
+  const auto position = [&](size_t i, int64_t fallback) {
+    const int64_t p = bound.Int(i, fallback);
+    return std::clamp<int64_t>(p < 0 ? p + size : p, 0, size);
+  };
+  const int64_t end = position(2, size);
+  for (int64_t i = position(1, 0); i < end; ++i) {
+    if (Equal(items[static_cast<size_t>(i)], *bound.Get(0))) return i;
   }
   Fail(Repr(*bound.Get(0)) + " is not in list");
 }
@@ -27,36 +33,37 @@ Value ListCount(Evaluator& e, const Value& v, Arguments& a) {
       [&](const Value& item) { return Equal(item, *bound.Get(0)); }));
 }
 
+// Lists never change, so a copy may be the same one.
+Value Copy(Evaluator&, const Value& v, Arguments& a) {
+  const Bound bound("copy", a, {});
+  return v;
+}
+
 Value DictItems(Evaluator& e, const Value& v, Arguments& a) {
   const Bound bound("items", a, {});
   std::vector<Value> out;
   for (const auto& [key, value] : v.dict().items) {
     out.push_back(MakeList({key, value}, List::kTuple));
   }
-  return e.NewList(std::move(out), List::kView);
+  return e.NewList(std::move(out), List::kItems);
 }
 
 Value DictKeys(Evaluator& e, const Value& v, Arguments& a) {
   const Bound bound("keys", a, {});
-  return e.NewList(e.Iterate(v), List::kView);
+  return e.NewList(e.Iterate(v), List::kKeys);
 }
 
 Value DictValues(Evaluator& e, const Value& v, Arguments& a) {
   const Bound bound("values", a, {});
   std::vector<Value> out;
   for (const auto& [key, value] : v.dict().items) out.push_back(value);
-  return e.NewList(std::move(out), List::kView);
+  return e.NewList(std::move(out), List::kValues);
 }
 
 Value DictGet(Evaluator&, const Value& v, Arguments& a) {
   const Bound bound("get", a, {"key", "default"}, 1);
   if (const Value* found = v.dict().Find(*bound.Get(0))) return *found;
   return bound.Get(1) ? *bound.Get(1) : Value(None{});
-}
-
-Value DictCopy(Evaluator&, const Value& v, Arguments& a) {
-  const Bound bound("copy", a, {});
-  return v;
 }
 
 Value LoopCycle(Evaluator&, const Value& v, Arguments& a) {
@@ -84,12 +91,12 @@ constexpr Named kListMethods[] = {
     {"index", ListIndex}, {"count", ListCount}, {"append", Refuse},
     {"clear", Refuse},    {"extend", Refuse},   {"insert", Refuse},
     {"pop", Refuse},      {"remove", Refuse},   {"reverse", Refuse},
-    {"sort", Refuse},
+    {"sort", Refuse},     {"copy", Copy},
 };
 constexpr Named kTupleMethods[] = {{"index", ListIndex}, {"count", ListCount}};
 constexpr Named kDictMethods[] = {
     {"items", DictItems}, {"keys", DictKeys},  {"values", DictValues},
-    {"get", DictGet},     {"copy", DictCopy},  {"clear", Refuse},
+    {"get", DictGet},     {"copy", Copy},      {"clear", Refuse},
     {"pop", Refuse},      {"popitem", Refuse}, {"setdefault", Refuse},
     {"update", Refuse},
 };

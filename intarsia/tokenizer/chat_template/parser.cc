@@ -153,6 +153,10 @@ std::unique_ptr<Stmt> Parser::ParseStatement() {
     stmt->blocks.push_back(ParseBody({"endgeneration"}));
     return stmt;
   }
+  for (const char* known :
+       {"autoescape", "block", "extends", "from", "import", "include"}) {
+    if (tag == known) Error("the tag '" + tag + "' is not supported");
+  }
   Error("unknown tag '" + tag + "'");
 }
 
@@ -171,7 +175,7 @@ std::unique_ptr<Stmt> Parser::ParseIf() {
 std::unique_ptr<Stmt> Parser::ParseFor() {
   auto stmt = NewStmt(Stmt::kFor);
   ++at_;
-  ParseTargets(stmt.get(), false);
+  stmt->targets.push_back(ParseTargets(false));
   if (!TakeName("in")) Error("expected 'in'");
   stmt->exprs.push_back(ParseTuple(false));
   stmt->exprs.push_back(TakeName("if") ? ParseExpression() : nullptr);
@@ -183,30 +187,41 @@ std::unique_ptr<Stmt> Parser::ParseFor() {
   return stmt;
 }
 
-// Names to assign to: one, or several with commas (and parentheses).
-void Parser::ParseTargets(Stmt* stmt, bool fields) {
-  const bool parenthesised = TakeOperator("(");
-  while (true) {
-    Stmt::Target target;
-    target.name = ExpectName();
-    for (const char* word :
-         {"true", "false", "none", "True", "False", "None", "loop"}) {
-      if (target.name == word) Error("can't assign to '" + target.name + "'");
-    }
-    if (fields && TakeOperator(".")) target.field = ExpectName();
-    stmt->targets.push_back(std::move(target));
-    if (!TakeOperator(",")) break;
-    stmt->is_tuple = true;
-    // A comma may end the list.
-    if (Now().type != Token::kName || IsName("in")) break;
+// What to assign to: one target, or several with commas.
+Target Parser::ParseTargets(bool fields) {
+  const Nested nested(this);
+  Target first = ParseTarget(fields);
+  if (!IsOperator(",")) return first;
+  Target tuple;
+  tuple.is_tuple = true;
+  tuple.parts.push_back(std::move(first));
+  while (TakeOperator(",")) {
+    if (IsOperator(")")) break;  // a comma may end the list in parentheses
+    tuple.parts.push_back(ParseTarget(fields));
   }
-  if (parenthesised) ExpectOperator(")");
+  return tuple;
+}
+
+Target Parser::ParseTarget(bool fields) {
+  if (TakeOperator("(")) {
+    Target inner = ParseTargets(fields);
+    ExpectOperator(")");
+    return inner;
+  }
+  Target target;
+  target.name = ExpectName();
+  for (const char* word :
+       {"true", "false", "none", "True", "False", "None", "loop"}) {
+    if (target.name == word) Error("can't assign to '" + target.name + "'");
+  }
+  if (fields && TakeOperator(".")) target.field = ExpectName();
+  return target;
 }
 
 std::unique_ptr<Stmt> Parser::ParseSet() {
   auto stmt = NewStmt(Stmt::kSet);
   ++at_;
-  ParseTargets(stmt.get(), true);
+  stmt->targets.push_back(ParseTargets(true));
   if (TakeOperator("=")) {
     stmt->exprs.push_back(ParseTuple(true));
     return stmt;
@@ -272,7 +287,7 @@ std::unique_ptr<Stmt> Parser::ParseWith() {
   ++at_;
   while (Now().type != Token::kBlockEnd) {
     if (!stmt->exprs.empty()) ExpectOperator(",");
-    stmt->targets.push_back({ExpectName(), ""});
+    stmt->targets.push_back(ParseTarget(false));
     ExpectOperator("=");
     stmt->exprs.push_back(ParseExpression());
   }

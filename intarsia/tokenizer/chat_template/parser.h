@@ -32,7 +32,8 @@ class Parser {
   std::unique_ptr<Stmt> ParseCallBlock();
   std::unique_ptr<Stmt> ParseWith();
   void ParseParameters(Stmt* stmt);
-  void ParseTargets(Stmt* stmt, bool fields);
+  Target ParseTargets(bool fields);
+  Target ParseTarget(bool fields);
   void ParseCallable(Stmt* stmt, std::string_view end);
   std::unique_ptr<Stmt> NewStmt(Stmt::Kind kind) const;
 

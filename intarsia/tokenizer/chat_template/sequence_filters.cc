@@ -1,5 +1,6 @@
 // Filters of lists and of what can be iterated over.
 #include <algorithm>
+#include <iterator>
 #include <utility>
 
 #include "intarsia/tokenizer/chat_template/builtins.h"
@@ -137,7 +138,8 @@ Value Max(Evaluator& e, const Value& v, Arguments& a) {
   return Extreme(e, v, a, true);
 }
 
-Value First(Evaluator& e, const Value& v, Arguments&) {
+Value First(Evaluator& e, const Value& v, Arguments& a) {
+  const Bound bound("first", a, {});
   if (v.is_list() && v.list().kind == List::kGenerator) {
     const List& list = v.list();
     if (list.used < list.items.size()) return list.items[list.used++];
@@ -148,7 +150,8 @@ Value First(Evaluator& e, const Value& v, Arguments&) {
                        : items.front();
 }
 
-Value Last(Evaluator& e, const Value& v, Arguments&) {
+Value Last(Evaluator& e, const Value& v, Arguments& a) {
+  const Bound bound("last", a, {});
   if (v.is_list() && v.list().kind == List::kGenerator) {
     Fail("'generator' object is not reversible");
   }
@@ -157,7 +160,8 @@ Value Last(Evaluator& e, const Value& v, Arguments&) {
                        : items.back();
 }
 
-Value Items(Evaluator& e, const Value& v, Arguments&) {
+Value Items(Evaluator& e, const Value& v, Arguments& a) {
+  const Bound bound("items", a, {});
   std::vector<Value> pairs;
   if (v.is_dict()) {
     for (const auto& [key, value] : v.dict().items) {
@@ -189,11 +193,13 @@ Value Join(Evaluator& e, const Value& v, Arguments& a) {
   return e.Text(std::move(out));
 }
 
-Value ListFilter(Evaluator& e, const Value& v, Arguments&) {
+Value ListFilter(Evaluator& e, const Value& v, Arguments& a) {
+  const Bound bound("list", a, {});
   return e.NewList(e.Iterate(v));
 }
 
-Value Reverse(Evaluator& e, const Value& v, Arguments&) {
+Value Reverse(Evaluator& e, const Value& v, Arguments& a) {
+  const Bound bound("reverse", a, {});
   if (v.is_string()) {
     std::u32string all = Characters(v.string());
     std::reverse(all.begin(), all.end());
@@ -256,6 +262,13 @@ Value SliceFilter(Evaluator& e, const Value& v, Arguments& a) {
   return e.NewList(std::move(out), List::kGenerator);
 }
 
+// A tuple whose items have names, too.
+Value MakeGroup(std::vector<Value> items) {
+  List group = MakeList(std::move(items), List::kTuple).list();
+  group.is_group = true;
+  return Value(std::make_shared<const List>(std::move(group)));
+}
+
 Value GroupBy(Evaluator& e, const Value& v, Arguments& a) {
   const Bound bound("groupby", a, {"attribute", "default", "case_sensitive"},
                     1);
@@ -276,28 +289,30 @@ Value GroupBy(Evaluator& e, const Value& v, Arguments& a) {
       continue;
     }
     const Value name = raw(group[0]);
-    groups.push_back(
-        MakeList({name, e.NewList(std::exchange(group, {}))}, List::kTuple));
+    groups.push_back(MakeGroup({name, e.NewList(std::exchange(group, {}))}));
   }
   return e.NewList(std::move(groups));
+}
+
+// What is false (none, an empty text) is as good as an empty list.
+std::vector<Value> ItemsIfAny(Evaluator& e, const Value& v) {
+  return v.Truth() ? e.Iterate(v) : std::vector<Value>();
 }
 
 Value Map(Evaluator& e, const Value& v, Arguments& a) {
   std::vector<Value> out;
   if (a.positional.empty()) {
     const Bound bound("map", a, {"attribute", "default"}, 1);
-    for (const Value& item : e.Iterate(v)) {
+    for (const Value& item : ItemsIfAny(e, v)) {
       out.push_back(Path(e, item, *bound.Get(0), bound.Get(1)));
     }
     return e.NewList(std::move(out), List::kGenerator);
   }
   const std::string name = RequireText(a.positional[0], "map: the filter");
-  Filter filter = FindFilter(name);
-  if (filter == nullptr) filter = FindSequenceFilter(name);
-  if (filter == nullptr) Fail("No filter named '" + name + "'.");
+  const Filter filter = RequireFilter(name);
   Arguments rest = a;
   rest.positional.erase(rest.positional.begin());
-  for (const Value& item : e.Iterate(v)) {
+  for (const Value& item : ItemsIfAny(e, v)) {
     e.Step();
     Arguments arguments = rest;
     out.push_back(filter(e, item, arguments));
@@ -326,7 +341,7 @@ Value Choose(Evaluator& e, const Value& v, const Arguments& a, bool attribute,
     if (test == nullptr) Fail("No test named '" + name + "'.");
   }
   std::vector<Value> kept;
-  for (const Value& item : e.Iterate(v)) {
+  for (const Value& item : ItemsIfAny(e, v)) {
     e.Step();
     const Value value = attribute ? Path(e, item, path) : item;
     Arguments arguments = rest;
@@ -336,7 +351,7 @@ Value Choose(Evaluator& e, const Value& v, const Arguments& a, bool attribute,
   return e.NewList(std::move(kept), List::kGenerator);
 }
 
-constexpr std::pair<const char*, Filter> kFilters[] = {
+constexpr NamedFilter kFilters[] = {
     {"batch", Batch},
     {"dictsort", DictSort},
     {"first", First},
@@ -365,11 +380,6 @@ constexpr std::pair<const char*, Filter> kFilters[] = {
 
 }  // namespace
 
-Filter FindSequenceFilter(std::string_view name) {
-  for (const auto& [known, filter] : kFilters) {
-    if (name == known) return filter;
-  }
-  return nullptr;
-}
+FilterTable SequenceFilters() { return {kFilters, std::size(kFilters)}; }
 
 }  // namespace intarsia::chat_template

@@ -9,12 +9,14 @@
 namespace intarsia::chat_template {
 namespace {
 
-// The argument of a test that takes one.
-const Value& Other(Arguments& a) {
-  if (a.positional.size() != 1 || !a.named.empty()) {
-    Fail("this test takes one argument");
+// The argument of a test that takes one; a null name: by position only.
+const Value& Other(Arguments& a, const char* name = nullptr) {
+  if (a.positional.size() == 1 && a.named.empty()) return a.positional[0];
+  if (name != nullptr && a.positional.empty() && a.named.size() == 1 &&
+      a.named[0].first == name) {
+    return a.named[0].second;
   }
-  return a.positional[0];
+  Fail("this test takes one argument");
 }
 
 int64_t Modulo(Evaluator& e, const Value& v, const Value& by) {
@@ -25,22 +27,13 @@ int64_t Modulo(Evaluator& e, const Value& v, const Value& by) {
                           : 2;
 }
 
-// All cased letters of one case, and at least one.
-template <typename Convert>
-bool AllOfCase(const Value& v, Convert other_case) {
-  const std::u32string all = Characters(ToText(v));
-  bool seen = false;
-  for (const char32_t c : all) {
-    if (other_case(c) != c) seen = true;
-  }
-  return seen;
+bool IsLowerTest(Evaluator& e, const Value& v, Arguments&) {
+  Arguments none;
+  return FindStringMethod("islower")(e, Value(ToText(v)), none).boolean();
 }
-
-bool IsLower(Evaluator&, const Value& v, Arguments&) {
-  return AllOfCase(v, ToUpperCharacter) && !AllOfCase(v, ToLowerCharacter);
-}
-bool IsUpper(Evaluator&, const Value& v, Arguments&) {
-  return AllOfCase(v, ToLowerCharacter) && !AllOfCase(v, ToUpperCharacter);
+bool IsUpperTest(Evaluator& e, const Value& v, Arguments&) {
+  Arguments none;
+  return FindStringMethod("isupper")(e, Value(ToText(v)), none).boolean();
 }
 
 bool IsSequence(const Value& v) {
@@ -77,27 +70,28 @@ constexpr std::pair<const char*, Test> kTests[] = {
      [](Evaluator&, const Value& v, Arguments&) {
        return IsSequence(v) || v.is_list() || v.is_loop();
      }},
-    {"callable", [](Evaluator&, const Value& v,
-                    Arguments&) { return v.is_function() || v.is_loop(); }},
-    {"lower", IsLower},
-    {"upper", IsUpper},
-    {"escaped", [](Evaluator&, const Value&, Arguments&) { return false; }},
+    {"callable",
+     [](Evaluator&, const Value& v, Arguments&) {
+       return v.is_function() || v.is_loop() || v.is_undefined();
+     }},
+    {"lower", IsLowerTest},
+    {"upper", IsUpperTest},
+    {"escaped",
+     [](Evaluator&, const Value& v, Arguments&) { return v.is_markup(); }},
     {"odd", [](Evaluator& e, const Value& v,
                Arguments&) { return Modulo(e, v, int64_t{2}) == 1; }},
     {"even", [](Evaluator& e, const Value& v,
                 Arguments&) { return Modulo(e, v, int64_t{2}) == 0; }},
-    {"divisibleby", [](Evaluator& e, const Value& v,
-                       Arguments& a) { return Modulo(e, v, Other(a)) == 0; }},
-    {"sameas", [](Evaluator&, const Value& v,
-                  Arguments& a) { return v.SameObject(Other(a)); }},
-    {"in", [](Evaluator& e, const Value& v,
-              Arguments& a) { return e.Contains(v, Other(a)); }},
-    {"filter",
-     [](Evaluator&, const Value& v, Arguments&) {
-       const std::string name = ToText(v);
-       return FindFilter(name) != nullptr ||
-              FindSequenceFilter(name) != nullptr;
+    {"divisibleby",
+     [](Evaluator& e, const Value& v, Arguments& a) {
+       return Modulo(e, v, Other(a, "num")) == 0;
      }},
+    {"sameas", [](Evaluator&, const Value& v,
+                  Arguments& a) { return v.SameObject(Other(a, "other")); }},
+    {"in", [](Evaluator& e, const Value& v,
+              Arguments& a) { return e.Contains(v, Other(a, "seq")); }},
+    {"filter", [](Evaluator&, const Value& v,
+                  Arguments&) { return FindFilter(ToText(v)) != nullptr; }},
     {"test", [](Evaluator&, const Value& v,
                 Arguments&) { return FindTest(ToText(v)) != nullptr; }},
     {"eq", [](Evaluator&, const Value& v,
@@ -125,6 +119,13 @@ constexpr std::pair<const char*, const char*> kAliases[] = {
 };
 
 }  // namespace
+
+std::vector<std::string> TestNames() {
+  std::vector<std::string> names;
+  for (const auto& [name, test] : kTests) names.emplace_back(name);
+  for (const auto& [alias, meaning] : kAliases) names.emplace_back(alias);
+  return names;
+}
 
 Test FindTest(std::string_view name) {
   for (const auto& [alias, meaning] : kAliases) {

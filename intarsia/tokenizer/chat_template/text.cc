@@ -1,20 +1,11 @@
 #include "intarsia/tokenizer/chat_template/text.h"
 
-#include <locale.h>
-#include <wctype.h>
-
 #include <algorithm>
 
 #include "intarsia/tokenizer/regex.h"
 
 namespace intarsia::chat_template {
 namespace {
-
-// glibc's own Unicode tables, whatever the user's locale.
-locale_t UnicodeLocale() {
-  static const locale_t locale = newlocale(LC_CTYPE_MASK, "C.UTF-8", nullptr);
-  return locale;
-}
 
 bool Matches(const Regex& regex, char32_t c) {
   std::string text;
@@ -62,54 +53,10 @@ bool IsAlphabetic(char32_t c) {
   return Matches(letter, c);
 }
 
-bool IsDigit(char32_t c) {
-  if (c < 0x80) return c >= '0' && c <= '9';
-  static const Regex digit = Regex::Compile("\\p{Nd}").value();
-  return Matches(digit, c);
-}
-
 bool IsPrintable(char32_t c) {
   if (c < 0x7F) return c >= 0x20;
   static const Regex other = Regex::Compile("[\\p{C}\\p{Z}]").value();
   return !Matches(other, c);
-}
-
-char32_t ToUpperCharacter(char32_t c) {
-  if (c < 0x80) return c >= 'a' && c <= 'z' ? c - 32 : c;
-  const locale_t locale = UnicodeLocale();
-  return locale == nullptr ? c : towupper_l(static_cast<wint_t>(c), locale);
-}
-
-char32_t ToLowerCharacter(char32_t c) {
-  if (c < 0x80) return c >= 'A' && c <= 'Z' ? c + 32 : c;
-  const locale_t locale = UnicodeLocale();
-  return locale == nullptr ? c : towlower_l(static_cast<wint_t>(c), locale);
-}
-
-std::string Upper(std::string_view text) {
-  std::string out;
-  for (const char32_t c : Characters(text)) {
-    if (c == 0xDF) {  // ß, the one letter in use whose capital is two
-      out += "SS";
-    } else {
-      AppendUtf8(ToUpperCharacter(c), &out);
-    }
-  }
-  return out;
-}
-
-std::string Lower(std::string_view text) {
-  std::string out;
-  for (const char32_t c : Characters(text)) {
-    AppendUtf8(ToLowerCharacter(c), &out);
-  }
-  return out;
-}
-
-std::string Capitalize(std::string_view text) {
-  if (text.empty()) return "";
-  const size_t first = NextUtf8(text).length;
-  return Upper(text.substr(0, first)) + Lower(text.substr(first));
 }
 
 std::string Strip(std::string_view text, const std::string* characters,
@@ -123,6 +70,32 @@ std::string Strip(std::string_view text, const std::string* characters,
   while (left && begin < end && drop(all[begin])) ++begin;
   while (right && end > begin && drop(all[end - 1])) --end;
   return FromCharacters(std::u32string_view(all).substr(begin, end - begin));
+}
+
+std::string EscapeHtml(std::string_view text) {
+  std::string out;
+  for (const char c : text) {
+    switch (c) {
+      case '&':
+        out += "&amp;";
+        break;
+      case '<':
+        out += "&lt;";
+        break;
+      case '>':
+        out += "&gt;";
+        break;
+      case '\'':
+        out += "&#39;";
+        break;
+      case '"':
+        out += "&#34;";
+        break;
+      default:
+        out += c;
+    }
+  }
+  return out;
 }
 
 std::vector<std::string> SplitLines(std::string_view text, bool keep_ends) {
@@ -147,6 +120,7 @@ std::vector<std::string> SplitLines(std::string_view text, bool keep_ends) {
 
 namespace {
 
+// What is left over at the limit keeps its white space at the end.
 std::vector<std::string> SplitSpace(std::string_view text, int64_t limit) {
   std::vector<std::string> out;
   const std::u32string all = Characters(text);
@@ -158,7 +132,7 @@ std::vector<std::string> SplitSpace(std::string_view text, int64_t limit) {
     while (at < all.size() && IsSpace(all[at])) ++at;
     if (at == all.size()) return out;
     if (limit >= 0 && static_cast<int64_t>(out.size()) == limit) {
-      out.push_back(Strip(part(at, all.size()), nullptr, false, true));
+      out.push_back(part(at, all.size()));
       return out;
     }
     const size_t begin = at;

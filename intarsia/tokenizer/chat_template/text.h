@@ -17,14 +17,31 @@ size_t CharacterCount(std::string_view text);
 
 bool IsSpace(char32_t c);       // str.isspace
 bool IsAlphabetic(char32_t c);  // str.isalpha
-bool IsDigit(char32_t c);       // str.isdigit, but for superscripts
 bool IsPrintable(char32_t c);   // str.isprintable
-char32_t ToUpperCharacter(char32_t c);
-char32_t ToLowerCharacter(char32_t c);
 
+// text_case.cc. Of one character:
+bool IsDecimal(char32_t c);    // str.isdecimal
+int DecimalValue(char32_t c);  // of such a one: 0 to 9
+bool IsDigit(char32_t c);      // str.isdigit
+bool IsNumeric(char32_t c);    // str.isnumeric
+bool IsAlphanumeric(char32_t c);
+bool IsLower(char32_t c);      // what str.islower asks of its characters
+bool IsUpper(char32_t c);      // and str.isupper
+bool IsTitle(char32_t c);      // of a case of its own, as in U+01C5
+bool IsNameStart(char32_t c);  // of an identifier of Python's
+bool IsNamePart(char32_t c);
+
+// Of strings, with the letters whose other case is several characters and the
+// two small sigmas.
 std::string Upper(std::string_view text);
 std::string Lower(std::string_view text);
-std::string Capitalize(std::string_view text);
+std::string Fold(std::string_view text);        // str.casefold
+std::string Title(std::string_view text);       // str.title
+std::string SwapCase(std::string_view text);    // str.swapcase
+std::string Capitalize(std::string_view text);  // str.capitalize
+
+// & < > ' " as HTML writes them.
+std::string EscapeHtml(std::string_view text);
 
 // Without what is in `characters` (white space if null) at the sides.
 std::string Strip(std::string_view text, const std::string* characters,

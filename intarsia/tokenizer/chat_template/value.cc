@@ -78,7 +78,8 @@ const char* Value::TypeName() const {
   if (is_float()) return "float";
   if (is_string()) return "str";
   if (is_list()) {
-    constexpr const char* kNames[] = {"list", "tuple", "range", "dict view",
+    constexpr const char* kNames[] = {"list",      "tuple",       "range",
+                                      "dict_keys", "dict_values", "dict_items",
                                       "generator"};
     return kNames[list().kind];
   }
@@ -141,8 +142,15 @@ bool Equal(const Value& a, const Value& b) {
   if (a.is_list() && b.is_list()) {
     const List& x = a.list();
     const List& y = b.list();
+    if (x.kind == List::kGenerator || x.kind == List::kValues) return &x == &y;
     if (x.kind != y.kind) return false;
-    if (x.kind == List::kGenerator || x.kind == List::kView) return &x == &y;
+    if (x.kind == List::kKeys || x.kind == List::kItems) {  // sets
+      constexpr size_t kMost = 4096;  // the comparison is quadratic
+      if (x.items.size() > kMost) Fail("dict views too large to compare");
+      return x.items.size() == y.items.size() &&
+             std::is_permutation(x.items.begin(), x.items.end(),
+                                 y.items.begin(), Equal);
+    }
     return std::equal(x.items.begin(), x.items.end(), y.items.begin(),
                       y.items.end(), Equal);
   }
@@ -202,13 +210,22 @@ std::string FloatText(double d) {
   return text;
 }
 
+// \x.., \u.... or \U........ of a character.
+std::string EscapeOf(char32_t c) {
+  char buffer[16];
+  const char* format = c < 0x100     ? "\\x%02x"
+                       : c < 0x10000 ? "\\u%04x"
+                                     : "\\U%08x";
+  std::snprintf(buffer, sizeof(buffer), format, static_cast<unsigned>(c));
+  return buffer;
+}
+
 std::string QuotedText(const std::string& text) {
   const bool has_single = text.find('\'') != std::string::npos;
   const bool has_double = text.find('"') != std::string::npos;
   const char quote = has_single && !has_double ? '"' : '\'';
   std::string out(1, quote);
   for (const char32_t c : Characters(text)) {
-    char buffer[16];
     if (c == static_cast<char32_t>(quote) || c == '\\') {
       out += '\\';
       out += static_cast<char>(c);
@@ -221,11 +238,7 @@ std::string QuotedText(const std::string& text) {
     } else if (IsPrintable(c)) {
       AppendUtf8(c, &out);
     } else {
-      const char* format = c < 0x100     ? "\\x%02x"
-                           : c < 0x10000 ? "\\u%04x"
-                                         : "\\U%08x";
-      std::snprintf(buffer, sizeof(buffer), format, static_cast<unsigned>(c));
-      out += buffer;
+      out += EscapeOf(c);
     }
   }
   return out += quote;
@@ -244,14 +257,22 @@ std::string ReprDict(const std::vector<std::pair<Value, Value>>& items) {
 
 std::string ReprList(const List& list) {
   if (list.kind == List::kGenerator) return "<generator object>";
-  std::string out(1, list.kind == List::kTuple ? '(' : '[');
+  if (list.kind == List::kRange) {
+    std::string out = "range(" + std::to_string(list.start) + ", " +
+                      std::to_string(list.stop);
+    if (list.step != 1) out += ", " + std::to_string(list.step);
+    return out + ")";
+  }
+  constexpr const char* kOpen[] = {
+      "[", "(", "", "dict_keys([", "dict_values([", "dict_items(["};
+  std::string out = kOpen[list.kind];
   for (size_t i = 0; i < list.items.size(); ++i) {
     if (i > 0) out += ", ";
     out += Repr(list.items[i]);
   }
   if (list.kind == List::kTuple)
     return out + (list.items.size() == 1 ? ",)" : ")");
-  return out + "]";
+  return out + (list.kind == List::kList ? "]" : "])");
 }
 
 }  // namespace
@@ -272,6 +293,14 @@ std::string Repr(const Value& value) {
            std::to_string(loop.items.size()) + ">";
   }
   return "<function " + value.function().name + ">";
+}
+
+std::string AsciiOnly(const std::string& repr) {
+  std::string out;
+  for (const char32_t c : Characters(repr)) {
+    out += c < 0x80 ? std::string(1, static_cast<char>(c)) : EscapeOf(c);
+  }
+  return out;
 }
 
 std::string ToText(const Value& value) {
@@ -375,9 +404,9 @@ std::string JsonKey(const Value& key, const JsonStyle& style) {
 }
 
 void NewLine(const JsonStyle& style, int level, std::string* out) {
-  if (style.indent < 0) return;
+  if (!style.indent) return;
   *out += '\n';
-  out->append(static_cast<size_t>(style.indent) * level, ' ');
+  for (int i = 0; i < level; ++i) *out += *style.indent;
 }
 
 void AppendJsonDict(const Dict& dict, const JsonStyle& style, int level,

@@ -35,9 +35,12 @@ struct None {};
 
 struct List {
   // A generator is what Python's lazy filters return: true whatever it holds,
-  // without length, and used up by reading it. Views come from dict methods.
-  enum Kind { kList, kTuple, kRange, kView, kGenerator };
+  // without length, and used up by reading it. kKeys, kValues and kItems are
+  // what a dict's methods of these names give.
+  enum Kind { kList, kTuple, kRange, kKeys, kValues, kItems, kGenerator };
   Kind kind = kList;
+  bool is_group = false;  // a tuple of groupby: has fields grouper and list
+  int64_t start = 0, stop = 0, step = 1;  // of a range
   std::vector<Value> items;
   mutable size_t used = 0;  // of a generator
   int depth = 1;            // of nesting
@@ -107,6 +110,14 @@ class Value {
 
   // The contents; the kind must be right.
   bool boolean() const { return std::get<bool>(data_); }
+  // Text that is HTML already (Python's Markup): what is added to it gets
+  // escaped. Only escape, safe and + make it.
+  bool is_markup() const { return markup_; }
+  Value AsMarkup() const {
+    Value value = *this;
+    value.markup_ = is_string();
+    return value;
+  }
   const std::string& string() const { return *Get<const std::string>(); }
   const List& list() const { return *Get<const List>(); }
   const Dict& dict() const { return *Get<const Dict>(); }
@@ -141,6 +152,7 @@ class Value {
                std::shared_ptr<const Dict>, std::shared_ptr<Namespace>,
                std::shared_ptr<const Function>, std::shared_ptr<Loop>>
       data_;
+  bool markup_ = false;
 };
 
 struct Arguments {
@@ -168,14 +180,16 @@ bool Less(const Value& a, const Value& b);
 // str() and repr().
 std::string ToText(const Value& value);
 std::string Repr(const Value& value);
+// A repr with escapes for all but ASCII, as of ascii().
+std::string AsciiOnly(const std::string& repr);
 
 // From JSON; fails if it nests too deeply.
 Value FromJson(const nlohmann::ordered_json& json, int depth = 0);
 
-// json.dumps of Python. indent < 0: on one line.
+// json.dumps of Python. No indent: on one line.
 struct JsonStyle {
   bool ensure_ascii = false;
-  int indent = -1;
+  std::optional<std::string> indent;  // of each level
   bool sort_keys = false;
   std::string item_separator = ", ";
   std::string key_separator = ": ";
