@@ -21,7 +21,9 @@
  *
  * Structs begin with their size, so that they can grow: call the _init function
  * with sizeof, then set fields. A NULL pointer to options means the defaults.
- * Members are added at the end only; enum values and defaults stay.
+ * Members are added at the end only; enum values and defaults stay. Choices in
+ * options are int32_t, so that a number this version does not know is an error:
+ * an enum that held it would be undefined in C++.
  *
  * Callbacks run on the thread that made the call, and return 0 to go on. They
  * may use the model, and other sessions, but not the session that called them.
@@ -78,7 +80,7 @@ typedef int (*intarsia_progress_callback)(double fraction, void* user);
 
 typedef struct intarsia_load_options {
   size_t size;
-  intarsia_device device;              /* INTARSIA_CPU */
+  int32_t device;                      /* an intarsia_device: INTARSIA_CPU */
   intarsia_progress_callback progress; /* NULL */
   void* user;                          /* for the callback */
 } intarsia_load_options;

@@ -120,7 +120,7 @@ static void TestLoading(void) {
   EXPECT_ERROR(intarsia_model_load(kTiny, NULL, NULL),
                INTARSIA_INVALID_ARGUMENT, "NULL");
   intarsia_load_options_init(&options, sizeof(options));
-  options.device = (intarsia_device)7;
+  options.device = 7;
   EXPECT_ERROR(intarsia_model_load(kTiny, &options, &model),
                INTARSIA_INVALID_ARGUMENT, "device");
   intarsia_load_options_init(&options, sizeof(options));

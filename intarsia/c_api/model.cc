@@ -37,7 +37,7 @@ Outcome Load(const char* path_or_name, const intarsia_load_options* given,
   if (!options.ok()) return options.status();
   if (options->device != INTARSIA_CPU && options->device != INTARSIA_CUDA) {
     return InvalidArgument("[c_api] no device has the number " +
-                           std::to_string(static_cast<int>(options->device)));
+                           std::to_string(options->device));
   }
   bool cancelled = false;
   LoadOptions load;
