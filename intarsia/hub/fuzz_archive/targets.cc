@@ -50,7 +50,9 @@ bool FuzzPackageIndex(std::string_view input) {
       input, "", "https://user:secret@host.example/simple/intarsia-model/");
   if (!files.ok()) {
     CheckMessage(files.status());
-    CHECK(files.status().message().find("secret") == std::string::npos);
+    // Of the index's address; a page may hold the word, and is quoted.
+    CHECK(files.status().message().find("secret") == std::string::npos ||
+          input.find("secret") != std::string_view::npos);
     return false;
   }
   for (const IndexFile& file : *files) {
