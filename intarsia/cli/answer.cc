@@ -1,7 +1,11 @@
 #include "intarsia/cli/answer.h"
 
 #include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <filesystem>
 #include <fstream>
+#include <iostream>
 #include <sstream>
 
 namespace intarsia {
@@ -23,10 +27,21 @@ void AddAnswer(CLI::App* app, AnswerFlags* flags) {
 }
 
 Result<std::string> ReadTextFile(const std::string& path) {
-  std::ifstream file(path, std::ios::binary);
   std::ostringstream text;
+  if (path == "-") {
+    text << std::cin.rdbuf();
+    return text.str();
+  }
+  std::error_code ignored;
+  if (std::filesystem::is_directory(path, ignored)) {
+    return InvalidArgument("[cli] " + path + " is a folder, not a text");
+  }
+  std::ifstream file(path, std::ios::binary);
+  if (!file) {
+    return NotFound("[cli] cannot read " + path + ": " + std::strerror(errno));
+  }
   text << file.rdbuf();
-  if (!file) return NotFound("[cli] cannot read " + path);
+  if (file.bad()) return NotFound("[cli] cannot read " + path);
   return text.str();
 }
 

@@ -66,8 +66,9 @@ Status List(const Flags& flags) {
                 HumanBytes(bytes).c_str(), Ago(now - model.used).c_str(),
                 model.commit.substr(0, 8).c_str(), model.source.c_str());
   }
-  std::printf("%zu models, %s in %s\n", models.size(),
-              HumanBytes(total).c_str(), CacheFolder().c_str());
+  std::printf("%zu model%s, %s in %s\n", models.size(),
+              models.size() == 1 ? "" : "s", HumanBytes(total).c_str(),
+              CacheFolder().c_str());
   return Status::Ok();
 }
 

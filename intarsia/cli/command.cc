@@ -102,6 +102,7 @@ void ProgressBar::Update(double done, double total) {
                          std::chrono::steady_clock::now().time_since_epoch())
                          .count();
   if (drawn_ && now - last_draw_ < 0.1 && done < total) return;
+  if (!drawn_) first_time_ = now, first_done_ = done;
   last_draw_ = now;
   drawn_ = true;
   constexpr int kWidth = 30;
@@ -112,7 +113,18 @@ void ProgressBar::Update(double done, double total) {
   std::fprintf(stderr, "\r%s [%s] %s", label_.c_str(), bar.c_str(),
                HumanBytes(done).c_str());
   if (total > 0) std::fprintf(stderr, " of %s", HumanBytes(total).c_str());
-  std::fprintf(stderr, "   ");
+  const double seconds = now - first_time_;
+  if (seconds > 1 && done > first_done_) {
+    const double rate = (done - first_done_) / seconds;
+    std::fprintf(stderr, ", %s/s", HumanBytes(rate).c_str());
+    const double left = (total - done) / rate;
+    if (done < total && left < 360000) {
+      const auto minutes = static_cast<int>(left / 60);
+      std::fprintf(stderr, ", %d:%02d left", minutes,
+                   static_cast<int>(left) - 60 * minutes);
+    }
+  }
+  std::fprintf(stderr, "\033[K");
 }
 
 }  // namespace intarsia

@@ -45,8 +45,8 @@ Result<uint64_t> ParseSize(const std::string& text);  // "500M", "2G", bytes
 std::string HumanBytes(double bytes);                 // "98.1 MiB"
 std::string HumanCount(double count);                 // "134.5 M"
 
-// A progress bar on stderr, redrawn at most ten times a second; silent when
-// stderr is no terminal.
+// A progress bar on stderr, redrawn at most ten times a second, with the speed
+// and the time left once both can be told; silent when stderr is no terminal.
 class ProgressBar {
  public:
   explicit ProgressBar(std::string label) : label_(std::move(label)) {}
@@ -55,6 +55,7 @@ class ProgressBar {
 
  private:
   std::string label_;
+  double first_time_ = 0.0, first_done_ = 0.0;  // of the first update
   double last_draw_ = 0.0;
   bool drawn_ = false;
 };

@@ -3,6 +3,7 @@
 
 #include "intarsia/cli/command.h"
 #include "intarsia/convert/hf_model.h"
+#include "intarsia/formats/format.h"
 #include "intarsia/hub/model_cache.h"
 
 namespace intarsia {
@@ -12,15 +13,39 @@ struct Flags : CommonFlags {
   std::string model, out, to, split, shard = "5G";
 };
 
+double Bytes(const LazyTensor& tensor) {
+  const Format* format = FindFormat(tensor.encoding);
+  if (format == nullptr || tensor.shape.rank() == 0) return 0;
+  const int64_t k = tensor.shape[-1];
+  return k == 0 ? 0
+                : static_cast<double>(format->row_bytes(k)) *
+                      static_cast<double>(tensor.shape.numel() / k);
+}
+
 Result<std::vector<std::string>> WriteGgufOf(const Checkpoint& checkpoint,
                                              const Flags& flags) {
   uint64_t part = 0;
   if (!flags.split.empty()) {
     ASSIGN_OR_RETURN(part, ParseSize(flags.split));
   }
-  ASSIGN_OR_RETURN(const GgufModel model, ToGgufModel(checkpoint));
+  ASSIGN_OR_RETURN(GgufModel model, ToGgufModel(checkpoint));
   for (const std::string& warning : model.warnings) Warn(warning);
-  return WriteGgufParts(flags.out, model.metadata, model.tensors, part);
+  ProgressBar bar("gguf");
+  double total = 0, done = 0;
+  for (LazyTensor& tensor : model.tensors) {
+    const double bytes = Bytes(tensor);
+    total += bytes;
+    tensor.values = [&, bytes, read = std::move(tensor.values)] {
+      bar.Update(done, total);
+      done += bytes;
+      return read();
+    };
+  }
+  ASSIGN_OR_RETURN(
+      std::vector<std::string> paths,
+      WriteGgufParts(flags.out, model.metadata, model.tensors, part));
+  bar.Update(total, total);
+  return paths;
 }
 
 Result<std::vector<std::string>> Convert(const Checkpoint& checkpoint,

@@ -25,6 +25,14 @@ int main(int argc, char** argv) {
   for (std::string& argument : arguments) {
     if (argument == "-npl") argument = "--npl";
   }
+  if (!arguments.empty() && !arguments[0].starts_with("-") &&
+      std::ranges::none_of(commands, [&](const Command& command) {
+        return command.app->get_name() == arguments[0];
+      })) {
+    std::fprintf(stderr, "there is no verb %s; `intarsia --help` lists them\n",
+                 arguments[0].c_str());
+    return 2;
+  }
   std::reverse(arguments.begin(), arguments.end());  // as the parser wants
   try {
     app.parse(arguments);
@@ -35,8 +43,12 @@ int main(int argc, char** argv) {
     if (!command.app->parsed()) continue;
     try {
       const Status status = command.run();
-      if (status.ok()) return 0;
-      std::fprintf(stderr, "error: %s\n", status.message().c_str());
+      if (status.ok() && std::fflush(stdout) == 0 && !std::ferror(stdout)) {
+        return 0;
+      }
+      std::fprintf(stderr, "error: %s\n",
+                   status.ok() ? "the output could not be written"
+                               : status.message().c_str());
     } catch (const EngineError& error) {
       std::fprintf(stderr, "error: %s\n", error.what());
     } catch (const std::exception& error) {

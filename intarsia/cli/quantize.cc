@@ -2,6 +2,7 @@
 #include "intarsia/convert/quantize.h"
 
 #include <cstdlib>
+#include <filesystem>
 #include <optional>
 
 #include "intarsia/cli/command.h"
@@ -135,6 +136,10 @@ Status Run(Flags& flags) {
     return InvalidArgument("[quantize] name a file to write, or --dry-run");
   }
   ASSIGN_OR_RETURN(const std::string path, ResolveModel(flags.model));
+  std::error_code ignored;
+  if (std::filesystem::equivalent(path, flags.out, ignored)) {
+    return InvalidArgument("[quantize] " + flags.out + " is the model itself");
+  }
   ASSIGN_OR_RETURN(const std::unique_ptr<Checkpoint> checkpoint,
                    Checkpoint::Open(path));
   ASSIGN_OR_RETURN(const GgufModel model, ToGgufModel(*checkpoint));
