@@ -131,6 +131,7 @@ TEST_F(CliTest, BadUsageIsTwo) {
         "verify tests/golden/llama --tol x",
         "generate tests/golden/tiny --prompt a --max-tokens 0",
         "generate tests/golden/tiny --prompt a --temperature hot",
+        "generate tests/golden/tiny --prompt a --system b",
         "bench tests/golden/tiny -r 0",
         "quantize tests/golden/llama x.gguf",
         "quantize tests/golden/llama x.gguf --type Q4_X",
@@ -141,6 +142,7 @@ TEST_F(CliTest, BadUsageIsTwo) {
     EXPECT_EQ(outcome.out, "") << arguments;
     EXPECT_NE(outcome.err, "") << arguments;
   }
+  EXPECT_NE(Invoke("frobnicate").err.find("frobnicate"), std::string::npos);
 }
 
 TEST_F(CliTest, ConvertedAndQuantisedModelsRun) {
@@ -187,6 +189,10 @@ TEST_F(CliTest, FailuresAreOneAndSayWhatToDo) {
            {"info " + text_file, "not_a_model.gguf"},
            {"generate tests/golden/llama --prompt a", "tokenizer"},
            {"generate tests/golden/tiny --prompt ''", "--prompt"},
+           {"generate tests/golden/tiny", "--prompt-file"},
+           {"generate tests/golden/tiny --prompt-file tests", "folder"},
+           {"perplexity tests/golden/tiny --text tests", "folder"},
+           {"perplexity tests/golden/tiny --text /no/such", "No such file"},
            {"generate tests/golden/tiny --prompt-file /no/such", "/no/such"},
            {"generate tests/golden/tiny --prompt abcdef --ctx 3", "--ctx"},
            {"generate tests/golden/tiny --prompt a --top-p 7", "top"},
@@ -216,7 +222,10 @@ TEST_F(CliTest, TheHubWithoutANetwork) {
   EXPECT_NE(pull.err.find("HF_ENDPOINT"), std::string::npos) << pull.err;
   const Outcome doctor = Invoke("doctor --threads 1");
   EXPECT_EQ(doctor.code, 0);
-  EXPECT_NE(doctor.out.find("hub"), std::string::npos) << doctor.out;
+  for (const char* name : {"processor", "kernels", "threads", "memory", "GPU",
+                           "cache", "package index", "hub"}) {
+    EXPECT_NE(doctor.out.find(name), std::string::npos) << doctor.out;
+  }
   for (const Outcome& outcome : {pull, doctor}) {
     EXPECT_EQ(outcome.out.find("never_shown"), std::string::npos);
     EXPECT_EQ(outcome.err.find("never_shown"), std::string::npos);
@@ -361,6 +370,39 @@ TEST_F(CliTest, APromptFileIsAPrompt) {
   const std::string flags = " --temperature 0 --max-tokens 20";
   EXPECT_EQ(Text("--prompt-file " + path + flags),
             Text("--prompt 'The state'" + flags));
+  EXPECT_EQ(Text("--prompt-file - <" + path + flags),
+            Text("--prompt 'The state'" + flags));
+}
+
+TEST_F(CliTest, AWarningStandsBelowTheText) {
+  const Outcome outcome =
+      Generate("--prompt abc --ctx 8 --max-tokens 40 --ignore-eos 2>&1 #");
+  EXPECT_EQ(outcome.code, 0);
+  EXPECT_NE(outcome.out.find("\nwarning: "), std::string::npos) << outcome.out;
+}
+
+TEST_F(CliTest, OutputThatCannotBeWrittenIsOne) {
+  for (const char* arguments :
+       {"list >/dev/full", "info tests/golden/tiny --json >/dev/full",
+        "generate tests/golden/tiny --prompt a --max-tokens 1 >/dev/full"}) {
+    const Outcome outcome = Invoke(arguments);
+    EXPECT_EQ(outcome.code, 1) << arguments;
+    EXPECT_NE(outcome.err.find("written"), std::string::npos) << outcome.err;
+  }
+}
+
+TEST_F(CliTest, AModelIsNotWrittenOverItself) {
+  const std::string gguf = testing::TempDir() + "cli_test_itself.gguf";
+  ASSERT_EQ(Invoke("convert tests/golden/llama " + gguf).code, 0);
+  const std::string before = ReadAll(gguf);
+  for (const std::string& arguments :
+       {"convert " + gguf + " " + gguf,
+        "quantize " + gguf + " " + gguf + " --type Q8_0"}) {
+    const Outcome outcome = Invoke(arguments);
+    EXPECT_EQ(outcome.code, 1) << arguments;
+    EXPECT_NE(outcome.err.find("itself"), std::string::npos) << outcome.err;
+  }
+  EXPECT_TRUE(ReadAll(gguf) == before);
 }
 
 TEST_F(CliTest, ASavedStateGoesOn) {

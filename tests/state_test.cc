@@ -24,13 +24,18 @@ using Logits = std::vector<float>;
 // The chunk grids of all rooms divide this many positions.
 constexpr int kGrid = 64;
 
-const Model& ModelOf(const std::string& name) {
+// `packed`: its weights in this format, packed for the CPU; null: as stored.
+const Model& ModelOf(const std::string& name, const char* packed = nullptr) {
   static std::map<std::string, OpenedModel> opened;
-  auto it = opened.find(name);
+  const std::string key = name + (packed != nullptr ? packed : "");
+  auto it = opened.find(key);
   if (it == opened.end()) {
-    auto result = OpenModel("tests/golden/" + name);
+    LoadOptions options;
+    if (packed != nullptr) options.matrices = FindFormat(packed);
+    options.pack = packed != nullptr;
+    auto result = OpenModel("tests/golden/" + name, options);
     CHECK(result.ok()) << result.status().message();
-    it = opened.emplace(name, std::move(result).value()).first;
+    it = opened.emplace(key, std::move(result).value()).first;
   }
   return it->second.model();
 }
@@ -66,14 +71,18 @@ void ExpectSameBits(const Logits& a, const Logits& b, const std::string& what) {
 struct Case {
   const char* model;
   DType dtype;  // of per-token state
+  const char* packed = nullptr;
 };
 void PrintTo(const Case& c, std::ostream* out) {
-  *out << c.model << " " << Name(c.dtype);
+  *out << c.model << " " << Name(c.dtype)
+       << (c.packed != nullptr ? c.packed : "");
 }
 
 class StateTest : public testing::TestWithParam<Case> {
  protected:
-  const Model& model() const { return ModelOf(GetParam().model); }
+  const Model& model() const {
+    return ModelOf(GetParam().model, GetParam().packed);
+  }
 
   ModelRunner::Options Options() const {
     ModelRunner::Options options;
@@ -123,8 +132,9 @@ class StateTest : public testing::TestWithParam<Case> {
 };
 
 std::string CaseName(const testing::TestParamInfo<Case>& info) {
-  return std::string(info.param.model) + "_" +
-         std::string(Name(info.param.dtype));
+  const Case& c = info.param;
+  return std::string(c.model) + "_" + std::string(Name(c.dtype)) +
+         (c.packed != nullptr ? std::string("_packed_") + c.packed : "");
 }
 
 INSTANTIATE_TEST_SUITE_P(
@@ -133,7 +143,12 @@ INSTANTIATE_TEST_SUITE_P(
                     Case{"llama", DType::kBF16}, Case{"llama", DType::kF32},
                     Case{"mixtral", DType::kBF16}, Case{"mixtral", DType::kF32},
                     Case{"mamba2", DType::kBF16}, Case{"mamba2", DType::kF32},
-                    Case{"retnet", DType::kBF16}, Case{"retnet", DType::kF32}),
+                    Case{"retnet", DType::kBF16}, Case{"retnet", DType::kF32},
+                    Case{"tiny", DType::kBF16, "bf16"},
+                    Case{"llama", DType::kBF16, "q8_0"},
+                    Case{"mixtral", DType::kBF16, "f16"},
+                    Case{"mamba2", DType::kBF16, "bf16"},
+                    Case{"retnet", DType::kBF16, "q4_0"}),
     CaseName);
 
 // Bounds that hold for entries kept in fp32.
@@ -220,9 +235,8 @@ TEST_P(StateTest, ThreadsChangeNoBit) {
 
 TEST_P(StateTest, AFileKeepsEveryBit) {
   const Tokens prompt = RandomTokens(83, 9), rest = RandomTokens(6, 10);
-  const std::string path = testing::TempDir() + "state_" + GetParam().model +
-                           "_" + std::string(Name(GetParam().dtype)) +
-                           ".safetensors";
+  const std::string path = testing::TempDir() + "state_" +
+                           CaseName({GetParam(), /*index=*/0}) + ".safetensors";
   {
     ModelRunner runner(model(), Options());
     const int slot = runner.Open();

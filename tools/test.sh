@@ -10,6 +10,8 @@
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit 1
 jobs=${JOBS:-$(nproc)}
+# What ccache keeps serves clones in other folders too.
+export CCACHE_BASEDIR=$PWD CCACHE_NOHASHDIR=true
 long=${INTARSIA_LONG:-}
 results=build/test-results
 passed=0 failed=0 failures=()

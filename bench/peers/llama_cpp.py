@@ -115,7 +115,7 @@ def time_peer(path, threads, flash, prompt, steps, sequences, depth):
 
 
 def run_peer(args, path, flash, test):
-    command = [sys.executable, os.path.abspath(__file__), "--worker", path,
+    command = [args.python, os.path.abspath(__file__), "--worker", path,
                str(args.threads), str(int(flash)), *map(str, TESTS[test])]
     return float(subprocess.run(command, check=True, text=True,
                                 stdout=subprocess.PIPE).stdout)
@@ -176,6 +176,8 @@ def main():
     parser.add_argument("--only", default="", help="part of a model's name")
     parser.add_argument("--test", default="", help="part of a test's name")
     parser.add_argument("--json", help="file for all figures")
+    parser.add_argument("--python", default=sys.executable,
+                        help="that runs llama.cpp, if not this one")
     args = parser.parse_args()
     from llama_cpp import llama_cpp as api
     print(api.llama_print_system_info().decode().strip(" |"))

@@ -83,6 +83,8 @@ typedef struct intarsia_load_options {
   int32_t device;                      /* an intarsia_device: INTARSIA_CPU */
   intarsia_progress_callback progress; /* NULL */
   void* user;                          /* for the callback */
+  int32_t no_packing; /* 0; else no copy of the weights is made in the order
+                         that this CPU reads fastest: less memory, slower */
 } intarsia_load_options;
 
 INTARSIA_API void intarsia_load_options_init(intarsia_load_options* options,

@@ -166,6 +166,18 @@ Result<std::unique_ptr<Checkpoint>> Checkpoint::Open(const std::string& path) {
   return checkpoint;
 }
 
+Result<std::shared_ptr<const MappedFile>> Checkpoint::Map(
+    const std::string& path) {
+  ASSIGN_OR_RETURN(std::shared_ptr<const MappedFile> file,
+                   MappedFile::Open(path));
+  files_.push_back(file);
+  return file;
+}
+
+void Checkpoint::LetGo() const {
+  for (const auto& file : files_) file->Advise(MappedFile::Access::kDone);
+}
+
 void Checkpoint::ListNames() {
   names_.reserve(tensors().size());
   for (const StoredTensor& tensor : tensors()) names_.push_back(tensor.name);
@@ -221,8 +233,7 @@ Status Checkpoint::OpenFolder() {
 
 Status Checkpoint::OpenSafetensors(const std::string& path) {
   kind_ = CheckpointKind::kSafetensors;
-  ASSIGN_OR_RETURN(std::shared_ptr<const MappedFile> file,
-                   MappedFile::Open(path));
+  ASSIGN_OR_RETURN(std::shared_ptr<const MappedFile> file, Map(path));
   return ReadSafetensors(std::move(file), &table_, &metadata_);
 }
 
@@ -242,7 +253,7 @@ Status Checkpoint::OpenIndex(const std::string& path) {
   bool first = true;
   for (const std::string& file : files) {
     ASSIGN_OR_RETURN(std::shared_ptr<const MappedFile> mapped,
-                     MappedFile::Open((folder / file).string()));
+                     Map((folder / file).string()));
     TensorTable shard;
     std::map<std::string, std::string> metadata;
     RETURN_IF_ERROR(ReadSafetensors(std::move(mapped), &shard, &metadata));
@@ -266,8 +277,7 @@ Status Checkpoint::OpenIndex(const std::string& path) {
 
 Status Checkpoint::OpenGguf(const std::string& path) {
   kind_ = CheckpointKind::kGguf;
-  ASSIGN_OR_RETURN(std::shared_ptr<const MappedFile> file,
-                   MappedFile::Open(path));
+  ASSIGN_OR_RETURN(std::shared_ptr<const MappedFile> file, Map(path));
   RETURN_IF_ERROR(ReadGguf(std::move(file), &table_, &gguf_));
   config_ = gguf_->ToJson();
   ASSIGN_OR_RETURN(const int64_t count, SplitKey(*gguf_, "split.count", 1));
@@ -286,8 +296,7 @@ Status Checkpoint::OpenGguf(const std::string& path) {
   }
   for (int part = 2; part <= name.count; ++part) {
     const std::string part_path = SplitPath(name, part);
-    ASSIGN_OR_RETURN(std::shared_ptr<const MappedFile> mapped,
-                     MappedFile::Open(part_path));
+    ASSIGN_OR_RETURN(std::shared_ptr<const MappedFile> mapped, Map(part_path));
     std::unique_ptr<GgufMetadata> metadata;
     RETURN_IF_ERROR(ReadGguf(std::move(mapped), &table_, &metadata));
     ASSIGN_OR_RETURN(const int64_t own, SplitKey(*metadata, "split.no", -1));

@@ -95,6 +95,9 @@ class Checkpoint {
     return generation_config_path_;
   }
 
+  // The pages of the files leave this process until they are touched again.
+  void LetGo() const;
+
   // ValidateBlocks of every tensor.
   Status ValidateBlocks(int64_t limit_per_tensor = 1 << 16) const;
 
@@ -105,7 +108,10 @@ class Checkpoint {
   Status OpenSafetensors(const std::string& path);
   Status OpenIndex(const std::string& path);
   void ListNames();
+  // Maps a file, and keeps it.
+  Result<std::shared_ptr<const MappedFile>> Map(const std::string& path);
 
+  std::vector<std::shared_ptr<const MappedFile>> files_;
   CheckpointKind kind_ = CheckpointKind::kSafetensors;
   std::string path_;
   std::vector<std::string> names_;

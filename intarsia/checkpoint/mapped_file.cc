@@ -89,6 +89,9 @@ void MappedFile::Advise(Access access) const {
     case Access::kWillNeed:
       advice = MADV_WILLNEED;
       break;
+    case Access::kDone:
+      advice = MADV_DONTNEED;  // of a file that is mapped to be read
+      break;
   }
   (void)::madvise(const_cast<std::byte*>(data_), size_, advice);
 }

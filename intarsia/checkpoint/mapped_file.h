@@ -37,8 +37,9 @@ class MappedFile {
     return {reinterpret_cast<const char*>(data_), size_};
   }
 
-  // Hints to the kernel; a hint that it refuses changes nothing.
-  enum class Access { kNormal, kSequential, kRandom, kWillNeed };
+  // Hints to the kernel; a hint that it refuses changes nothing. kDone: the
+  // pages leave this process until they are touched again.
+  enum class Access { kNormal, kSequential, kRandom, kWillNeed, kDone };
   void Advise(Access access) const;
 
  private:

@@ -2,6 +2,7 @@
 #include <sys/resource.h>
 
 #include "intarsia/cli/command.h"
+#include "intarsia/cli/serving.h"
 #include "intarsia/eval/kernels.h"
 #include "intarsia/eval/throughput.h"
 #include "intarsia/families/open.h"
@@ -9,7 +10,7 @@
 namespace intarsia {
 namespace {
 
-struct Flags : CommonFlags {
+struct Flags : ServingFlags {
   std::string model, kernel;
   bool quick = false;
   ThroughputOptions options;
@@ -143,7 +144,7 @@ Status Run(Flags& flags) {
   flags.options.threads = flags.threads;
   flags.options.device = flags.device_of();
   ASSIGN_OR_RETURN(const OpenedModel opened,
-                   OpenModel(flags.model, {}, flags.device_of()));
+                   OpenModel(flags.model, flags.serving(), flags.device_of()));
   if (!flags.json) {
     std::printf(
         "| model | test | sequences | depth | tokens/s | low - high "
@@ -204,7 +205,7 @@ Command MakeBench(CLI::App& root) {
       "bench",
       "Tokens per second of a model; `bench kernels [NAME]`: of rooms");
   auto flags = std::make_shared<Flags>();
-  AddCommon(app, flags.get());
+  AddServing(app, flags.get());
   ThroughputOptions* options = &flags->options;
   options->sequences = {1, 4, 16};
   app->add_option("MODEL", flags->model, "A model, or the word kernels")

@@ -8,11 +8,12 @@
 
 #include "intarsia/cli/conversation.h"
 #include "intarsia/cli/line_reader.h"
+#include "intarsia/cli/serving.h"
 
 namespace intarsia {
 namespace {
 
-struct Flags : CommonFlags {
+struct Flags : ServingFlags {
   AnswerFlags answer;
   std::string model, system;
 };
@@ -129,6 +130,7 @@ class Chat {
       std::fflush(stdout);
     }
     if (!answer.ok()) return answer.status();
+    if (!answer->note.ok()) Warn(answer->note.message());
     if (flags_.json) {
       nlohmann::json turn = StatsJson(conversation_.last());
       const auto& messages = conversation_.messages();
@@ -185,7 +187,7 @@ class Chat {
 
 Status Run(const Flags& flags) {
   ASSIGN_OR_RETURN(const OpenedModel opened,
-                   OpenModel(flags.model, {}, flags.device_of()));
+                   OpenModel(flags.model, flags.serving(), flags.device_of()));
   if (opened.tokenizer == nullptr) {
     return NotFound("[chat] " + flags.model + " has no tokenizer");
   }
@@ -202,7 +204,7 @@ Status Run(const Flags& flags) {
 Command MakeChat(CLI::App& root) {
   CLI::App* app = root.add_subcommand("chat", "Talk with a model");
   auto flags = std::make_shared<Flags>();
-  AddCommon(app, flags.get());
+  AddServing(app, flags.get());
   AddAnswer(app, &flags->answer);
   app->add_option("MODEL", flags->model, "Folder, .gguf file or pulled model")
       ->required();

@@ -76,7 +76,6 @@ Result<Answer> Conversation::Respond(const Show& show,
           runner_, *opened_.tokenizer, request, flags_.stops, &last_,
           [&](const std::string& piece) { splitter.Push(piece); }, cancelled));
   splitter.Finish();
-  if (!answer.note.ok()) Warn(answer.note.message());
   Add(last_, &total_);
   sequence_.Ran(all, answer.tokens);
   messages_.push_back({"assistant", answer.text});

@@ -10,6 +10,7 @@
 #include "intarsia/cli/command.h"
 #include "intarsia/core/thread_pool.h"
 #include "intarsia/eval/throughput.h"
+#include "intarsia/formats/common/paths.h"
 #include "intarsia/hub/catalogue.h"
 #include "intarsia/hub/hub_client.h"
 #include "intarsia/hub/model_cache.h"
@@ -66,20 +67,32 @@ Finding Processor() {
   return finding;
 }
 
-Finding Simd() {
+// What runs here: the best that both this build and the processor have.
+Finding Kernels() {
+  const std::vector<std::string> targets = formats::EachSimdTarget();
+  std::string text = targets.empty() ? "none" : targets[0];
+  for (size_t i = 1; i < targets.size(); ++i) {
+    text += (i == 1 ? " (also built: " : ", ") + targets[i];
+  }
+  if (targets.size() > 1) text += ")";
+  if (formats::HasVnni() || formats::HasMadd()) {
+    text += "; q8_0, q4_0, q4_1 by integer products of ";
+    text += formats::HasVnni() ? "AVX-512 VNNI" : "AVX2";
+  }
+  Finding finding{.name = "kernels", .text = text};
   // Targets are bits; lower ones are better.
   const int64_t supported = hwy::SupportedTargets();
-  return {.name = "SIMD",
-          .text = hwy::TargetName(supported & -supported) +
-                  std::string(" (the best of this processor's)")};
+  const std::string best = hwy::TargetName(supported & -supported);
+  if (targets.empty() || targets[0] != best) {
+    finding.text += "; the processor has " + best;
+  }
+  return finding;
 }
 
 Finding Memory() {
   const double page = static_cast<double>(sysconf(_SC_PAGESIZE));
   const double total = page * static_cast<double>(sysconf(_SC_PHYS_PAGES));
-  const std::string available = FromProc("/proc/meminfo", "MemAvailable");
-  double free = 0;
-  if (!available.empty()) free = std::strtod(available.c_str(), nullptr) * 1024;
+  const double free = static_cast<double>(AvailableMemory());
   return {.name = "memory",
           .text = HumanBytes(total) + ", " + HumanBytes(free) + " available"};
 }
@@ -182,7 +195,7 @@ Status Run(const Flags& flags) {
                (__VERSION__)}};
   const double bandwidth = MeasureReadBandwidth(flags.threads);
   findings.push_back(Processor());
-  findings.push_back(Simd());
+  findings.push_back(Kernels());
   findings.push_back(Threads(flags.threads, bandwidth));
   findings.push_back(Memory());
   findings.push_back(Gpu());

@@ -3,11 +3,12 @@
 
 #include "intarsia/cli/answer.h"
 #include "intarsia/cli/command.h"
+#include "intarsia/cli/serving.h"
 
 namespace intarsia {
 namespace {
 
-struct Flags : CommonFlags {
+struct Flags : ServingFlags {
   AnswerFlags answer;
   std::string model, prompt, prompt_file, system, save_state, load_state;
   bool chat = false, ignore_eos = false;
@@ -20,13 +21,18 @@ Result<std::string> PromptText(const Flags& flags) {
 
 Status Run(const Flags& flags) {
   const auto start = std::chrono::steady_clock::now();
+  ASSIGN_OR_RETURN(std::string text, PromptText(flags));
+  if (text.empty()) {
+    return InvalidArgument(
+        "[generate] the prompt is empty; give --prompt, or --prompt-file (- is "
+        "the standard input)");
+  }
   ASSIGN_OR_RETURN(OpenedModel opened,
-                   OpenModel(flags.model, {}, flags.device_of()));
+                   OpenModel(flags.model, flags.serving(), flags.device_of()));
   if (opened.tokenizer == nullptr) {
     return NotFound("[generate] " + flags.model + " has no tokenizer");
   }
   const Tokenizer& tokenizer = *opened.tokenizer;
-  ASSIGN_OR_RETURN(std::string text, PromptText(flags));
   if (flags.chat) {
     std::vector<ChatMessage> messages;
     if (!flags.system.empty()) messages.push_back({"system", flags.system});
@@ -38,7 +44,7 @@ Status Run(const Flags& flags) {
   request.prompt = tokenizer.Encode(
       text, {.add_special = !flags.chat, .parse_special = true});
   if (request.prompt.empty()) {
-    return InvalidArgument("[generate] the prompt is empty; give --prompt");
+    return InvalidArgument("[generate] the prompt has no tokens");
   }
   request.max_tokens = flags.answer.max_tokens;
   ASSIGN_OR_RETURN(request.sampling,
@@ -72,6 +78,10 @@ Status Run(const Flags& flags) {
                          std::fputs(piece.c_str(), stdout);
                          std::fflush(stdout);
                        }));
+  if (!flags.json) {
+    std::printf("\n");
+    std::fflush(stdout);
+  }
   if (!answer.note.ok()) Warn(answer.note.message());
   if (!flags.save_state.empty()) {
     RETURN_IF_ERROR(runner.Save(request.slot, flags.save_state));
@@ -85,7 +95,6 @@ Status Run(const Flags& flags) {
     json["graph_launches"] = runner.graph_launches();
     PrintJson(json);
   } else {
-    std::printf("\n");
     PrintStats(stats, runner);
   }
   return Status::Ok();
@@ -97,16 +106,18 @@ Command MakeGenerate(CLI::App& root) {
   CLI::App* app =
       root.add_subcommand("generate", "Continue a prompt, or answer it once");
   auto flags = std::make_shared<Flags>();
-  AddCommon(app, flags.get());
+  AddServing(app, flags.get());
   AddAnswer(app, &flags->answer);
   app->add_option("MODEL", flags->model, "Folder, .gguf file or pulled model")
       ->required();
   auto* prompt = app->add_option("--prompt,-p", flags->prompt, "The text");
-  app->add_option("--prompt-file", flags->prompt_file, "The text, from a file")
+  app->add_option("--prompt-file", flags->prompt_file,
+                  "The text, from a file; - is the standard input")
       ->excludes(prompt);
-  app->add_flag("--chat", flags->chat,
-                "Put the prompt into the model's chat template");
-  app->add_option("--system", flags->system, "System message, with --chat");
+  auto* chat = app->add_flag("--chat", flags->chat,
+                             "Put the prompt into the model's chat template");
+  app->add_option("--system", flags->system, "System message, with --chat")
+      ->needs(chat);
   app->add_flag("--ignore-eos", flags->ignore_eos,
                 "Go on past the end of the answer");
   app->add_option("--save-state", flags->save_state,

@@ -3,6 +3,7 @@
 
 #include "intarsia/cli/command.h"
 #include "intarsia/families/open.h"
+#include "intarsia/model/pack.h"
 
 namespace intarsia {
 namespace {
@@ -64,6 +65,8 @@ Status Run(const CommonFlags& flags, const std::string& name) {
       {"max_positions", config.max_positions},
       {"blocks", BlockList(config)},
       {"weight_bytes", totals.bytes_by_format},
+      // What serving on this CPU adds; without it the file's pages stay.
+      {"packed_bytes", PackedBytes(model)},
       // Per-token state is bf16 unless chosen, per-sequence state fp32.
       {"state_bytes_per_token", totals.per_token * 2},
       {"state_bytes_per_sequence", totals.per_sequence * 4},
@@ -83,6 +86,10 @@ Status Run(const CommonFlags& flags, const std::string& name) {
     std::printf("  %-10s  %s\n", format.c_str(),
                 HumanBytes(static_cast<double>(bytes)).c_str());
   }
+  if (const size_t packed = PackedBytes(model); packed != 0) {
+    std::printf("  packed      %s for this CPU (none with --no-pack)\n",
+                HumanBytes(static_cast<double>(packed)).c_str());
+  }
   std::printf("  width       %d, vocabulary %d, trained for %d positions\n",
               config.dim, config.vocab_size, config.max_positions);
   for (const auto& block : json["blocks"]) {
@@ -92,8 +99,10 @@ Status Run(const CommonFlags& flags, const std::string& name) {
   std::printf("  state       %s a token, %s a sequence\n",
               HumanBytes(static_cast<double>(totals.per_token * 2)).c_str(),
               HumanBytes(static_cast<double>(totals.per_sequence * 4)).c_str());
-  std::printf("  tokenizer   %s\n",
-              opened.tokenizer == nullptr ? "none" : "yes");
+  std::printf("  tokenizer   %s\n", opened.tokenizer == nullptr ? "none"
+                                    : json["chat_template"].get<bool>()
+                                        ? "yes, with a chat template"
+                                        : "yes");
   for (const std::string& warning : opened.loaded.warnings) Warn(warning);
   return Status::Ok();
 }

@@ -6,11 +6,12 @@
 
 #include "intarsia/cli/answer.h"
 #include "intarsia/cli/command.h"
+#include "intarsia/cli/serving.h"
 
 namespace intarsia {
 namespace {
 
-struct Flags : CommonFlags {
+struct Flags : ServingFlags {
   std::string model, text, state_dtype = "bf16";
   PerplexityOptions options;
 };
@@ -58,7 +59,7 @@ void Print(const PerplexityReport& report) {
 
 Status Run(Flags& flags) {
   ASSIGN_OR_RETURN(const OpenedModel opened,
-                   OpenModel(flags.model, {}, flags.device_of()));
+                   OpenModel(flags.model, flags.serving(), flags.device_of()));
   if (opened.tokenizer == nullptr) {
     return NotFound("[perplexity] " + flags.model + " has no tokenizer");
   }
@@ -97,10 +98,12 @@ Command MakePerplexity(CLI::App& root) {
   CLI::App* app = root.add_subcommand(
       "perplexity", "How well a model predicts a text; KL from a reference");
   auto flags = std::make_shared<Flags>();
-  AddCommon(app, flags.get());
+  AddServing(app, flags.get());
   app->add_option("MODEL", flags->model, "Folder, .gguf file or pulled model")
       ->required();
-  app->add_option("--text", flags->text, "The text, a file")->required();
+  app->add_option("--text", flags->text,
+                  "The text, a file; - is the standard input")
+      ->required();
   PerplexityOptions* options = &flags->options;
   app->add_option("--ctx", options->context,
                   "Tokens of a piece; its second half is scored")

@@ -1,12 +1,16 @@
 #include "intarsia/core/device.h"
 
 #include <sys/mman.h>
+#include <unistd.h>
 
 #include <atomic>
 #include <cstdlib>
 #include <cstring>
+#include <fstream>
 #include <map>
 #include <mutex>
+#include <string>
+#include <string_view>
 #include <vector>
 
 #include "intarsia/core/check.h"
@@ -153,6 +157,17 @@ DeviceBackend& Backend(Device device) {
         "-DINTARSIA_CUDA=ON) or the machine has no driver or no Hopper GPU");
   }
   return *cuda;
+}
+
+size_t AvailableMemory() {
+  std::ifstream file("/proc/meminfo");
+  const std::string_view key = "MemAvailable:";
+  for (std::string line; std::getline(file, line);) {
+    if (line.compare(0, key.size(), key) != 0) continue;
+    return std::strtoull(line.c_str() + key.size(), nullptr, 10) * 1024;
+  }
+  return static_cast<size_t>(sysconf(_SC_PAGESIZE)) *
+         static_cast<size_t>(sysconf(_SC_PHYS_PAGES));
 }
 
 }  // namespace intarsia

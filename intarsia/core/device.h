@@ -77,4 +77,8 @@ DeviceBackend* CudaBackendOrNull();
 // that a read of memory nothing wrote shows.
 void PoisonNewMemory(bool on);
 
+// Host memory that programs can have without swapping, in bytes; where the
+// system does not tell, all there is.
+size_t AvailableMemory();
+
 }  // namespace intarsia

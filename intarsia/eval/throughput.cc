@@ -38,7 +38,10 @@ double StepBytes(const Model& model, const ThroughputOptions& options,
   for (const std::string& path : model.paths()) {
     if (path == "positions") continue;
     if (path == "embedding" && !model.config().tied_head) continue;
-    bytes += static_cast<double>(model.Find(path)->values().nbytes());
+    const Weight& weight = *model.Find(path);
+    bytes += static_cast<double>(weight.packed() != nullptr
+                                     ? weight.packed()->nbytes()
+                                     : weight.values().nbytes());
   }
   for (const Model::SublayerState& sublayer : model.state()) {
     for (const StateSpec& spec : sublayer.specs) {

@@ -18,6 +18,11 @@ struct LoadOptions {
   // Matrices and tables become this format; null keeps the stored one (mapped,
   // without a copy, where no slice or transpose is needed).
   const Format* matrices = nullptr;
+  // OpenModel, on a CPU: also packs the weights for serving (model/pack.h), on
+  // so many threads (0: all), unless that took more than half of the memory
+  // that is available. The pages of the file leave the process.
+  bool pack = false;
+  int pack_threads = 0;
   // Called as weights are read, of `total` in all; false ends the load with
   // Unavailable.
   std::function<bool(size_t done, size_t total)> progress = nullptr;

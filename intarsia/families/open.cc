@@ -3,7 +3,9 @@
 #include <filesystem>
 
 #include "intarsia/checkpoint/checked.h"
+#include "intarsia/core/device.h"
 #include "intarsia/hub/model_cache.h"
+#include "intarsia/model/pack.h"
 
 namespace intarsia {
 namespace {
@@ -83,6 +85,21 @@ Result<std::unique_ptr<Tokenizer>> TokenizerFromGguf(
   return Tokenizer::FromVocab(std::move(vocab));
 }
 
+void Pack(int threads, OpenedModel* opened) {
+  const size_t bytes = PackedBytes(opened->model());
+  if (bytes == 0) return;
+  if (bytes > AvailableMemory() / 2) {
+    opened->loaded.warnings.push_back(
+        "weights stay as stored: packing them for this CPU takes " +
+        std::to_string(bytes >> 20) + " MiB, more than half of what is free");
+    return;
+  }
+  ThreadPool pool(threads);
+  PackWeights(&opened->model(), pool,
+              [opened] { opened->checkpoint->LetGo(); });
+  opened->packed_bytes = bytes;
+}
+
 }  // namespace
 
 Result<std::unique_ptr<Tokenizer>> OpenTokenizer(const Checkpoint& checkpoint) {
@@ -111,7 +128,11 @@ Result<OpenedModel> OpenModel(const std::string& name,
   ASSIGN_OR_RETURN(opened.checkpoint, Checkpoint::Open(path));
   ASSIGN_OR_RETURN(opened.loaded, LoadModel(*opened.checkpoint, options));
   ASSIGN_OR_RETURN(opened.tokenizer, OpenTokenizer(*opened.checkpoint));
-  if (!device.is_cpu()) opened.loaded.model->MoveTo(device);
+  if (!device.is_cpu()) {
+    opened.loaded.model->MoveTo(device);
+  } else if (options.pack) {
+    Pack(options.pack_threads, &opened);
+  }
   return opened;
 }
 

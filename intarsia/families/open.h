@@ -13,6 +13,7 @@ struct OpenedModel {
   std::unique_ptr<Checkpoint> checkpoint;
   LoadedModel loaded;
   std::unique_ptr<Tokenizer> tokenizer;  // null: the checkpoint has none
+  size_t packed_bytes = 0;               // of weights packed for this CPU
   Model& model() const { return *loaded.model; }
 };
 

@@ -21,6 +21,10 @@
 
 namespace intarsia {
 
+namespace formats {
+struct PreparedKernels;
+}
+
 // Y[M, N] = X[M, K] W[N, K]ᵀ. X and Y are fp32 with row strides in elements;
 // W is N rows of row_bytes(K).
 struct MatmulArgs {
@@ -78,6 +82,8 @@ class Format {
   virtual void GroupedMatmuls(ThreadPool& pool,
                               std::span<const MatmulArgs> products,
                               std::span<const int32_t> offsets) const;
+  // How this CPU packs matrices of the format (packing.h); null: not at all.
+  virtual const formats::PreparedKernels* packing() const { return nullptr; }
   // Rows `rows` of W as fp32 [rows.size(), K] (tied embeddings).
   virtual void GatherRows(ThreadPool& pool, const std::byte* w, int64_t k,
                           std::span<const int32_t> rows, float* out) const;

@@ -1,11 +1,13 @@
 // Weights: what a room asks for (WeightSpec) and what it gets (Weight).
 #pragma once
 
+#include <memory>
 #include <string>
 #include <utility>
 
 #include "intarsia/core/tensor.h"
 #include "intarsia/formats/format.h"
+#include "intarsia/formats/packing.h"
 
 namespace intarsia {
 
@@ -63,6 +65,13 @@ class Weight {
   void set_values(const Format* format, Tensor values) {
     format_ = format;
     values_ = std::move(values);
+    packed_ = nullptr;
+  }
+  // A kMatrix or kTable [..., N, K] as serving on a CPU multiplies it; null:
+  // as values(), which stay. Whoever changes values() packs again.
+  const PackedMatrices* packed() const { return packed_.get(); }
+  void set_packed(std::shared_ptr<const PackedMatrices> packed) {
+    packed_ = std::move(packed);
   }
   // Of a kVector (or an fp32 matrix): the numbers, contiguous.
   const float* f32() const { return values_.data<float>(); }
@@ -74,6 +83,7 @@ class Weight {
   WeightSpec spec_;
   const Format* format_ = nullptr;
   Tensor values_;
+  std::shared_ptr<const PackedMatrices> packed_;
 };
 
 }  // namespace intarsia

@@ -1,14 +1,18 @@
 #include <cstring>
 
 #include "intarsia/formats/bf16/bf16_cpu.h"
+#include "intarsia/formats/common/paths.h"
+#include "intarsia/formats/common/word_panels.h"
 #include "intarsia/formats/registry.h"
 
 namespace intarsia::formats {
 namespace {
 
+const PreparedKernels* Packed() { return PackedPath(BF16Panels); }
+
 class BF16 : public DotFormat {
  public:
-  BF16() : DotFormat(&DotBF16) {}
+  BF16() : DotFormat(&DotBF16, nullptr, &Packed) {}
   std::string_view name() const override { return "bf16"; }
   int64_t block() const override { return 1; }
   size_t row_bytes(int64_t k) const override { return k * 2; }

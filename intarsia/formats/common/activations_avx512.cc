@@ -27,7 +27,7 @@ INTARSIA_INLINE __m512i Codes(__m512 x, __m512 inverse) {
                           _mm512_sub_epi32(_mm512_setzero_si512(), limit));
 }
 
-INTARSIA_INLINE void PrepareBlock(const float* x, ActivationGroup* group,
+INTARSIA_INLINE void PrepareBlock(const float* x, PlaneGroup* group,
                                   int block) {
   __m512 a = _mm512_loadu_ps(x), b = _mm512_loadu_ps(x + 16);
   constexpr int kNotFinite = 0x99;  // both NaNs, both infinities
@@ -50,21 +50,17 @@ INTARSIA_INLINE void PrepareBlock(const float* x, ActivationGroup* group,
               group->low + 64 + block * 16);
   const int32_t sum =
       _mm512_reduce_add_epi32(_mm512_add_epi32(codes_a, codes_b));
-  _mm_store_ps(group->scale + block * 4, _mm_set1_ps(scale));
-  _mm_store_ps(group->sum + block * 4,
+  _mm_store_ps(group->of.scale + block * 4, _mm_set1_ps(scale));
+  _mm_store_ps(group->of.sum + block * 4,
                _mm_set1_ps(scale * static_cast<float>(sum)));
-  _mm_store_si128(reinterpret_cast<__m128i*>(group->codes + block * 4),
+  _mm_store_si128(reinterpret_cast<__m128i*>(group->of.codes + block * 4),
                   _mm_set1_epi32(sum));
 }
 
 }  // namespace
 
-size_t ActivationBytes(int64_t k) {
-  return static_cast<size_t>((k + 127) / 128) * sizeof(ActivationGroup);
-}
-
-void PrepareActivations(const float* x, int64_t k, std::byte* out) {
-  auto* group = reinterpret_cast<ActivationGroup*>(out);
+void PreparePlanes(const float* x, int64_t k, std::byte* out) {
+  auto* group = reinterpret_cast<PlaneGroup*>(out);
   const int64_t blocks = k / 32;
   for (int64_t b = 0; b < blocks; ++b) {
     if (b % 4 == 0 && b + 4 > blocks) {

@@ -14,7 +14,8 @@ constexpr int64_t kDirectRows = 8;
 constexpr int64_t kPanelFloats = 64 * 1024;
 constexpr int64_t kPanelRows = 64;
 constexpr int64_t kCachedBytes = 256 * 1024;
-constexpr int64_t kBlockRows = 512;  // rows of X that share a panel
+constexpr int64_t kBlockRows = 512;      // rows of X that share a panel
+constexpr int64_t kXBytes = 192 * 1024;  // prepared rows of X before packed W
 // Products in a task: a few microseconds, so that waking a thread pays.
 constexpr int64_t kTaskProducts = 32 * 1024;
 
@@ -30,7 +31,8 @@ struct Task {
   int64_t group, m0, m1, n0, n1;
 };
 
-void CheckProducts(const Format& format, std::span<const MatmulArgs> products,
+void CheckProducts(std::string_view name, int64_t block,
+                   std::span<const MatmulArgs> products,
                    std::span<const int32_t> offsets) {
   CHECK(!products.empty());
   const MatmulArgs& first = products[0];
@@ -41,9 +43,8 @@ void CheckProducts(const Format& format, std::span<const MatmulArgs> products,
           args.m == first.m && args.k == first.k && args.exact == first.exact)
         << "products of one loop share X";
   }
-  CHECK(first.k % format.block() == 0)
-      << format.name() << ": " << first.k << " columns, blocks of "
-      << format.block();
+  CHECK(first.k % block == 0)
+      << name << ": " << first.k << " columns, blocks of " << block;
   CHECK(!offsets.empty() && offsets.front() == 0 && offsets.back() == first.m)
       << "offsets must run from 0 to " << first.m;
   for (size_t g = 0; g + 1 < offsets.size(); ++g) {
@@ -57,7 +58,9 @@ void CheckProducts(const Format& format, std::span<const MatmulArgs> products,
 class DirectSteps {
  public:
   // left: rows of W, `bytes` each, in all tasks; they meet `rows` rows of X.
-  DirectSteps(int64_t left, int64_t rows, int64_t k, size_t bytes, int threads)
+  // Steps are multiples of `unit`.
+  DirectSteps(int64_t left, int64_t rows, int64_t k, size_t bytes, int threads,
+              int64_t unit)
       : left_(left),
         least_(kTaskProducts / std::max<int64_t>(1, k * rows)),
         // Many rows of X read a task's W again and again.
@@ -65,10 +68,11 @@ class DirectSteps {
                   ? left
                   : kCachedBytes /
                         static_cast<int64_t>(std::max<size_t>(1, bytes))),
-        threads_(threads) {}
-  int64_t Next() {  // a multiple of 4, the width of a tile
+        threads_(threads),
+        unit_(unit) {}
+  int64_t Next() {
     const int64_t n = std::max(least_, std::min(most_, left_ / (2 * threads_)));
-    const int64_t step = std::max<int64_t>(4, CeilDiv(n, 4) * 4);
+    const int64_t step = std::max<int64_t>(1, CeilDiv(n, unit_)) * unit_;
     left_ -= step;
     return step;
   }
@@ -76,6 +80,7 @@ class DirectSteps {
  private:
   int64_t left_, least_, most_;
   int threads_;
+  int64_t unit_;
 };
 
 // As many panels of at most kPanelFloats for one thread as for another.
@@ -95,10 +100,11 @@ struct Path {
   std::function<int64_t(const MatmulArgs& args)> panel;
 };
 
-// Blocks of at most kBlockRows rows of a group, times rows of W.
+// Blocks of at most kBlockRows rows of a group, times rows of W: multiples of
+// `unit`, the width of a tile, where they are read directly.
 std::vector<Task> Tasks(std::span<const MatmulArgs> products,
                         std::span<const int32_t> offsets, const Path& path,
-                        size_t w_bytes, int threads) {
+                        size_t w_bytes, int threads, int64_t unit = 4) {
   int64_t rows_of_w = 0;
   for (const MatmulArgs& args : products) rows_of_w += args.n;
   int64_t left = 0, most = 1;
@@ -107,7 +113,7 @@ std::vector<Task> Tasks(std::span<const MatmulArgs> products,
     left += CeilDiv(rows, kBlockRows) * rows_of_w;
     most = std::max(most, std::min(rows, kBlockRows));
   }
-  DirectSteps steps(left, most, products[0].k, w_bytes, threads);
+  DirectSteps steps(left, most, products[0].k, w_bytes, threads, unit);
   std::vector<Task> tasks;
   for (int64_t g = 0; g + 1 < static_cast<int64_t>(offsets.size()); ++g) {
     const int64_t end = offsets[g + 1];
@@ -162,7 +168,7 @@ void RunPrepared(ThreadPool& pool, const Format& format,
                  const PreparedKernels& kernels,
                  std::span<const MatmulArgs> products,
                  std::span<const int32_t> offsets) {
-  CheckProducts(format, products, offsets);
+  CheckProducts(format.name(), format.block(), products, offsets);
   const MatmulArgs& first = products[0];
   if (first.m == 0) return;
   const size_t x_bytes = kernels.x_bytes(first.k);
@@ -192,10 +198,48 @@ void RunPrepared(ThreadPool& pool, const Format& format,
   });
 }
 
+void RunPacked(ThreadPool& pool, const PreparedKernels& kernels,
+               std::span<const MatmulArgs> products,
+               std::span<const int32_t> offsets) {
+  CheckProducts("packed weights", 32, products, offsets);
+  const MatmulArgs& first = products[0];
+  if (first.m == 0) return;
+  const int64_t rows = kernels.panel_rows;
+  const size_t x_bytes = kernels.x_bytes(first.k);
+  const size_t panel_bytes = kernels.panel_bytes(first.k);
+  const Tensor x = PrepareRows(pool, kernels, first, x_bytes);
+  const Path path{[](int64_t) { return true; }, {}};
+  const std::vector<Task> tasks =
+      Tasks(products, offsets, path, panel_bytes / rows, pool.size(), rows);
+  pool.Run(static_cast<int64_t>(tasks.size()), [&](int64_t i) {
+    const Task& task = tasks[i];
+    const MatmulArgs& args = *task.product;
+    const int64_t panels = CeilDiv(args.n, rows);
+    // Rows of X that stay in the second-level cache meet all panels in turn.
+    const int64_t step =
+        std::max<int64_t>(4, kXBytes / static_cast<int64_t>(x_bytes) / 4 * 4);
+    for (int64_t m0 = task.m0; m0 < task.m1; m0 += step) {
+      for (int64_t n0 = task.n0; n0 < task.n1; n0 += rows) {
+        PreparedArgs part;
+        part.x = x.raw() + m0 * x_bytes;
+        part.x_stride = x_bytes;
+        part.w = args.w + (task.group * panels + n0 / rows) * panel_bytes;
+        part.y = args.y + m0 * args.y_stride + n0;
+        part.y_stride = args.y_stride;
+        part.m = std::min(step, task.m1 - m0);
+        part.n = std::min(rows, args.n - n0);
+        part.k = args.k;
+        part.bias = args.bias == nullptr ? nullptr : args.bias + n0;
+        kernels.panel_dot(part);
+      }
+    }
+  });
+}
+
 void RunMatmuls(ThreadPool& pool, const Format& format, DotFunction dot,
                 std::span<const MatmulArgs> products,
                 std::span<const int32_t> offsets) {
-  CheckProducts(format, products, offsets);
+  CheckProducts(format.name(), format.block(), products, offsets);
   const bool always = dot == &DotF32 || (format.block() == 1 && WideTiles());
   const auto direct = [&](int64_t rows) {
     return dot != nullptr && (always || rows <= kDirectRows);

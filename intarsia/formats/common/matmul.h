@@ -57,14 +57,20 @@ void RunPrepared(ThreadPool& pool, const Format& format,
                  std::span<const MatmulArgs> products,
                  std::span<const int32_t> offsets);
 
+// The same, of weights that are panels already.
+void RunPacked(ThreadPool& pool, const PreparedKernels& kernels,
+               std::span<const MatmulArgs> products,
+               std::span<const int32_t> offsets);
+
 // A format with a kernel that reads its blocks, and perhaps one that prepares
-// activations, which `prepared` gives where the CPU has it.
+// activations, which `prepared` gives where the CPU has it, or packs weights.
 class DotFormat : public Format {
  public:
   using Prepared = const PreparedKernels* (*)();
 
-  explicit DotFormat(DotFunction dot, Prepared prepared = nullptr)
-      : dot_(dot), prepared_(prepared) {}
+  explicit DotFormat(DotFunction dot, Prepared prepared = nullptr,
+                     Prepared packing = nullptr)
+      : dot_(dot), prepared_(prepared), packing_(packing) {}
   void GroupedMatmuls(ThreadPool& pool, std::span<const MatmulArgs> products,
                       std::span<const int32_t> offsets) const override {
     const PreparedKernels* kernels =
@@ -77,10 +83,13 @@ class DotFormat : public Format {
       RunMatmuls(pool, *this, dot_, products, offsets);
     }
   }
+  const PreparedKernels* packing() const override {
+    return packing_ == nullptr ? nullptr : packing_();
+  }
 
  private:
   DotFunction dot_;
-  Prepared prepared_;
+  Prepared prepared_, packing_;
 };
 
 }  // namespace intarsia::formats

@@ -24,9 +24,10 @@ struct PreparedArgs {
 struct PreparedKernels {
   size_t (*x_bytes)(int64_t k);  // of a prepared row, a multiple of 64
   void (*prepare)(const float* x, int64_t k, std::byte* out);
-  void (*dot)(const PreparedArgs& args);  // any m and n
+  void (*dot)(const PreparedArgs& args) = nullptr;  // any m and n
 
-  // From this many rows of X on, panels of W pay. 0: never.
+  // From this many rows of X on, panels of W pay. 0: never; 1: always, `dot`
+  // may be null.
   int64_t panel_from = 0;
   int64_t panel_rows = 0;  // rows of W in a panel
   size_t (*panel_bytes)(int64_t k) = nullptr;
@@ -34,6 +35,9 @@ struct PreparedKernels {
   void (*pack)(const std::byte* w, size_t w_stride, int64_t rows, int64_t k,
                std::byte* panel) = nullptr;
   void (*panel_dot)(const PreparedArgs& args) = nullptr;  // n ≤ panel_rows
+  // Panels are a form to keep weights in (packing.h): about as large as stored
+  // rows, and fast for any number of rows of X.
+  bool packs = false;
 };
 
 }  // namespace intarsia::formats

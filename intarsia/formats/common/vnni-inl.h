@@ -7,7 +7,7 @@
 //     static constexpr int kShift;       // a number is d (code - 2^kShift), or
 //     static constexpr bool kMinimum;    // with a minimum d code + m
 //     // Unsigned codes of `blocks` ≤ 4 blocks, in the order of
-//     // ActivationGroup; absent blocks are zeros. Scales go into fp16 lanes
+//     // PlaneGroup; absent blocks are zeros. Scales go into fp16 lanes
 //     // 4 j + row (minima 16 + 4 j + row) of *halves for block j.
 //     template <int row> static void Load(const uint8_t* p, int blocks,
 //                                         __m512i* low, __m512i* high,
@@ -35,7 +35,7 @@ namespace intarsia::formats {
 
 // Codes times both planes: 128 Σ high + Σ low.
 INTARSIA_INLINE __m512i DotPlanes(__m512i low, __m512i high,
-                                  const ActivationGroup& x) {
+                                  const PlaneGroup& x) {
   __m512i sum = _mm512_dpbusd_epi32(_mm512_setzero_si512(), low,
                                     _mm512_load_si512(x.high));
   sum = _mm512_dpbusd_epi32(sum, high, _mm512_load_si512(x.high + 64));
@@ -76,8 +76,7 @@ INTARSIA_INLINE void AddGroup(const uint8_t* const (&w)[4], int blocks,
   const __m512 d = Scales<Block>(halves);
   INTARSIA_UNROLL
   for (int m = 0; m < M; ++m) {
-    const auto& group =
-        *reinterpret_cast<const ActivationGroup*>(x + m * x_stride);
+    const auto& group = *reinterpret_cast<const PlaneGroup*>(x + m * x_stride);
     __m512i sums[4];
     INTARSIA_UNROLL
     for (int n = 0; n < 4; ++n) sums[n] = DotPlanes(low[n], high[n], group);
@@ -85,14 +84,15 @@ INTARSIA_INLINE void AddGroup(const uint8_t* const (&w)[4], int blocks,
     if constexpr (!Block::kMinimum) {
       sum = _mm512_sub_epi32(
           sum,
-          _mm512_slli_epi32(_mm512_load_si512(group.codes), Block::kShift));
+          _mm512_slli_epi32(_mm512_load_si512(group.of.codes), Block::kShift));
     }
-    const __m512 scale = _mm512_mul_ps(d, _mm512_load_ps(group.scale));
+    const __m512 scale = _mm512_mul_ps(d, _mm512_load_ps(group.of.scale));
     partial[m] = _mm512_mask3_fmadd_ps(_mm512_cvtepi32_ps(sum), scale,
                                        partial[m], lanes);
     if constexpr (Block::kMinimum) {
-      partial[m] = _mm512_mask3_fmadd_ps(
-          Minima<Block>(halves), _mm512_load_ps(group.sum), partial[m], lanes);
+      partial[m] = _mm512_mask3_fmadd_ps(Minima<Block>(halves),
+                                         _mm512_load_ps(group.of.sum),
+                                         partial[m], lanes);
     }
   }
 }
@@ -114,7 +114,7 @@ __attribute__((noinline)) void DotTile(const PreparedArgs& a,
   int64_t blocks = a.k / 32;
   for (; blocks >= 4; blocks -= 4) {
     AddGroup<Block, M>(w, 4, x, a.x_stride, 0xFFFF, partial);
-    x += sizeof(ActivationGroup);
+    x += sizeof(PlaneGroup);
     INTARSIA_UNROLL
     for (int i = 0; i < 4; ++i) w[i] += 4 * Block::kBytes;
   }
@@ -157,7 +157,7 @@ void DotPrepared(const PreparedArgs& a) {
 
 // A panel: 32 rows of W, block after block. Lane n of a vector is row n (or
 // 16 + n), and codes[c] holds four numbers of it that follow each other, in the
-// order of ActivationGroup.
+// order of PlaneGroup.
 template <class Block>
 struct alignas(64) PanelBlock {
   uint8_t codes[8][2][64];
@@ -234,10 +234,10 @@ void PackPanel(const std::byte* w, size_t w_stride, int64_t rows, int64_t k,
 // Where block j of a group of activations keeps what, from its own place at
 // 16 j bytes: the same distance for every j.
 constexpr int64_t kLowPlane = 128, kScale = 256, kSum = 320, kCodes = 384;
-static_assert(offsetof(ActivationGroup, low) == kLowPlane &&
-              offsetof(ActivationGroup, scale) == kScale &&
-              offsetof(ActivationGroup, sum) == kSum &&
-              offsetof(ActivationGroup, codes) == kCodes);
+static_assert(offsetof(PlaneGroup, low) == kLowPlane &&
+              offsetof(PlaneGroup, of.scale) == kScale &&
+              offsetof(PlaneGroup, of.sum) == kSum &&
+              offsetof(PlaneGroup, of.codes) == kCodes);
 
 template <typename T>
 INTARSIA_INLINE T ReadAt(const std::byte* p) {
@@ -321,7 +321,7 @@ INTARSIA_INLINE void PanelPartial(const PreparedArgs& a, int64_t m0, int64_t j,
     for (int m = 0; m < M; ++m) asm("" : "+r"(x[m]));
     AddPanelBlock<Block, M>(panel[b], x, partial);
     INTARSIA_UNROLL
-    for (int m = 0; m < M; ++m) x[m] += sizeof(ActivationGroup);
+    for (int m = 0; m < M; ++m) x[m] += sizeof(PlaneGroup);
   }
 }
 
@@ -376,7 +376,7 @@ template <class Block>
 constexpr PreparedKernels IntegerKernels() {
   PreparedKernels kernels{};
   kernels.x_bytes = &ActivationBytes;
-  kernels.prepare = &PrepareActivations;
+  kernels.prepare = &PreparePlanes;
   kernels.dot = &DotPrepared<Block>;
   // Below, unpacking blocks once for four rows costs less than a panel.
   kernels.panel_from = 24;

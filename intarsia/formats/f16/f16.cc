@@ -1,14 +1,18 @@
 #include <cstring>
 
+#include "intarsia/formats/common/paths.h"
+#include "intarsia/formats/common/word_panels.h"
 #include "intarsia/formats/f16/f16_cpu.h"
 #include "intarsia/formats/registry.h"
 
 namespace intarsia::formats {
 namespace {
 
+const PreparedKernels* Packed() { return PackedPath(F16Panels); }
+
 class F16 : public DotFormat {
  public:
-  F16() : DotFormat(&DotF16) {}
+  F16() : DotFormat(&DotF16, nullptr, &Packed) {}
   std::string_view name() const override { return "f16"; }
   int64_t block() const override { return 1; }
   size_t row_bytes(int64_t k) const override { return k * 2; }

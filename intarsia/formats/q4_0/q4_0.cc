@@ -48,11 +48,14 @@ void QuantizeBlock(const float* x, const float* importance, std::byte* out) {
   }
 }
 
-const PreparedKernels* Paths() { return IfVnni(Q40Avx512); }
+const PreparedKernels* Paths() { return IntegerPath(Q40Avx512, Q40Avx2); }
+const PreparedKernels* Packed() {
+  return HasVnni() ? nullptr : PackedPath(Q40Avx2);
+}
 
 class Q40 : public DotFormat {
  public:
-  Q40() : DotFormat(&DotQ40, &Paths) {}
+  Q40() : DotFormat(&DotQ40, &Paths, &Packed) {}
   std::string_view name() const override { return "q4_0"; }
   int64_t block() const override { return kBlock; }
   size_t row_bytes(int64_t k) const override { return k / kBlock * kBytes; }

@@ -10,7 +10,7 @@ void DotQ40(const DotArgs& args);
 // Any address, any k that is a multiple of the block.
 void DequantizeQ40(const std::byte* in, float* out, int64_t k);
 
-// AVX-512 with VNNI.
-const PreparedKernels& Q40Avx512();
+const PreparedKernels& Q40Avx512();  // with VNNI
+const PreparedKernels& Q40Avx2();
 
 }  // namespace intarsia::formats

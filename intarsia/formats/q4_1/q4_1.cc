@@ -45,11 +45,14 @@ void QuantizeBlock(const float* x, const float* importance, std::byte* out) {
   }
 }
 
-const PreparedKernels* Paths() { return IfVnni(Q41Avx512); }
+const PreparedKernels* Paths() { return IntegerPath(Q41Avx512, Q41Avx2); }
+const PreparedKernels* Packed() {
+  return HasVnni() ? nullptr : PackedPath(Q41Avx2);
+}
 
 class Q41 : public DotFormat {
  public:
-  Q41() : DotFormat(&DotQ41, &Paths) {}
+  Q41() : DotFormat(&DotQ41, &Paths, &Packed) {}
   std::string_view name() const override { return "q4_1"; }
   int64_t block() const override { return kBlock; }
   size_t row_bytes(int64_t k) const override { return k / kBlock * kBytes; }

@@ -10,7 +10,7 @@ void DotQ41(const DotArgs& args);
 // Any address, any k that is a multiple of the block.
 void DequantizeQ41(const std::byte* in, float* out, int64_t k);
 
-// AVX-512 with VNNI.
-const PreparedKernels& Q41Avx512();
+const PreparedKernels& Q41Avx512();  // with VNNI
+const PreparedKernels& Q41Avx2();
 
 }  // namespace intarsia::formats

@@ -29,11 +29,14 @@ void QuantizeBlock(const float* x, std::byte* out) {
   }
 }
 
-const PreparedKernels* Paths() { return IfVnni(Q80Avx512); }
+const PreparedKernels* Paths() { return IntegerPath(Q80Avx512, Q80Avx2); }
+const PreparedKernels* Packed() {
+  return HasVnni() ? nullptr : PackedPath(Q80Avx2);
+}
 
 class Q80 : public DotFormat {
  public:
-  Q80() : DotFormat(&DotQ80, &Paths) {}
+  Q80() : DotFormat(&DotQ80, &Paths, &Packed) {}
   std::string_view name() const override { return "q8_0"; }
   int64_t block() const override { return kBlock; }
   size_t row_bytes(int64_t k) const override { return k / kBlock * kBytes; }

@@ -10,7 +10,7 @@ void DotQ80(const DotArgs& args);
 // Any address, any k that is a multiple of the block.
 void DequantizeQ80(const std::byte* in, float* out, int64_t k);
 
-// AVX-512 with VNNI.
-const PreparedKernels& Q80Avx512();
+const PreparedKernels& Q80Avx512();  // with VNNI
+const PreparedKernels& Q80Avx2();
 
 }  // namespace intarsia::formats

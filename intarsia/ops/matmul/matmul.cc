@@ -91,28 +91,51 @@ Tensor BiasGradient(Context& ctx, const Tensor& g) {
   return out;
 }
 
-// Computes every product; those in one format share a loop.
+// Where the numbers of w are, for products that training does not see.
+const PackedMatrices* PackedFor(const Context& ctx, const Weight& w) {
+  return ctx.tape == nullptr ? w.packed() : nullptr;
+}
+
+// Whether one loop can compute products with both.
+bool Alike(const Context& ctx, const Weight& a, const Weight& b) {
+  const PackedMatrices* packed_a = PackedFor(ctx, a);
+  const PackedMatrices* packed_b = PackedFor(ctx, b);
+  if (packed_a == nullptr || packed_b == nullptr) {
+    return packed_a == packed_b && &a.format() == &b.format();
+  }
+  return packed_a->kernels() == packed_b->kernels();
+}
+
+// Computes every product; those that are alike share a loop.
 void Multiply(Context& ctx, const Tensor& rows,
               std::span<const Weight* const> w,
               std::span<const Weight* const> bias,
               std::span<const int32_t> offsets, std::span<Tensor> y) {
   ThreadPool serial(1);
+  ThreadPool& pool = PoolOr(serial, ctx);
   std::vector<MatmulArgs> products;
   std::vector<bool> done(w.size());
   for (size_t first = 0; first < w.size(); ++first) {
     if (done[first]) continue;
+    const PackedMatrices* packed = PackedFor(ctx, *w[first]);
     products.clear();
     for (size_t i = first; i < w.size(); ++i) {
-      if (done[i] || &w[i]->format() != &w[first]->format()) continue;
+      if (done[i] || !Alike(ctx, *w[i], *w[first])) continue;
       done[i] = true;
       const Shape& shape = w[i]->shape();
-      MatmulArgs args = Args(rows, w[i]->values().raw(), &y[i],
-                             shape[shape.rank() - 2], shape[shape.rank() - 1]);
+      MatmulArgs args =
+          Args(rows,
+               packed != nullptr ? w[i]->packed()->raw() : w[i]->values().raw(),
+               &y[i], shape[shape.rank() - 2], shape[shape.rank() - 1]);
       args.bias = bias[i] != nullptr ? bias[i]->f32() : nullptr;
       args.exact = ctx.tape != nullptr;
       products.push_back(args);
     }
-    w[first]->format().GroupedMatmuls(PoolOr(serial, ctx), products, offsets);
+    if (packed != nullptr) {
+      PackedMatmuls(pool, *packed->kernels(), products, offsets);
+    } else {
+      w[first]->format().GroupedMatmuls(pool, products, offsets);
+    }
   }
 }
 

@@ -1,6 +1,6 @@
-// The sum that vnni-inl.h promises, in plain loops: the bits must be equal, for
-// stored rows and for panels. Highway's kernels, in a build or on a CPU without
-// these, must come close to it.
+// The sum that vnni-inl.h and madd-inl.h promise, in plain loops: the bits must
+// be equal, for stored rows and for panels. Highway's kernels, in a build or on
+// a CPU without these, must come close to it.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -72,10 +72,10 @@ float PlainDot(std::string_view format, const float* x, const uint8_t* w,
   return (partial[0] + partial[2]) + (partial[1] + partial[3]);
 }
 
-class VnniTest : public testing::TestWithParam<std::string> {};
+class IntegerTest : public testing::TestWithParam<std::string> {};
 
-TEST_P(VnniTest, SumsAsThePlainLoops) {
-  const bool vnni = IfVnni(&Q80Avx512) != nullptr;
+TEST_P(IntegerTest, SumsAsThePlainLoops) {
+  const bool integers = HasVnni() || HasMadd();
   const Format& format = *FindFormat(GetParam());
   constexpr int64_t kN = 37;
   ThreadPool pool(2);
@@ -100,7 +100,7 @@ TEST_P(VnniTest, SumsAsThePlainLoops) {
           for (int64_t c = 0; c < k; ++c) size += std::abs(x[i * k + c]);
           size *= *std::ranges::max_element(weights);
           const float got = y[i * kN + n];
-          if (!vnni) {
+          if (!integers) {
             ASSERT_NEAR(got, sum, 1e-3 * size) << m;
             continue;
           }
@@ -113,7 +113,7 @@ TEST_P(VnniTest, SumsAsThePlainLoops) {
 }
 
 // Blocks of zeros, of numbers with no inverse, of the largest numbers.
-TEST_P(VnniTest, OddActivations) {
+TEST_P(IntegerTest, OddActivations) {
   const Format& format = *FindFormat(GetParam());
   ThreadPool pool(1);
   const std::vector<uint8_t> w =
@@ -131,7 +131,7 @@ TEST_P(VnniTest, OddActivations) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Formats, VnniTest,
+INSTANTIATE_TEST_SUITE_P(Formats, IntegerTest,
                          testing::Values("q8_0", "q4_0", "q4_1"),
                          [](const auto& info) { return info.param; });
 

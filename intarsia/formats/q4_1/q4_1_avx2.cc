@@ -1,0 +1,12 @@
+#include "intarsia/formats/common/code_panels_avx2-inl.h"
+#include "intarsia/formats/q4_1/q4_1_cpu.h"
+
+namespace intarsia::formats {
+
+const PreparedKernels& Q41Avx2() {
+  static constexpr PreparedKernels kernels =
+      panels::CodeKernels<panels::NibblePanel<true>>();
+  return kernels;
+}
+
+}  // namespace intarsia::formats
