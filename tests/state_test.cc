@@ -144,10 +144,11 @@ INSTANTIATE_TEST_SUITE_P(
                     Case{"mixtral", DType::kBF16}, Case{"mixtral", DType::kF32},
                     Case{"mamba2", DType::kBF16}, Case{"mamba2", DType::kF32},
                     Case{"retnet", DType::kBF16}, Case{"retnet", DType::kF32},
+                    // Every kind of mixer, with rows of whole blocks.
                     Case{"tiny", DType::kBF16, "bf16"},
-                    Case{"llama", DType::kBF16, "q8_0"},
-                    Case{"mixtral", DType::kBF16, "f16"},
-                    Case{"mamba2", DType::kBF16, "bf16"},
+                    Case{"tiny", DType::kBF16, "f16"},
+                    Case{"tiny", DType::kBF16, "q8_0"},
+                    Case{"tiny", DType::kBF16, "q4_1"},
                     Case{"retnet", DType::kBF16, "q4_0"}),
     CaseName);
 

@@ -140,10 +140,12 @@ std::vector<float> Logits(const std::string& path) {
   return loaded->model->Forward(ctx).ToVector<float>();
 }
 
+// Where one file has blocks and the other what they unpack to, activations of
+// the first may be rounded to 15 bits.
 void ExpectNear(const std::vector<float>& a, const std::vector<float>& b) {
   ASSERT_EQ(a.size(), b.size());
   ASSERT_FALSE(a.empty());
-  for (size_t i = 0; i < a.size(); ++i) ASSERT_NEAR(a[i], b[i], 1e-5f) << i;
+  for (size_t i = 0; i < a.size(); ++i) ASSERT_NEAR(a[i], b[i], 1e-4f) << i;
 }
 
 // Whose tensors are ours one by one.
