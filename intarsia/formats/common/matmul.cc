@@ -162,6 +162,17 @@ Tensor PrepareRows(ThreadPool& pool, const PreparedKernels& kernels,
   return x;
 }
 
+// What panel_dot needs beside its arguments; undefined: nothing.
+Tensor Scratch(const PreparedKernels& kernels, int64_t k) {
+  const size_t bytes =
+      kernels.scratch_bytes == nullptr ? 0 : kernels.scratch_bytes(k);
+  if (bytes == 0) return {};
+  return Tensor::Empty({static_cast<int64_t>(bytes)}, DType::kU8);
+}
+std::byte* RawOrNull(Tensor& tensor) {
+  return tensor.defined() ? tensor.mutable_raw() : nullptr;
+}
+
 }  // namespace
 
 void RunPrepared(ThreadPool& pool, const Format& format,
@@ -194,6 +205,9 @@ void RunPrepared(ThreadPool& pool, const Format& format,
         {static_cast<int64_t>(kernels.panel_bytes(part.k))}, DType::kU8);
     kernels.pack(part.w, w_bytes, part.n, part.k, panel.mutable_raw());
     part.w = panel.raw();
+    part.cold = false;  // just written
+    Tensor scratch = Scratch(kernels, part.k);
+    part.scratch = RawOrNull(scratch);
     kernels.panel_dot(part);
   });
 }
@@ -218,6 +232,7 @@ void RunPacked(ThreadPool& pool, const PreparedKernels& kernels,
     // Rows of X that stay in the second-level cache meet all panels in turn.
     const int64_t step =
         std::max<int64_t>(4, kXBytes / static_cast<int64_t>(x_bytes) / 4 * 4);
+    Tensor scratch = Scratch(kernels, args.k);
     for (int64_t m0 = task.m0; m0 < task.m1; m0 += step) {
       for (int64_t n0 = task.n0; n0 < task.n1; n0 += rows) {
         PreparedArgs part;
@@ -230,6 +245,9 @@ void RunPacked(ThreadPool& pool, const PreparedKernels& kernels,
         part.n = std::min(rows, args.n - n0);
         part.k = args.k;
         part.bias = args.bias == nullptr ? nullptr : args.bias + n0;
+        part.scratch = RawOrNull(scratch);
+        part.cold = n0 == task.n0;
+        if (n0 + rows < task.n1) part.next = part.w + panel_bytes;
         kernels.panel_dot(part);
       }
     }

@@ -26,7 +26,6 @@
 #include <cstring>
 #include <utility>
 
-#include "intarsia/core/tensor.h"
 #include "intarsia/formats/common/activations.h"
 #include "intarsia/formats/common/avx2.h"
 #include "intarsia/formats/common/prepared.h"
@@ -187,10 +186,10 @@ INTARSIA_INLINE void AddBlock(const Panel& w, const std::byte* const (&x)[M],
   }
 }
 
-// Asks for what lies ahead of a block, as many bytes as the block has. Past the
+// Asks for what lies 2 KiB ahead of a block, as many bytes as it has. Past the
 // last panel nothing is read, only asked for.
 template <class Panel>
-INTARSIA_INLINE void Ask(const Panel* block) {
+INTARSIA_INLINE void AskNearby(const Panel* block) {
   constexpr size_t kAhead = 2048;
   const char* from = reinterpret_cast<const char*>(block) + kAhead;
   INTARSIA_UNROLL
@@ -199,10 +198,31 @@ INTARSIA_INLINE void Ask(const Panel* block) {
   }
 }
 
+// Asks for the next panel, to the second-level cache, a few lines at each of
+// `steps` steps.
+class NextPanel {
+ public:
+  NextPanel(const std::byte* panel, size_t bytes, int64_t steps)
+      : at_(reinterpret_cast<const char*>(panel)),
+        left_(panel == nullptr ? 0 : static_cast<int64_t>(bytes + 63) / 64),
+        lines_((left_ + steps - 1) / std::max<int64_t>(1, steps)) {}
+  INTARSIA_INLINE void Ask() {
+    const int64_t lines = std::min(left_, lines_);
+    for (int64_t i = 0; i < lines; ++i, at_ += 64) {
+      _mm_prefetch(at_, _MM_HINT_T1);
+    }
+    left_ -= lines;
+  }
+
+ private:
+  const char* at_;
+  int64_t left_, lines_;
+};
+
 // M rows of X against a panel, whose blocks are read once, in order.
 template <class Panel, int M>
 __attribute__((noinline)) void Tile(const PreparedArgs& a, const Panel* panel,
-                                    int64_t m0) {
+                                    int64_t m0, bool nearby, NextPanel& next) {
   __m256 partial[4][M][2];
   const std::byte* x[M];
   INTARSIA_UNROLL
@@ -218,9 +238,8 @@ __attribute__((noinline)) void Tile(const PreparedArgs& a, const Panel* panel,
     // M pointers in registers: left alone, g++ keeps one for each address.
     INTARSIA_UNROLL
     for (int m = 0; m < M; ++m) asm("" : "+r"(x[m]));
-    // The first rows of X read W from memory: asked for while other blocks are
-    // computed. Words against one row come as fast by themselves.
-    if (m0 == 0 && !(Panel::kWords && M == 1)) Ask(panel + b);
+    if (nearby) AskNearby(panel + b);
+    next.Ask();
     AddBlock<Panel, M>(panel[b], x, j, partial[j]);
     if (j == 3) {
       INTARSIA_UNROLL
@@ -243,17 +262,27 @@ __attribute__((noinline)) void Tile(const PreparedArgs& a, const Panel* panel,
   }
 }
 
+// `stored`: the panel as it is kept, whose bytes are those of the next one.
+// Few rows of X run at the speed of memory, and ask for what they read soon;
+// many ask for the next panel meanwhile. Words come by themselves for one row.
 template <class Panel>
-void Tiles(const PreparedArgs& a, const Panel* panel) {
+void Tiles(const PreparedArgs& a, const Panel* panel, bool cold,
+           size_t stored) {
+  const int64_t tiles = (a.m + 3) / 4;
+  const bool few = tiles == 1;
+  NextPanel next(few ? nullptr : a.next, stored, tiles * (a.k / 32));
+  const bool nearby = cold && !(Panel::kWords && a.m == 1);
   int64_t m = 0;
-  for (; m + 4 <= a.m; m += 4) Tile<Panel, 4>(a, panel, m);
+  for (; m + 4 <= a.m; m += 4) {
+    Tile<Panel, 4>(a, panel, m, nearby && m == 0, next);
+  }
   switch (a.m - m) {
     case 3:
-      return Tile<Panel, 3>(a, panel, m);
+      return Tile<Panel, 3>(a, panel, m, nearby && m == 0, next);
     case 2:
-      return Tile<Panel, 2>(a, panel, m);
+      return Tile<Panel, 2>(a, panel, m, nearby && m == 0, next);
     case 1:
-      return Tile<Panel, 1>(a, panel, m);
+      return Tile<Panel, 1>(a, panel, m, nearby && m == 0, next);
   }
 }
 
@@ -263,21 +292,28 @@ inline constexpr int64_t kUnpackRows = 16;
 template <class Panel>
 void Dot(const PreparedArgs& a) {
   const auto* panel = reinterpret_cast<const Panel*>(a.w);
+  const int64_t blocks = a.k / 32;
+  const size_t stored = static_cast<size_t>(blocks) * sizeof(Panel);
   if constexpr (!Panel::kWords) {
     if (a.m >= kUnpackRows) {
       using Words = WordPanel<Panel::kMinimum>;
-      const int64_t blocks = a.k / 32;
-      Tensor words = Tensor::Empty(
-          {blocks * static_cast<int64_t>(sizeof(Words))}, DType::kU8);
-      auto* to = reinterpret_cast<Words*>(words.mutable_raw());
+      auto* words = reinterpret_cast<Words*>(a.scratch);
       for (int64_t b = 0; b < blocks; ++b) {
-        Ask(panel + b);
-        UnpackBlock(panel[b], to + b, std::make_integer_sequence<int, 16>());
+        if (a.cold) AskNearby(panel + b);
+        UnpackBlock(panel[b], words + b, std::make_integer_sequence<int, 16>());
       }
-      return Tiles<Words>(a, to);
+      return Tiles<Words>(a, words, /*cold=*/false, stored);
     }
   }
-  Tiles<Panel>(a, panel);
+  // One tile asks for nothing else, so its panels are always cold.
+  Tiles<Panel>(a, panel, a.cold || a.m <= 4, stored);
+}
+
+template <class Panel>
+size_t Scratch(int64_t k) {
+  return Panel::kWords
+             ? 0
+             : static_cast<size_t>(k / 32) * sizeof(WordPanel<Panel::kMinimum>);
 }
 
 template <class Panel>
@@ -296,6 +332,7 @@ constexpr PreparedKernels Kernels(decltype(PreparedKernels::pack) pack) {
   kernels.panel_bytes = &Bytes<Panel>;
   kernels.pack = pack;
   kernels.panel_dot = &Dot<Panel>;
+  kernels.scratch_bytes = &Scratch<Panel>;
   kernels.packs = true;
   return kernels;
 }

@@ -18,6 +18,13 @@ struct PreparedArgs {
   int64_t y_stride = 0;  // in floats
   int64_t m = 0, n = 0, k = 0;
   const float* bias = nullptr;
+
+  // Of panel_dot alone.
+  std::byte* scratch = nullptr;  // scratch_bytes(k), aligned to 64
+  // The panel that this thread reads next, which the kernel may ask for while
+  // it computes; null: none. `cold`: nobody asked for this one.
+  const std::byte* next = nullptr;
+  bool cold = true;
 };
 
 // One format on one family of CPUs.
@@ -35,6 +42,7 @@ struct PreparedKernels {
   void (*pack)(const std::byte* w, size_t w_stride, int64_t rows, int64_t k,
                std::byte* panel) = nullptr;
   void (*panel_dot)(const PreparedArgs& args) = nullptr;  // n ≤ panel_rows
+  size_t (*scratch_bytes)(int64_t k) = nullptr;           // null: none
   // Panels are a form to keep weights in (packing.h): about as large as stored
   // rows, and fast for any number of rows of X.
   bool packs = false;
