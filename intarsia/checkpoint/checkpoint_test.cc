@@ -435,11 +435,23 @@ TEST(MappedFile, EmptyAndSpecialFiles) {
   auto empty = MappedFile::Open(folder / "empty");
   ASSERT_TRUE(empty.ok());
   EXPECT_EQ((*empty)->size(), 0u);
-  (*empty)->Advise(MappedFile::Access::kWillNeed);
+  (*empty)->Advise(MappedFile::Access::kDone);
   EXPECT_THAT(MappedFile::Open(folder.path()).status().message(),
               HasSubstr("not a regular file"));
   EXPECT_EQ(MappedFile::Open(folder / "none").status().code(),
             StatusCode::kNotFound);
+}
+
+TEST(MappedFile, HintsChangeNoByte) {
+  TempFolder folder;
+  const std::string text(20000, 'x');
+  WriteFile(folder / "text", text);
+  const auto file = MappedFile::Open(folder / "text");
+  ASSERT_TRUE(file.ok());
+  (*file)->Advise(MappedFile::Access::kSequential);
+  EXPECT_EQ((*file)->text(), text);
+  (*file)->Advise(MappedFile::Access::kDone);
+  EXPECT_EQ((*file)->text(), text);
 }
 
 }  // namespace

@@ -76,23 +76,9 @@ MappedFile::~MappedFile() {
 
 void MappedFile::Advise(Access access) const {
   if (!mapped_) return;
-  int advice = MADV_NORMAL;
-  switch (access) {
-    case Access::kNormal:
-      break;
-    case Access::kSequential:
-      advice = MADV_SEQUENTIAL;
-      break;
-    case Access::kRandom:
-      advice = MADV_RANDOM;
-      break;
-    case Access::kWillNeed:
-      advice = MADV_WILLNEED;
-      break;
-    case Access::kDone:
-      advice = MADV_DONTNEED;  // of a file that is mapped to be read
-      break;
-  }
+  // A file that is mapped to be read loses nothing by MADV_DONTNEED.
+  const int advice =
+      access == Access::kSequential ? MADV_SEQUENTIAL : MADV_DONTNEED;
   (void)::madvise(const_cast<std::byte*>(data_), size_, advice);
 }
 

@@ -39,7 +39,7 @@ class MappedFile {
 
   // Hints to the kernel; a hint that it refuses changes nothing. kDone: the
   // pages leave this process until they are touched again.
-  enum class Access { kNormal, kSequential, kRandom, kWillNeed, kDone };
+  enum class Access { kSequential, kDone };
   void Advise(Access access) const;
 
  private:

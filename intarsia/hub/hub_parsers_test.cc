@@ -3,6 +3,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <cstdlib>
+
 #include "intarsia/checkpoint/test_files.h"
 #include "intarsia/hub/catalogue.h"
 #include "intarsia/hub/http_headers.h"
@@ -321,6 +323,16 @@ TEST(Selection, Safetensors) {
             "safetensors : model-00001-of-00002.safetensors "
             "model-00002-of-00002.safetensors model.safetensors.index.json "
             "vocab.json");
+}
+
+TEST(HubSettings, OfThisProcess) {
+  const char* before = std::getenv("HF_ENDPOINT");
+  const std::string kept = before == nullptr ? "" : before;
+  ::setenv("HF_ENDPOINT", "https://mirror.example", 1);
+  EXPECT_EQ(ReadHubSettings().endpoint, "https://mirror.example");
+  ::unsetenv("HF_ENDPOINT");
+  EXPECT_EQ(ReadHubSettings().endpoint, "https://huggingface.co");
+  if (before != nullptr) ::setenv("HF_ENDPOINT", kept.c_str(), 1);
 }
 
 TEST(HubSettings, VariablesOfTheHub) {

@@ -7,6 +7,7 @@
 #include <cstdlib>
 
 #include "intarsia/checkpoint/test_files.h"
+#include "intarsia/hub/hub_client.h"
 #include "intarsia/hub/model_cache.h"
 #include "intarsia/hub/pull.h"
 #include "intarsia/hub/test_hub_server.h"
@@ -371,6 +372,22 @@ TEST_F(HubPullTest, AccessIsExplained) {
   EXPECT_THAT(Failure("hf:acme/Other"), HasSubstr("not there, or private"));
   server_.gated = false;
   ExpectLaterPull();
+}
+
+// What `doctor` says of the hub.
+TEST_F(HubPullTest, TheHubIsGreeted) {
+  server_.token = kToken;
+  const auto greet = [&](const std::string& token, bool withheld = false) {
+    HubSettings settings{.endpoint = server_.url()};
+    settings.access.token = token;
+    settings.token_withheld = withheld;
+    const auto answer = HubClient(settings, {}).Greet();
+    return answer.ok() ? *answer : answer.status().message();
+  };
+  EXPECT_THAT(greet(kToken), HasSubstr("the token is accepted"));
+  EXPECT_THAT(greet("hf_wrong"), HasSubstr("the token is not accepted"));
+  EXPECT_THAT(greet(""), HasSubstr("there is no token (HF_TOKEN)"));
+  EXPECT_THAT(greet("", true), HasSubstr("not sent without https"));
 }
 
 TEST_F(HubPullTest, ATokenThatIsNotTaken) {
