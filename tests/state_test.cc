@@ -414,6 +414,39 @@ TEST_P(StateTest, NonFiniteLogitsEndOnlyTheirRequest) {
   EXPECT_EQ(again[1].tokens, expected[1].tokens);
 }
 
+// What ran before a prompt was cancelled is as good as any other state.
+TEST_P(StateTest, ACancelledPromptGoesOnWithoutAChangedBit) {
+  ModelRunner::Options options = Options();
+  options.prefill_chunk = kGrid;
+  ModelRunner runner(model(), options);
+  Request request;
+  request.prompt = RandomTokens(3 * kGrid + 5, 33);
+  request.max_tokens = 8;
+  request.sampling.temperature = 0;
+  const auto whole = Generate(runner, {request}, nullptr).value()[0];
+  EXPECT_EQ(whole.tokens.size(), 8u);
+
+  request.slot = runner.Open();
+  int asked = 0;
+  GenerateStats stats;
+  const auto part = Generate(runner, {request}, nullptr, &stats, [&] {
+                      return ++asked == 2;
+                    }).value()[0];
+  EXPECT_EQ(part.finish, Generation::Finish::kCancelled);
+  EXPECT_TRUE(part.tokens.empty());
+  EXPECT_EQ(runner.length(request.slot), 2 * kGrid);
+  EXPECT_EQ(stats.prompt_tokens, 2 * kGrid);
+
+  const Tokens all = request.prompt;
+  request.before.assign(all.begin(), all.begin() + 2 * kGrid);
+  request.prompt.assign(all.begin() + 2 * kGrid, all.end());
+  const auto rest = Generate(runner, {request}, nullptr, nullptr, [&] {
+                      return ++asked < 0;
+                    }).value()[0];
+  EXPECT_EQ(rest.tokens, whole.tokens);
+  EXPECT_EQ(asked, 3);
+}
+
 TEST_P(StateTest, AFullContextIsAnErrorAndLosesNothing) {
   const Tokens prompt = RandomTokens(60, 40), rest = RandomTokens(4, 41);
   ModelRunner::Options options = Options();

@@ -200,6 +200,19 @@ std::string WithKey(uint32_t type, std::string value) {
   return g.Bytes();
 }
 
+TEST(BadFiles, WhatIsNoModelIsCalledSo) {
+  const TempFolder folder;
+  for (const std::string& bytes : {std::string(), std::string("hello"),
+                                   std::string("# A page of text\n")}) {
+    WriteFile(folder / "page", bytes);
+    EXPECT_THAT(Checkpoint::Open(folder / "page").status().message(),
+                HasSubstr("neither GGUF nor safetensors"))
+        << bytes;
+  }
+  WriteFile(folder / "page", Safetensors("{}", ""));
+  EXPECT_TRUE(Checkpoint::Open(folder / "page").ok());
+}
+
 TEST(BadGguf, TheSoundFileIsRead) {
   TempFolder folder;
   WriteFile(folder / "m.gguf", Sound().Bytes());

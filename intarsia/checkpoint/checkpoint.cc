@@ -70,6 +70,11 @@ Result<int64_t> SplitKey(const GgufMetadata& metadata, const char* key,
   return metadata.Int(key);
 }
 
+// Files without the suffix: a length of 8 bytes, then a JSON object.
+bool LooksLikeSafetensors(std::string_view text) {
+  return text.size() > 8 && text[8] == '{';
+}
+
 }  // namespace
 
 Result<Tensor> StoredTensor::AsTensor() const {
@@ -158,8 +163,13 @@ Result<std::unique_ptr<Checkpoint>> Checkpoint::Open(const std::string& path) {
                      MappedFile::Open(path));
     if (path.ends_with(".gguf") || file->text().starts_with("GGUF")) {
       RETURN_IF_ERROR(checkpoint->OpenGguf(path));
-    } else {
+    } else if (path.ends_with(".safetensors") ||
+               LooksLikeSafetensors(file->text())) {
       RETURN_IF_ERROR(checkpoint->OpenSafetensors(path));
+    } else {
+      return InvalidArgument("[checkpoint] " + path +
+                             ": neither GGUF nor safetensors; a model is a "
+                             "file of these or a folder with config.json");
     }
   }
   checkpoint->ListNames();

@@ -90,7 +90,7 @@ Result<Answer> Ask(ModelRunner& runner, const Tokenizer& tokenizer,
                          return !filter.stopped() &&
                                 !(cancelled && cancelled());
                        },
-                       stats));
+                       stats, cancelled));
   emit(filter.Push(stream.Finish()));
   emit(filter.Finish());
   const Generation& result = results[0];

@@ -41,7 +41,7 @@ struct Answer {
 };
 // Streams the text to `show`, whole characters at a time; what could be the
 // start of a stop string waits. `cancelled`, when given, is asked at each
-// token.
+// token and between the chunks of a long prompt.
 Result<Answer> Ask(ModelRunner& runner, const Tokenizer& tokenizer,
                    const Request& request,
                    const std::vector<std::string>& stops, GenerateStats* stats,

@@ -25,11 +25,13 @@ struct Active {
 class StaticBatch {
  public:
   StaticBatch(ModelRunner& runner, const std::vector<Request>& requests,
-              const TokenCallback& callback, GenerateStats* stats)
+              const TokenCallback& callback, GenerateStats* stats,
+              const std::function<bool()>& cancelled)
       : runner_(runner),
         requests_(requests),
         callback_(callback),
         stats_(stats),
+        cancelled_(cancelled),
         results_(requests.size()) {}
 
   ~StaticBatch() {
@@ -38,19 +40,11 @@ class StaticBatch {
 
   Result<std::vector<Generation>> Run() {
     for (size_t i = 0; i < requests_.size(); ++i) RETURN_IF_ERROR(Admit(i));
-    const auto prefill = Clock::now();
-    std::vector<ModelRunner::Segment> segments;
-    for (const Active& active : active_) {
-      segments.push_back({active.slot, requests_[active.index].prompt});
-      stats_->prompt_tokens += requests_[active.index].prompt.size();
-    }
-    if (segments.empty()) return results_;
-    ASSIGN_OR_RETURN(Tensor logits, runner_.Run(segments));
-    stats_->prefill_seconds += Seconds(prefill);
-    TakeTokens(logits);
+    if (active_.empty()) return results_;
+    RETURN_IF_ERROR(Prefill());
     const auto decode = Clock::now();
     while (!active_.empty()) {
-      segments.clear();
+      std::vector<ModelRunner::Segment> segments;
       for (const Active& active : active_) {
         segments.push_back({active.slot, {&active.last, 1}});
       }
@@ -94,6 +88,34 @@ class StaticBatch {
     active.history.insert(active.history.end(), request.prompt.begin(),
                           request.prompt.end());
     active_.push_back(std::move(active));
+    return Status::Ok();
+  }
+
+  // Runs the prompts and takes the first tokens.
+  Status Prefill() {
+    const auto begin = Clock::now();
+    std::vector<ModelRunner::Segment> segments;
+    int64_t before = 0;
+    for (const Active& active : active_) {
+      segments.push_back({active.slot, requests_[active.index].prompt});
+      before += runner_.length(active.slot);
+    }
+    ASSIGN_OR_RETURN(const Tensor logits,
+                     runner_.Run(segments, /*all_rows=*/false, cancelled_));
+    for (const Active& active : active_) {
+      stats_->prompt_tokens += runner_.length(active.slot);
+    }
+    stats_->prompt_tokens -= before;
+    stats_->prefill_seconds += Seconds(begin);
+    if (logits.defined()) {
+      TakeTokens(logits);
+      return Status::Ok();
+    }
+    for (const Active& active : active_) {
+      results_[active.index].finish = Generation::Finish::kCancelled;
+      Close(active);
+    }
+    active_.clear();
     return Status::Ok();
   }
 
@@ -149,19 +171,20 @@ class StaticBatch {
   const std::vector<Request>& requests_;
   const TokenCallback& callback_;
   GenerateStats* stats_;
+  const std::function<bool()>& cancelled_;
   std::vector<Generation> results_;
   std::vector<Active> active_;
 };
 
 }  // namespace
 
-Result<std::vector<Generation>> Generate(ModelRunner& runner,
-                                         const std::vector<Request>& requests,
-                                         const TokenCallback& callback,
-                                         GenerateStats* stats) {
+Result<std::vector<Generation>> Generate(
+    ModelRunner& runner, const std::vector<Request>& requests,
+    const TokenCallback& callback, GenerateStats* stats,
+    const std::function<bool()>& cancelled) {
   GenerateStats unused;
   return StaticBatch(runner, requests, callback,
-                     stats != nullptr ? stats : &unused)
+                     stats != nullptr ? stats : &unused, cancelled)
       .Run();
 }
 

@@ -30,7 +30,7 @@ struct Generation {
 };
 
 struct GenerateStats {
-  int64_t prompt_tokens = 0;
+  int64_t prompt_tokens = 0;  // that ran
   int64_t generated_tokens = 0;
   double prefill_seconds = 0.0;
   double decode_seconds = 0.0;  // of the steps after the first token
@@ -41,11 +41,13 @@ struct GenerateStats {
 using TokenCallback = std::function<bool(size_t request, int32_t token)>;
 
 // Answers all requests. A request that fails (non-finite logits) ends alone,
-// with kError; the call fails only when nothing could run.
-Result<std::vector<Generation>> Generate(ModelRunner& runner,
-                                         const std::vector<Request>& requests,
-                                         const TokenCallback& callback,
-                                         GenerateStats* stats = nullptr);
+// with kError; the call fails only when nothing could run. `cancelled`, when
+// given, is asked between the chunks of long prompts (ModelRunner::Run); true
+// ends all requests with kCancelled, their sequences as far as they ran.
+Result<std::vector<Generation>> Generate(
+    ModelRunner& runner, const std::vector<Request>& requests,
+    const TokenCallback& callback, GenerateStats* stats = nullptr,
+    const std::function<bool()>& cancelled = nullptr);
 
 // Holds back text that could be the start of a stop string.
 class StopFilter {

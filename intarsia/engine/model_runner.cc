@@ -131,7 +131,8 @@ Tensor ModelRunner::RunBatch(Batch* batch, std::span<const int32_t> rows) {
 }
 
 Result<Tensor> ModelRunner::Run(const std::vector<Segment>& segments,
-                                bool all_rows) {
+                                bool all_rows,
+                                const std::function<bool()>& cancelled) {
   RETURN_IF_ERROR(Check(segments));
   const int64_t vocab = model_.config().vocab_size;
   std::vector<int64_t> first_row(segments.size() + 1, 0);
@@ -142,7 +143,7 @@ Result<Tensor> ModelRunner::Run(const std::vector<Segment>& segments,
   }
   Tensor logits = Tensor::Empty({first_row.back(), vocab});
   std::vector<size_t> done(segments.size(), 0);
-  for (;;) {
+  for (bool first = true;; first = false) {
     // A piece of each unfinished segment, to the next absolute multiple.
     Batch batch;
     batch.cu_seqlens.push_back(0);
@@ -167,6 +168,7 @@ Result<Tensor> ModelRunner::Run(const std::vector<Segment>& segments,
       done[i] += n;
     }
     if (batch.size() == 0) break;
+    if (!first && cancelled && cancelled()) return Tensor();
     const bool every = static_cast<int64_t>(rows.size()) == batch.size();
     // A piece without wanted rows still runs, for its state.
     if (rows.empty()) rows.push_back(0);

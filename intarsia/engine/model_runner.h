@@ -2,6 +2,7 @@
 // and keeps their state between calls.
 #pragma once
 
+#include <functional>
 #include <map>
 #include <memory>
 #include <span>
@@ -47,8 +48,11 @@ class ModelRunner {
   // with `all_rows` after every token, in the order of the segments. Long
   // segments run in chunks cut at absolute multiples of prefill_chunk. Fails,
   // with nothing run, when a token id, the context or the pool is exceeded.
+  // `cancelled`, when given, is asked before each chunk but the first; true
+  // ends the call with an undefined tensor, and length() tells what has run.
   Result<Tensor> Run(const std::vector<Segment>& segments,
-                     bool all_rows = false);
+                     bool all_rows = false,
+                     const std::function<bool()>& cancelled = nullptr);
 
   // A sequence's state to and from a file (safetensors). Restoring into a model
   // or state dtype that differs fails. Bitwise the same sequence.
