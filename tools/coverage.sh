@@ -13,10 +13,10 @@ tests=(core_test json_reader_test checkpoint_test bad_files_test
   checkpoint_fuzz_replay_test tokenizer_test chat_template_test
   chat_messages_test tokenizer_fuzz_replay_test index_test pull_test
   archive_fuzz_replay_test hub_parsers_test hub_pull_test
-  hub_client_fuzz_replay_test
-  fp8_blocks_test load_test families_fuzz_replay_test model_test state_test
-  engine_fuzz_replay_test perplexity_test eval_fuzz_replay_test
-  convert_quantize_test convert_test convert_fuzz_replay_test)
+  hub_client_fuzz_replay_test fp8_blocks_test load_test
+  families_fuzz_replay_test model_test state_test engine_fuzz_replay_test
+  perplexity_test eval_fuzz_replay_test convert_quantize_test convert_test
+  convert_fuzz_replay_test)
 # What reads files, without what only writes them or computes.
 readers=(intarsia/checkpoint/{json_input,checked,gguf_reader,gguf,safetensors,checkpoint,encoding,block_storage,mapped_file}.cc
   intarsia/hub/*.cc intarsia/core/json_reader.cc

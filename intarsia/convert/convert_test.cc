@@ -9,9 +9,9 @@
 #include "intarsia/convert/hf_model.h"
 #include "intarsia/convert/layouts.h"
 #include "intarsia/convert/quantize.h"
-#include "intarsia/core/random.h"
 #include "intarsia/families/load.h"
 #include "intarsia/families/open.h"
+#include "intarsia/families/test_models.h"
 #include "intarsia/formats/format.h"
 
 namespace intarsia {
@@ -21,61 +21,12 @@ using Json = nlohmann::json;
 
 constexpr uint64_t kShard = 1 << 30;
 
-Json Config(const std::string& type) {
-  if (type == "gpt2") {
-    return {{"model_type", type},
-            {"architectures", {"X"}},
-            {"n_embd", 64},
-            {"n_inner", nullptr},
-            {"n_layer", 2},
-            {"n_head", 4},
-            {"n_positions", 128},
-            {"layer_norm_epsilon", 1e-5},
-            {"vocab_size", 50},
-            {"activation_function", "gelu_new"},
-            {"torch_dtype", "bfloat16"}};
-  }
-  Json config = {
-      {"model_type", type},       {"architectures", {"X"}},
-      {"hidden_size", 64},        {"intermediate_size", 96},
-      {"num_hidden_layers", 2},   {"num_attention_heads", 4},
-      {"num_key_value_heads", 2}, {"rms_norm_eps", 1e-5},
-      {"rope_theta", 10000.0},    {"max_position_embeddings", 128},
-      {"vocab_size", 50},         {"tie_word_embeddings", type != "llama"},
-      {"torch_dtype", "bfloat16"}};
-  if (type == "qwen3") config["head_dim"] = 32;
-  if (type == "mixtral") {
-    config["num_local_experts"] = 4;
-    config["num_experts_per_tok"] = 2;
-    config["sliding_window"] = nullptr;
-    config["tie_word_embeddings"] = false;
-  }
-  return config;
-}
-
 // A folder of random bf16 weights for the configuration.
 void WriteHf(const std::string& folder, const Json& config) {
   std::filesystem::create_directories(folder);
-  const Family* family = FindFamily(config["model_type"]);
-  const FamilyModel maps = *family->from_config(config);
-  const auto model = Model::Create(maps.config);
-  ASSERT_TRUE(model.ok()) << model.status().message();
-  std::vector<NamedTensor> tensors;
-  uint64_t seed = 1;
-  for (const TensorMap& map : maps.tensors) {
-    if (map.row_begin > 0) continue;  // a later part of a fused tensor
-    Shape shape = (*model)->Find(map.native)->shape();
-    if (map.stack >= 0) shape = Shape(shape.dims().subspan(1));
-    if (map.row_end > 0) {  // three parts of one size
-      shape = shape.With(0, 3 * shape[0]);
-    }
-    if (map.transpose) shape = Shape{shape[1], shape[0]};
-    Tensor values = Tensor::Empty(shape);
-    Random random(++seed);
-    for (int64_t i = 0; i < values.numel(); ++i) {
-      values.mutable_data<float>()[i] = 0.1f * random.NextNormal();
-    }
-    tensors.push_back({.name = map.foreign, .tensor = values.To(DType::kBF16)});
+  std::vector<NamedTensor> tensors = RandomModel(config).tensors;
+  for (NamedTensor& tensor : tensors) {
+    tensor.tensor = tensor.tensor.To(DType::kBF16);
   }
   ASSERT_TRUE(
       WriteSafetensors(
@@ -157,7 +108,7 @@ class RoundTripTest : public testing::TestWithParam<const char*> {};
 
 TEST_P(RoundTripTest, ThroughGgufAndBack) {
   const TempFolder folder;
-  WriteHf(folder / "hf", Config(GetParam()));
+  WriteHf(folder / "hf", SmallConfig(GetParam()));
   const std::vector<float> logits = Logits(folder / "hf");
   ToGguf(folder / "hf", folder / "m.gguf");
   ExpectNear(Logits(folder / "m.gguf"), logits);
@@ -177,7 +128,7 @@ TEST_P(RoundTripTest, ThroughGgufAndBack) {
 
 TEST_P(RoundTripTest, ThroughNativeAndBack) {
   const TempFolder folder;
-  WriteHf(folder / "hf", Config(GetParam()));
+  WriteHf(folder / "hf", SmallConfig(GetParam()));
   const std::vector<float> logits = Logits(folder / "hf");
   ToGguf(folder / "hf", folder / "m.gguf");
   ToNative(folder / "hf", folder / "native");
@@ -199,7 +150,7 @@ TEST_P(RoundTripTest, ThroughNativeAndBack) {
 // Blocks move whole: quantised, into a native folder and back, no byte differs.
 TEST_P(RoundTripTest, BlocksMoveAsTheyAre) {
   const TempFolder folder;
-  WriteHf(folder / "hf", Config(GetParam()));
+  WriteHf(folder / "hf", SmallConfig(GetParam()));
   const auto checkpoint = Open(folder / "hf");
   const auto model = ToGgufModel(*checkpoint);
   const QuantizeOptions options{.mix = FindQuantMix("Q5_0")};
@@ -241,7 +192,7 @@ TEST(ConvertTest, RowsOfHeadsPairAndPartAgain) {
 
 TEST(ConvertTest, RefusesWhatGgufWouldLose) {
   const auto refuses = [](const char* key, const Json& value) {
-    Json config = Config("llama");
+    Json config = SmallConfig("llama");
     config[key] = value;
     const auto fields = GgufFieldsOf(config);
     EXPECT_FALSE(fields.ok()) << key;
@@ -253,7 +204,7 @@ TEST(ConvertTest, RefusesWhatGgufWouldLose) {
   refuses("rope_scaling", {{"rope_type", "llama3"}, {"factor", 8}});
   refuses("model_type", "mamba2");
   refuses("model_type", "retnet");
-  Json linear = Config("llama");
+  Json linear = SmallConfig("llama");
   linear["rope_scaling"] = {{"type", "linear"}, {"factor", 2.0}};
   const auto fields = GgufFieldsOf(linear);
   ASSERT_TRUE(fields.ok());
@@ -267,7 +218,7 @@ TEST(ConvertTest, RefusesWhatGgufWouldLose) {
 // if it were not there; heads of 0 are the family's to refuse.
 TEST(ConvertTest, OddConfigurationsAreNoFault) {
   for (const char* type : {"llama", "mixtral", "gpt2"}) {
-    const Json plain = Config(type);
+    const Json plain = SmallConfig(type);
     const auto expected = GgufFieldsOf(plain);
     ASSERT_TRUE(expected.ok());
     Json config = plain;
@@ -295,7 +246,7 @@ class TokenizerTest : public testing::TestWithParam<const char*> {};
 TEST_P(TokenizerTest, GoesAlong) {
   const TempFolder folder;
   const std::string name = GetParam();
-  WriteHf(folder / "hf", Config("llama"));
+  WriteHf(folder / "hf", SmallConfig("llama"));
   std::filesystem::copy_file(
       "intarsia/tokenizer/testdata/" + name + ".tokenizer.json",
       folder / "hf/tokenizer.json");

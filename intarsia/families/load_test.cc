@@ -8,10 +8,8 @@
 #include <algorithm>
 
 #include "intarsia/checkpoint/test_files.h"
-#include "intarsia/checkpoint/write.h"
-#include "intarsia/core/random.h"
-#include "intarsia/families/family.h"
 #include "intarsia/families/open.h"
+#include "intarsia/families/test_models.h"
 #include "intarsia/formats/format.h"
 
 namespace intarsia {
@@ -21,60 +19,11 @@ using Json = nlohmann::json;
 using testing::Contains;
 using testing::HasSubstr;
 
-Json Config(const std::string& type, int64_t width = 64) {
-  if (type == "gpt2") {
-    return {{"model_type", type},   {"n_embd", width},
-            {"n_layer", 1},         {"n_head", 2},
-            {"n_positions", 32},    {"layer_norm_epsilon", 1e-5},
-            {"vocab_size", 40},     {"activation_function", "gelu_new"},
-            {"n_inner", 2 * width}, {"tie_word_embeddings", true}};
-  }
-  Json config = {{"model_type", type},
-                 {"hidden_size", width},
-                 {"intermediate_size", 96},
-                 {"num_hidden_layers", 1},
-                 {"num_attention_heads", 2},
-                 {"num_key_value_heads", 2},
-                 {"rms_norm_eps", 1e-5},
-                 {"rope_theta", 10000.0},
-                 {"vocab_size", 40},
-                 {"max_position_embeddings", 32},
-                 {"tie_word_embeddings", false}};
-  if (type == "mixtral") {
-    config["num_local_experts"] = 3;
-    config["num_experts_per_tok"] = 2;
-    config["sliding_window"] = nullptr;
-  }
-  return config;
-}
-
-Tensor RandomLike(const Shape& shape, uint64_t seed) {
-  Tensor values = Tensor::Empty(shape);
-  Random random(seed);
-  for (int64_t i = 0; i < values.numel(); ++i) {
-    values.mutable_data<float>()[i] = random.NextNormal();
-  }
-  return values;
-}
-
-// The tensors of a configuration with random values, under their foreign names,
-// to be edited and written as a folder.
-class Folder {
+// Random weights, to be edited and written as a folder.
+class Folder : public RandomTensors {
  public:
-  explicit Folder(Json config) : config_(std::move(config)) {
-    const FamilyModel family =
-        *FindFamily(config_["model_type"])->from_config(config_);
-    const auto model = *Model::Create(family.config);
-    uint64_t seed = 0;
-    const auto values = [&](const std::string& path) {
-      auto [at, added] = native.try_emplace(path);
-      if (added) at->second = RandomLike(model->Find(path)->shape(), ++seed);
-      return at->second;
-    };
-    for (auto& [name, tensor] : ToForeign(family.tensors, *model, values)) {
-      tensors.push_back({.name = name, .tensor = tensor});
-    }
-  }
+  explicit Folder(Json config)
+      : RandomTensors(RandomModel(config)), config_(std::move(config)) {}
 
   NamedTensor& At(const std::string& name) {
     const auto at = std::ranges::find(tensors, name, &NamedTensor::name);
@@ -97,9 +46,6 @@ class Folder {
     return loaded.ok() ? "loaded" : loaded.status().message();
   }
 
-  std::vector<NamedTensor> tensors;
-  std::map<std::string, Tensor> native;  // what the model must hold
-
  private:
   TempFolder folder_;
   Json config_;
@@ -109,7 +55,7 @@ class Folder {
 class RoundTripTest : public testing::TestWithParam<const char*> {};
 
 TEST_P(RoundTripTest, WeightsComeBack) {
-  const Folder folder(Config(GetParam()));
+  const Folder folder(SmallConfig(GetParam()));
   ASSERT_FALSE(folder.native.empty());
   const auto checkpoint = folder.Open();
   size_t last = 0;
@@ -131,11 +77,13 @@ TEST_P(RoundTripTest, WeightsComeBack) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Families, RoundTripTest,
-                         testing::Values("llama", "gpt2", "mixtral"),
+                         testing::Values("llama", "mistral", "qwen2", "qwen3",
+                                         "mixtral", "gpt2"),
                          [](const auto& info) { return info.param; });
 
 TEST(LoadTest, UndefinedValuesAreZeros) {
-  const FamilyModel family = *FindFamily("gpt2")->from_config(Config("gpt2"));
+  const FamilyModel family =
+      *FindFamily("gpt2")->from_config(SmallConfig("gpt2"));
   const auto model = *Model::Create(family.config);
   const auto foreign =
       ToForeign(family.tensors, *model, [](const auto&) { return Tensor(); });
@@ -148,7 +96,7 @@ TEST(LoadTest, UndefinedValuesAreZeros) {
 }
 
 TEST(LoadTest, BlocksOfFp8StayBlocks) {
-  Folder folder(Config("llama", 128));
+  Folder folder(SmallConfig("llama", 128));
   std::vector<uint8_t> codes(128 * 128);
   for (size_t i = 0; i < codes.size(); ++i) codes[i] = 0x38;  // 1
   const std::string name = "model.layers.0.self_attn.q_proj.weight";
@@ -176,7 +124,7 @@ TEST(LoadTest, BlocksOfFp8StayBlocks) {
 TEST(LoadTest, TensorsThatDoNotFit) {
   const std::string norm = "model.norm.weight";
   {
-    Folder folder(Config("llama"));
+    Folder folder(SmallConfig("llama"));
     folder.At(norm) = {.name = norm,
                        .tensor = Tensor::Zeros({64}, DType::kI32)};
     EXPECT_THAT(folder.Refusal(),
@@ -184,34 +132,34 @@ TEST(LoadTest, TensorsThatDoNotFit) {
                           "this build cannot compute with"));
   }
   {
-    Folder folder(Config("llama"));
+    Folder folder(SmallConfig("llama"));
     folder.At(norm).tensor = Tensor::Zeros(Shape());
     EXPECT_THAT(folder.Refusal(),
                 HasSubstr("tensor model.norm.weight is a scalar"));
   }
   {
-    Folder folder(Config("llama"));
+    Folder folder(SmallConfig("llama"));
     folder.At(norm).tensor = Tensor::Zeros({63});
     EXPECT_THAT(folder.Refusal(),
                 HasSubstr("final_norm has shape [63] of f32, expected [64]"));
   }
   {
-    Folder folder(Config("llama"));
+    Folder folder(SmallConfig("llama"));
     std::erase_if(folder.tensors,
                   [&](const NamedTensor& t) { return t.name == norm; });
-    EXPECT_THAT(folder.Refusal(), HasSubstr("norm"));
+    EXPECT_THAT(folder.Refusal(), HasSubstr("the checkpoint lacks final_norm"));
   }
 }
 
 TEST(LoadTest, PartsThatDoNotFit) {
   {
-    Folder folder(Config("gpt2"));
+    Folder folder(SmallConfig("gpt2"));
     folder.At("transformer.h.0.attn.c_attn.weight").tensor =
         Tensor::Zeros({64, 180});
     EXPECT_THAT(folder.Refusal(), HasSubstr("has 180 rows, needed are 128 to"));
   }
   {
-    Folder folder(Config("gpt2", 128));
+    Folder folder(SmallConfig("gpt2", 128));
     const std::string name = "transformer.h.0.attn.c_attn.weight";
     const std::vector<uint8_t> codes(128 * 384);
     folder.At(name) = {.name = name,
@@ -224,7 +172,7 @@ TEST(LoadTest, PartsThatDoNotFit) {
                 HasSubstr("must be a plain matrix to be transposed"));
   }
   {
-    Folder folder(Config("mixtral"));
+    Folder folder(SmallConfig("mixtral"));
     NamedTensor& one =
         folder.At("model.layers.0.block_sparse_moe.experts.1.w1.weight");
     one.tensor = one.tensor.To(DType::kBF16);
@@ -233,17 +181,17 @@ TEST(LoadTest, PartsThatDoNotFit) {
 }
 
 TEST(LoadTest, OptionsThatDoNotFit) {
-  Json config = Config("llama");
+  Json config = SmallConfig("llama");
   config["intermediate_size"] = 90;
   EXPECT_THAT(Folder(config).Refusal({.matrices = FindFormat("q8_0")}),
               HasSubstr("does not divide into blocks of q8_0"));
   const auto stop = [](size_t, size_t) { return false; };
-  EXPECT_THAT(Folder(Config("llama")).Refusal({.progress = stop}),
+  EXPECT_THAT(Folder(SmallConfig("llama")).Refusal({.progress = stop}),
               HasSubstr("the load was cancelled"));
 }
 
 TEST(LoadTest, UnusedTensorsAreNamed) {
-  Folder folder(Config("llama"));
+  Folder folder(SmallConfig("llama"));
   folder.tensors.push_back(
       {.name = "rotary.inv", .tensor = Tensor::Zeros({8})});
   const auto loaded = LoadModel(*folder.Open());
