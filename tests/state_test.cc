@@ -11,6 +11,7 @@
 #include <string>
 #include <vector>
 
+#include "intarsia/core/block_count.h"
 #include "intarsia/core/random.h"
 #include "intarsia/engine/engine.h"
 #include "intarsia/families/open.h"
@@ -139,17 +140,17 @@ std::string CaseName(const testing::TestParamInfo<Case>& info) {
 
 INSTANTIATE_TEST_SUITE_P(
     Models, StateTest,
-    testing::Values(Case{"tiny", DType::kBF16}, Case{"tiny", DType::kF32},
-                    Case{"llama", DType::kBF16}, Case{"llama", DType::kF32},
-                    Case{"mixtral", DType::kBF16}, Case{"mixtral", DType::kF32},
-                    Case{"mamba2", DType::kBF16}, Case{"mamba2", DType::kF32},
-                    Case{"retnet", DType::kBF16}, Case{"retnet", DType::kF32},
-                    // Every kind of mixer, with rows of whole blocks.
-                    Case{"tiny", DType::kBF16, "bf16"},
-                    Case{"tiny", DType::kBF16, "f16"},
-                    Case{"tiny", DType::kBF16, "q8_0"},
-                    Case{"tiny", DType::kBF16, "q4_1"},
-                    Case{"retnet", DType::kBF16, "q4_0"}),
+    testing::Values(
+        Case{"tiny", DType::kBF16}, Case{"tiny", DType::kF32},
+        Case{"llama", DType::kBF16}, Case{"llama", DType::kF32},
+        Case{"mixtral", DType::kBF16}, Case{"mixtral", DType::kF32},
+        Case{"mamba2", DType::kBF16}, Case{"mamba2", DType::kF32},
+        Case{"retnet", DType::kBF16}, Case{"retnet", DType::kF32},
+        // Every kind of mixer, with rows of whole blocks.
+        Case{"tiny", DType::kBF16, "bf16"}, Case{"tiny", DType::kBF16, "f16"},
+        Case{"tiny", DType::kBF16, "q8_0"}, Case{"tiny", DType::kBF16, "q4_1"},
+        Case{"tiny", DType::kBF16, "q5_0"}, Case{"tiny", DType::kBF16, "mxfp4"},
+        Case{"retnet", DType::kBF16, "q4_0"}),
     CaseName);
 
 // Bounds that hold for entries kept in fp32.
@@ -231,6 +232,25 @@ TEST_P(StateTest, ThreadsChangeNoBit) {
     Run(runner, slot, prompt);
     ExpectSameBits(expected, Decode(runner, slot, rest),
                    std::to_string(threads) + " threads");
+  }
+}
+
+// On one thread: with more, which blocks are free when depends on their timing.
+TEST_P(StateTest, DecodeStepsReuseTheirMemory) {
+  auto options = Options();
+  options.threads = 1;
+  ModelRunner runner(model(), options);
+  const int slot = runner.Open();
+  Run(runner, slot, RandomTokens(20, 44));
+  const Tokens rest = RandomTokens(42, 45);
+  Run(runner, slot, {&rest[0], 1});
+  Run(runner, slot, {&rest[1], 1});
+  const int64_t before = BlocksFromSystem();
+  for (size_t i = 2; i < rest.size(); ++i) Run(runner, slot, {&rest[i], 1});
+  if (kKeepsFreedBlocks) {
+    EXPECT_EQ(BlocksFromSystem(), before);
+  } else {
+    EXPECT_GT(BlocksFromSystem(), before);
   }
 }
 

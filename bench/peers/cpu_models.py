@@ -6,6 +6,10 @@ From a GGUF of SmolLM2-135M (any format; `intarsia pull smollm2-135m` leaves
 one): the same weights as smollm2-f16.gguf, -bf16, -q8_0, -q4_0 and -q4_1.gguf
 (with 4 bits the embedding is Q8_0, as llama.cpp's own quantiser leaves it).
 
+With its vocabulary and random weights, wide768-f16.gguf: a Llama whose rows are
+whole blocks of 256, as the K-quants want. `intarsia quantize wide768-f16.gguf
+wide768-q4_k_m.gguf --type Q4_K_M` (and q5_k_m, q6_k, q5_0) writes the rest.
+
 With random weights, in the shape of the published mamba2-130m: mamba2-f16.gguf
 for llama.cpp and mamba2-bf16/ and mamba2-f16/ (config.json, model.safetensors)
 for us; retnet-bf16/, a RetNet of about as many parameters, for us alone. Such
@@ -25,12 +29,14 @@ Q = gguf.GGMLQuantizationType
 FILE_TYPES = {"f16": 1, "bf16": 32, "q8_0": 7, "q4_0": 2, "q4_1": 3}
 VOCAB = 50288
 MAMBA2 = dict(layers=24, dim=768, heads=24, head_dim=64, state=128, conv=4)
+WIDE = dict(block_count=12, embedding_length=768, feed_forward_length=2048)
+WIDE_HEADS = dict(head_count=12, head_count_kv=4)
 RETNET = dict(layers=11, dim=768, heads=4, hidden=1536)
 
 
-def copy_fields(reader, writer):
+def copy_fields(reader, writer, but=()):
     skip = {"GGUF.version", "GGUF.tensor_count", "GGUF.kv_count",
-            "general.architecture", "general.file_type"}
+            "general.architecture", "general.file_type", *but}
     for name, field in reader.fields.items():
         if name in skip:
             continue
@@ -54,6 +60,38 @@ def convert_gguf(source, path, name):
             kind = Q.Q8_0
         writer.add_tensor(tensor.name, gguf.quants.quantize(values, kind),
                           raw_dtype=kind)
+    finish(writer)
+
+
+def write_wide_llama(source, path, rng):
+    reader = gguf.GGUFReader(source)
+    writer = gguf.GGUFWriter(path, "llama")
+    changed = {f"llama.{name}": n for name, n in WIDE.items()}
+    changed |= {f"llama.attention.{name}": n for name, n in WIDE_HEADS.items()}
+    copy_fields(reader, writer, changed)
+    for name, n in changed.items():
+        writer.add_uint32(name, n)
+    writer.add_file_type(FILE_TYPES["f16"])
+    dim, hidden = WIDE["embedding_length"], WIDE["feed_forward_length"]
+    kv = dim * WIDE_HEADS["head_count_kv"] // WIDE_HEADS["head_count"]
+
+    def matrix(name, rows, columns):
+        values = rng.standard_normal((rows, columns), np.float32) * 0.02
+        writer.add_tensor(name + ".weight", values.astype(np.float16))
+
+    ones = np.ones(dim, np.float32)
+    vocab = len(reader.get_field("tokenizer.ggml.tokens").contents())
+    matrix("token_embd", vocab, dim)
+    writer.add_tensor("output_norm.weight", ones)
+    for i in range(WIDE["block_count"]):
+        at = f"blk.{i}."
+        for name, rows, columns in (
+                ("attn_q", dim, dim), ("attn_k", kv, dim), ("attn_v", kv, dim),
+                ("attn_output", dim, dim), ("ffn_gate", hidden, dim),
+                ("ffn_up", hidden, dim), ("ffn_down", dim, hidden)):
+            matrix(at + name, rows, columns)
+        for name in ("attn_norm", "ffn_norm"):
+            writer.add_tensor(at + name + ".weight", ones)
     finish(writer)
 
 
@@ -227,6 +265,8 @@ def main():
     if args.smollm2:
         for name in FILE_TYPES:
             convert_gguf(args.smollm2, at(f"smollm2-{name}.gguf"), name)
+        write_wide_llama(args.smollm2, at("wide768-f16.gguf"),
+                         np.random.default_rng(3))
     mamba2 = list(mamba2_tensors(np.random.default_rng(1)))
     for name in ("f16", "q8_0", "q4_0"):
         write_mamba2_gguf(at(f"mamba2-{name}.gguf"), mamba2, name)

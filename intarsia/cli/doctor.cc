@@ -76,7 +76,7 @@ Finding Kernels() {
   }
   if (targets.size() > 1) text += ")";
   if (formats::HasVnni() || formats::HasMadd()) {
-    text += "; q8_0, q4_0, q4_1 by integer products of ";
+    text += "; packed weights, q8_0, q4_0, q4_1 by integer products of ";
     text += formats::HasVnni() ? "AVX-512 VNNI" : "AVX2";
   }
   Finding finding{.name = "kernels", .text = text};

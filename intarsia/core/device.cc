@@ -13,6 +13,7 @@
 #include <string_view>
 #include <vector>
 
+#include "intarsia/core/block_count.h"
 #include "intarsia/core/check.h"
 
 namespace intarsia {
@@ -42,6 +43,7 @@ void* NewBlock(size_t bytes) {
 }
 
 std::atomic<bool> poison{false};
+std::atomic<int64_t> from_system{0};
 
 void* Poisoned(void* block, size_t bytes) {
   if (poison.load(std::memory_order_relaxed)) std::memset(block, 0xFF, bytes);
@@ -68,6 +70,7 @@ class CpuBackend final : public DeviceBackend {
         return Poisoned(block, size);
       }
     }
+    from_system.fetch_add(1, std::memory_order_relaxed);
     void* block = NewBlock(size);
     if (block == nullptr) {
       throw EngineError("[memory] cannot allocate " + std::to_string(size) +
@@ -112,12 +115,7 @@ class CpuBackend final : public DeviceBackend {
   void Synchronize() override {}
 
  private:
-  // AddressSanitizer sees a use after free only if free() is called.
-#if defined(__SANITIZE_ADDRESS__) || defined(INTARSIA_SANITIZE)
-  static constexpr size_t kMaxCached = 0;
-#else
-  static constexpr size_t kMaxCached = size_t{64} << 20;
-#endif
+  static constexpr size_t kMaxCached = kKeepsFreedBlocks ? size_t{64} << 20 : 0;
 
   // Of what is cached, which is not nothing; the lock is held.
   void* TakeLargest() {
@@ -147,6 +145,8 @@ std::string Name(Device device) {
 }
 
 void PoisonNewMemory(bool on) { poison = on; }
+
+int64_t BlocksFromSystem() { return from_system; }
 
 DeviceBackend& Backend(Device device) {
   if (device.is_cpu()) return TheCpu();

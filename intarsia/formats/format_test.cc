@@ -149,7 +149,7 @@ TEST_P(FormatTest, ExactProductsDoNotRoundX) {
 TEST_P(FormatTest, EveryInstructionSetKeepsThePromises) {
   constexpr int64_t kRows = 37, kN = 35;
   const int64_t k = plain() ? 203 : Whole(224);
-  formats::OnlyHighwayForTest(true);
+  formats::SetIntegersForTest(formats::Integers::kNone);
   for (const std::string& target : formats::EachSimdTarget()) {
     SCOPED_TRACE(target);
     formats::SetSimdTargetForTest(target);
@@ -169,7 +169,7 @@ TEST_P(FormatTest, EveryInstructionSetKeepsThePromises) {
     }
   }
   formats::SetSimdTargetForTest("");
-  formats::OnlyHighwayForTest(false);
+  formats::SetIntegersForTest(formats::Integers::kBest);
 }
 
 TEST_P(FormatTest, MatmulOfNothing) {

@@ -87,7 +87,7 @@ class GgmlBlocksTest : public testing::TestWithParam<Recorded> {};
 TEST_P(GgmlBlocksTest, GiveTheSameNumbers) {
   const Format& format = *FindFormat(GetParam().name);
   const std::vector<uint8_t> bytes = BlocksOf(format, GetParam().seed);
-  OnlyHighwayForTest(true);
+  SetIntegersForTest(Integers::kNone);
   for (const std::string& target : EachSimdTarget()) {
     SCOPED_TRACE(target);
     SetSimdTargetForTest(target);
@@ -100,7 +100,7 @@ TEST_P(GgmlBlocksTest, GiveTheSameNumbers) {
               GetParam().numbers);
   }
   SetSimdTargetForTest("");
-  OnlyHighwayForTest(false);
+  SetIntegersForTest(Integers::kBest);
 }
 
 TEST_P(GgmlBlocksTest, AreMadeAlikeWhereNothingIsChosen) {

@@ -3,7 +3,8 @@
 //
 // Products with a packed matrix keep every promise of Format (a row's bits in
 // any batch). Those of q8_0, q4_0 and q4_1 have the bits of the stored ones;
-// those of bf16 and f16 come from weights rounded to 16-bit integers
+// other codes meet rounded activations (common/activations.h) where stored ones
+// meet fp32; bf16 and f16 become 16-bit integers besides
 // (common/word_panels.h). Training and `exact` products read what is stored.
 #pragma once
 

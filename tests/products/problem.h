@@ -8,6 +8,7 @@
 
 #include "intarsia/core/random.h"
 #include "intarsia/formats/format.h"
+#include "intarsia/formats/packing.h"
 
 namespace intarsia {
 
@@ -23,11 +24,19 @@ struct ProductProblem {
   std::vector<float> Product() const {
     ThreadPool pool(1);
     std::vector<float> y(kM * kN);
-    MatmulArgs args;
-    args.x = x.data<float>(), args.x_stride = kK;
-    args.w = w.raw(), args.y = y.data(), args.y_stride = kN;
-    args.m = kM, args.n = kN, args.k = kK;
-    of.Matmul(pool, args);
+    of.Matmul(pool, Args(w.raw(), &y));
+    return y;
+  }
+
+  // Whether this CPU packs the format's weights, and the product of those.
+  bool packs() const { return PackedMatrices::Bytes(of, 1, kN, kK) != 0; }
+  std::vector<float> PackedProduct() const {
+    ThreadPool pool(1);
+    const PackedMatrices packed(pool, of, w.raw(), 1, kN, kK);
+    std::vector<float> y(kM * kN);
+    const MatmulArgs args = Args(packed.raw(), &y);
+    const int32_t offsets[] = {0, kM};
+    PackedMatmuls(pool, *packed.kernels(), {&args, 1}, offsets);
     return y;
   }
 
@@ -61,6 +70,15 @@ struct ProductProblem {
 
   const Format& of;
   Tensor w, x;
+
+ private:
+  MatmulArgs Args(const std::byte* weights, std::vector<float>* y) const {
+    MatmulArgs args;
+    args.x = x.data<float>(), args.x_stride = kK;
+    args.w = weights, args.y = y->data(), args.y_stride = kN;
+    args.m = kM, args.n = kN, args.k = kK;
+    return args;
+  }
 };
 
 }  // namespace intarsia

@@ -28,18 +28,25 @@ class ProductsTest : public testing::TestWithParam<Recorded> {};
 // The rounding of sums in fp32, which is all that f32 errs by in either.
 constexpr double kRounding = 5e-7;
 
-// On every path that this build and processor have.
+// On every path that this build and processor have, as stored and as packed.
 TEST_P(ProductsTest, ErrNoMoreThanLlamaCpp) {
+  using formats::Integers;
   const ProductProblem problem(*FindFormat(GetParam().name));
   const double most = std::max(GetParam().error, kRounding);
-  EXPECT_LE(problem.RelativeError(problem.Product()), most);
-  formats::OnlyHighwayForTest(true);
+  for (const Integers integers : formats::EachIntegersForTest()) {
+    formats::SetIntegersForTest(integers);
+    EXPECT_LE(problem.RelativeError(problem.Product()), most);
+    if (problem.packs()) {
+      EXPECT_LE(problem.RelativeError(problem.PackedProduct()), most);
+    }
+  }
+  formats::SetIntegersForTest(Integers::kNone);
   for (const std::string& target : formats::EachSimdTarget()) {
     formats::SetSimdTargetForTest(target);
     EXPECT_LE(problem.RelativeError(problem.Product()), most) << target;
   }
   formats::SetSimdTargetForTest("");
-  formats::OnlyHighwayForTest(false);
+  formats::SetIntegersForTest(Integers::kBest);
 }
 
 INSTANTIATE_TEST_SUITE_P(Types, ProductsTest, testing::ValuesIn(kRecorded),

@@ -10,7 +10,7 @@ its Python packages hold. `write_products` (a target of this tree) made the
 weights' blocks and our products. Both are compared with the product in double of
 the numbers that the `gguf` package reads from the blocks; printed are the root
 mean square error over that of the product, llama.cpp's as the test's bound, ours
-as a comment.
+as a comment: of stored weights and, where they are packed, of these.
 """
 
 import ctypes
@@ -91,17 +91,21 @@ def main():
     ggml["cpu_init"]()
     x = np.fromfile(folder / "x", "<f4").reshape(M, K)
     print("// Made by tests/products/record_products.py with ggml "
-          f"{ggml['version']().decode()}:\n// llama.cpp's error, and ours then.")
+          f"{ggml['version']().decode()}:\n"
+          "// llama.cpp's error, and ours then, stored and packed.")
     for name in TYPES:
         kind = gguf.GGMLQuantizationType[name]
         w = (folder / f"{name.lower()}.w").read_bytes()
         rows = np.frombuffer(w, np.uint8).reshape(N, -1)
         dense = dequantize(rows.copy(), kind).astype(np.float64).reshape(N, K)
         exact = x.astype(np.float64) @ dense.T
-        ours = np.fromfile(folder / f"{name.lower()}.y", "<f4").reshape(M, N)
+        ours = [np.fromfile(path, "<f4").reshape(M, N).astype(np.float64)
+                for path in (folder / f"{name.lower()}.y",
+                             folder / f"{name.lower()}.packed.y")
+                if path.exists()]
         theirs = product(ggml, kind, w, x)
         print(f'{{"{name.lower()}", {error(theirs, exact):.2e}}},'
-              f"  // {error(ours.astype(np.float64), exact):.2e}")
+              f"  // {', '.join(f'{error(y, exact):.2e}' for y in ours)}")
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 // write_products FOLDER: for each format FORMAT.w (blocks), x and FORMAT.y (our
-// product), which record_products.py puts beside llama.cpp's.
+// product; FORMAT.packed.y with packed weights), which record_products.py puts
+// beside llama.cpp's.
 #include <cstdio>
 #include <fstream>
 #include <string>
@@ -31,6 +32,10 @@ int main(int argc, char** argv) {
     Write(path + "x", problem.x.raw(), problem.x.nbytes());
     Write(name + ".w", problem.w.raw(), problem.w.nbytes());
     Write(name + ".y", y.data(), y.size() * sizeof(float));
+    if (problem.packs()) {
+      const std::vector<float> packed = problem.PackedProduct();
+      Write(name + ".packed.y", packed.data(), packed.size() * sizeof(float));
+    }
     std::printf("%s %.3e\n", std::string(format->name()).c_str(),
                 problem.RelativeError(y));
   }

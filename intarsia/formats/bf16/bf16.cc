@@ -8,7 +8,9 @@
 namespace intarsia::formats {
 namespace {
 
-const PreparedKernels* Packed() { return PackedPath(BF16Panels); }
+const PreparedKernels* Packed() {
+  return IntegerPath(BF16PanelsAvx512, BF16PanelsAvx2);
+}
 
 class BF16 : public DotFormat {
  public:

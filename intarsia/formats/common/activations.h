@@ -33,9 +33,9 @@ struct PlaneGroup {
   ActivationScales of;
 };
 
-// For vpmaddwd, which multiplies pairs of 16-bit numbers: the codes of each
-// four numbers as (0, 2), (1, 3), as masks take them from a dword of bytes or
-// nibbles.
+// For vpmaddwd and vpdpwssd, which multiply pairs of 16-bit numbers: the codes
+// of each four numbers as (0, 2), (1, 3), as masks take them from a dword of
+// bytes or nibbles.
 struct WordGroup {
   alignas(64) int16_t code[4][32];
   ActivationScales of;

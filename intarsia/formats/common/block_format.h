@@ -26,8 +26,8 @@ struct BlockTraits {
 
 class BlockFormat : public DotFormat {
  public:
-  explicit BlockFormat(const BlockTraits& traits, Prepared prepared = nullptr)
-      : DotFormat(traits.dot, prepared), traits_(traits) {}
+  explicit BlockFormat(const BlockTraits& traits, Prepared packing = nullptr)
+      : DotFormat(traits.dot, nullptr, packing), traits_(traits) {}
 
   std::string_view name() const override { return traits_.name; }
   int64_t block() const override { return traits_.numbers; }

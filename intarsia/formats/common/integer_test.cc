@@ -1,12 +1,13 @@
-// The sum that vnni-inl.h and madd-inl.h promise, in plain loops: the bits must
-// be equal, for stored rows and for panels. Highway's kernels, in a build or on
-// a CPU without these, must come close to it.
+// The sum that vnni-inl.h and panels-inl.h promise, in plain loops: the bits
+// must be equal, for stored rows and for panels, by each kind of integer
+// kernels that this CPU has. Highway's kernels must come close to it.
 #include <gtest/gtest.h>
 
 #include <algorithm>
 #include <bit>
 #include <cmath>
 #include <cstring>
+#include <tuple>
 
 #include "intarsia/formats/common/activations.h"
 #include "intarsia/formats/common/paths.h"
@@ -72,11 +73,18 @@ float PlainDot(std::string_view format, const float* x, const uint8_t* w,
   return (partial[0] + partial[2]) + (partial[1] + partial[3]);
 }
 
-class IntegerTest : public testing::TestWithParam<std::string> {};
+class IntegerTest
+    : public testing::TestWithParam<std::tuple<std::string, Integers>> {
+ protected:
+  IntegerTest() { SetIntegersForTest(std::get<1>(GetParam())); }
+  ~IntegerTest() override { SetIntegersForTest(Integers::kBest); }
+  const std::string& name() const { return std::get<0>(GetParam()); }
+};
 
 TEST_P(IntegerTest, SumsAsThePlainLoops) {
-  const bool integers = HasVnni() || HasMadd();
-  const Format& format = *FindFormat(GetParam());
+  const bool integers = std::get<1>(GetParam()) != Integers::kNone;
+  EXPECT_EQ(integers, HasVnni() || HasMadd());
+  const Format& format = *FindFormat(name());
   constexpr int64_t kN = 37;
   ThreadPool pool(2);
   for (const int64_t k : {32, 64, 96, 128, 160, 576, 4736}) {
@@ -94,7 +102,7 @@ TEST_P(IntegerTest, SumsAsThePlainLoops) {
       format.Matmul(pool, args);
       for (int64_t i = 0; i < m; ++i) {
         for (int64_t n = 0; n < kN; ++n) {
-          const float sum = PlainDot(GetParam(), x.data() + i * k,
+          const float sum = PlainDot(name(), x.data() + i * k,
                                      w.data() + n * bytes, bytes / (k / 32), k);
           double size = 0;  // Σ |x| · the largest weight
           for (int64_t c = 0; c < k; ++c) size += std::abs(x[i * k + c]);
@@ -114,7 +122,7 @@ TEST_P(IntegerTest, SumsAsThePlainLoops) {
 
 // Blocks of zeros, of numbers with no inverse, of the largest numbers.
 TEST_P(IntegerTest, OddActivations) {
-  const Format& format = *FindFormat(GetParam());
+  const Format& format = *FindFormat(name());
   ThreadPool pool(1);
   const std::vector<uint8_t> w =
       Quantized(format, std::vector<float>(32, 1.0f));
@@ -131,9 +139,13 @@ TEST_P(IntegerTest, OddActivations) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Formats, IntegerTest,
-                         testing::Values("q8_0", "q4_0", "q4_1"),
-                         [](const auto& info) { return info.param; });
+INSTANTIATE_TEST_SUITE_P(
+    Formats, IntegerTest,
+    testing::Combine(testing::Values("q8_0", "q4_0", "q4_1"),
+                     testing::ValuesIn(EachIntegersForTest())),
+    [](const auto& info) {
+      return std::get<0>(info.param) + NameOf(std::get<1>(info.param));
+    });
 
 }  // namespace
 }  // namespace intarsia::formats

@@ -231,7 +231,7 @@ void RunPacked(ThreadPool& pool, const PreparedKernels& kernels,
     const int64_t panels = CeilDiv(args.n, rows);
     // Rows of X that stay in the second-level cache meet all panels in turn.
     const int64_t step =
-        std::max<int64_t>(4, kXBytes / static_cast<int64_t>(x_bytes) / 4 * 4);
+        std::max<int64_t>(8, kXBytes / static_cast<int64_t>(x_bytes) / 8 * 8);
     Tensor scratch = Scratch(kernels, args.k);
     for (int64_t m0 = task.m0; m0 < task.m1; m0 += step) {
       for (int64_t n0 = task.n0; n0 < task.n1; n0 += rows) {

@@ -1,6 +1,7 @@
-// Packed weights: the products of the stored ones, bit by bit, where codes are
-// kept; within the rounding that word_panels.h allows where 16-bit weights
-// become integers, and those bits by plain loops.
+// Packed weights: the products of the stored ones, bit by bit, where these meet
+// integers too; those of the numbers stored with rounded activations, where
+// they meet fp32; within the rounding that word_panels.h allows where 16-bit
+// weights become integers, and those bits by plain loops.
 #include "intarsia/formats/packing.h"
 
 #include <gtest/gtest.h>
@@ -10,6 +11,7 @@
 #include <cmath>
 #include <cstring>
 #include <limits>
+#include <tuple>
 
 #include "intarsia/formats/common/activations.h"
 #include "intarsia/formats/common/paths.h"
@@ -72,21 +74,34 @@ struct Product {
   std::vector<float> x, bias;
 };
 
-class PackingTest : public testing::TestWithParam<std::string> {
+class PackingTest
+    : public testing::TestWithParam<std::tuple<std::string, Integers>> {
  protected:
-  const Format& format() const { return *FindFormat(GetParam()); }
-  // Whether this build and CPU pack it; where not, Bytes says so.
+  PackingTest() { SetIntegersForTest(std::get<1>(GetParam())); }
+  ~PackingTest() override { SetIntegersForTest(Integers::kBest); }
+  const Format& format() const { return *FindFormat(std::get<0>(GetParam())); }
+  // Whether it is packed; where not, Bytes says so.
   bool packs() const {
     const bool packs = format().packing() != nullptr;
-    EXPECT_EQ(PackedMatrices::Bytes(format(), 1, 16, 64) != 0, packs);
+    EXPECT_EQ(packs, std::get<1>(GetParam()) != Integers::kNone);
+    EXPECT_EQ(PackedMatrices::Bytes(format(), 1, 16, 256) != 0, packs);
     return packs;
+  }
+  // Rows of whole blocks, not all of whole groups of activations.
+  std::vector<int64_t> Lengths() const {
+    if (format().block() == 256) return {256, 768};
+    return {32, 96, 160, 576};
+  }
+  bool StoredMeetIntegers() const {
+    const std::string& name = std::get<0>(GetParam());
+    return name == "q8_0" || name == "q4_0" || name == "q4_1";
   }
 };
 
 TEST_P(PackingTest, ARowHasTheSameBitsInAnyBatchAndOnAnyThreads) {
   if (!packs()) return;
-  for (const int64_t k : {32, 96, 160, 576}) {
-    for (const int64_t n : {1, 16, 37}) {
+  for (const int64_t k : Lengths()) {
+    for (const int64_t n : {1, 16, 37, 64}) {
       const Product all(format(), 1, n, k, 29);
       ThreadPool pool(2), serial(1);
       const PackedMatrices packed = all.Pack(pool);
@@ -112,7 +127,7 @@ TEST_P(PackingTest, ARowHasTheSameBitsInAnyBatchAndOnAnyThreads) {
 
 TEST_P(PackingTest, GroupsMeetTheirOwnMatrix) {
   if (!packs()) return;
-  const Product all(format(), 5, 21, 96, 23);
+  const Product all(format(), 5, 21, Lengths().back(), 23);
   ThreadPool pool(2);
   const std::vector<float> y = all.Multiply(pool, all.Pack(pool));
   const std::vector<int32_t> offsets = all.Offsets();
@@ -131,8 +146,9 @@ TEST_P(PackingTest, GroupsMeetTheirOwnMatrix) {
   }
 }
 
+// q8_0, q4_0 and q4_1 meet integers also as stored.
 TEST_P(PackingTest, CodesKeepTheBitsOfStoredRows) {
-  if (!packs() || format().block() == 1) return;
+  if (!packs() || !StoredMeetIntegers()) return;
   for (const int64_t rows : {1, 6, 40}) {
     const Product all(format(), 1, 37, 224, rows);
     ThreadPool pool(2);
@@ -144,6 +160,61 @@ TEST_P(PackingTest, CodesKeepTheBitsOfStoredRows) {
       ASSERT_TRUE(Bits(got[i]) == Bits(want[i]) || std::isnan(want[i])) << i;
     }
   }
+}
+
+// Formats whose stored rows meet fp32: the exact product with the rounded X,
+// but for the rounding of fp32 sums.
+TEST_P(PackingTest, CodesMeetRoundedActivations) {
+  if (!packs() || format().block() == 1 || StoredMeetIntegers()) return;
+  ThreadPool pool(2);
+  for (const int64_t k : {format().block(), 3 * format().block()}) {
+    for (const int64_t rows : {1, 11, 40}) {
+      const Product all(format(), 1, 37, k, rows);
+      const std::vector<float> y = all.Multiply(pool, all.Pack(pool));
+      std::vector<float> w(k);
+      for (int64_t n = 0; n < all.n; ++n) {
+        format().DequantizeRow(
+            reinterpret_cast<const std::byte*>(all.w.data()) +
+                n * format().row_bytes(k),
+            w.data(), k);
+        for (int64_t m = 0; m < rows; ++m) {
+          const float* x = all.x.data() + m * k;
+          double exact = all.bias[n], size = std::abs(exact);
+          for (int64_t b = 0; b < k; b += 32) {
+            float most = 0, most_w = 0;
+            for (int64_t i = b; i < b + 32; ++i) {
+              most = std::max(most, std::abs(x[i]));
+              most_w = std::max(most_w, std::abs(w[i]));
+            }
+            const float inverse = kCodeLimit / most;
+            for (int64_t i = b; i < b + 32; ++i) {
+              const double rounded =
+                  double{most / kCodeLimit} * std::lrint(x[i] * inverse);
+              exact += rounded * w[i];
+              size += std::abs(x[i]) * most_w;  // codes and minima cancel
+            }
+          }
+          ASSERT_NEAR(y[m * (all.n + 3) + n], exact, 1e-6 * size)
+              << k << " " << rows << ": " << m << ", " << n;
+        }
+      }
+    }
+  }
+}
+
+// A block that reads as NaN stays visible, and in its own row.
+TEST_P(PackingTest, PoisonedBlocks) {
+  if (!packs() || format().block() == 1) return;
+  ThreadPool pool(1);
+  const int64_t k = 2 * std::max<int64_t>(32, format().block());
+  Product all(format(), 1, 2, k, 1);
+  std::vector<float> values = TestValues(k, 3);
+  values[k - 5] = NAN;
+  const std::vector<uint8_t> poisoned = Quantized(format(), values);
+  std::copy(poisoned.begin(), poisoned.end(), all.w.begin());
+  const std::vector<float> y = all.Multiply(pool, all.Pack(pool));
+  EXPECT_TRUE(std::isnan(y[0]));
+  EXPECT_TRUE(std::isfinite(y[1]));
 }
 
 // The integers of 16-bit weights, and the sum, as the headers have it. `bound`:
@@ -253,12 +324,19 @@ TEST_P(PackingTest, OddWeights) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Formats, PackingTest,
-                         testing::Values("f16", "bf16", "q8_0", "q4_0", "q4_1"),
-                         [](const auto& info) { return info.param; });
+INSTANTIATE_TEST_SUITE_P(
+    Formats, PackingTest,
+    testing::Combine(testing::Values("f16", "bf16", "q8_0", "q4_0", "q4_1",
+                                     "q5_0", "q5_1", "iq4_nl", "mxfp4", "q3_k",
+                                     "q4_k", "q5_k", "q6_k", "iq4_xs"),
+                     testing::ValuesIn(EachIntegersForTest())),
+    [](const auto& info) {
+      return std::get<0>(info.param) + NameOf(std::get<1>(info.param));
+    });
 
 TEST(Packing, FormatsWithoutKernelsSaySo) {
   EXPECT_EQ(PackedMatrices::Bytes(*FindFormat("f32"), 1, 16, 64), 0u);
+  EXPECT_EQ(PackedMatrices::Bytes(*FindFormat("q2_k"), 1, 16, 256), 0u);
   EXPECT_EQ(PackedMatrices::Bytes(*FindFormat("bf16"), 1, 16, 63), 0u);
 }
 

@@ -8,40 +8,54 @@
 namespace intarsia::formats {
 namespace {
 
-std::atomic<bool> narrowed{false};
+std::atomic<Integers> chosen{Integers::kBest};
+
+// What the CPU has, and whether the build is for it.
+struct Has {
+  bool cpu = false, build = false;
+  bool operator()(Integers which) const {
+    const Integers only = chosen.load(std::memory_order_relaxed);
+    return cpu && (only == Integers::kBest ? build : only == which);
+  }
+};
 
 #if defined(__x86_64__)
 constexpr std::string_view kSimd = INTARSIA_SIMD_NAME;
 constexpr bool kDispatch = kSimd == "dispatch";
 #endif
 
-bool Narrowed() { return narrowed.load(std::memory_order_relaxed); }
+// These ask the processor once: Highway's query costs microseconds under a
+// hypervisor.
+const Has& Vnni() {
+  static const Has has = [] {
+    Has has;
+#if defined(__x86_64__)
+    has.cpu = (hwy::SupportedTargets() & HWY_AVX3) != 0 &&
+              __builtin_cpu_supports("avx512vnni") &&
+              __builtin_cpu_supports("avx512vbmi");
+    has.build = kDispatch || kSimd == "avx512";
+#endif
+    return has;
+  }();
+  return has;
+}
+
+const Has& Madd() {
+  static const Has has = [] {
+    Has has;
+#if defined(__x86_64__)
+    has.cpu = (hwy::SupportedTargets() & HWY_AVX2) != 0;
+    has.build = kDispatch || kSimd == "avx2";
+#endif
+    return has;
+  }();
+  return has;
+}
 
 }  // namespace
 
-// These ask the processor once: Highway's query costs microseconds under a
-// hypervisor.
-bool HasVnni() {
-#if defined(__x86_64__)
-  static const bool has = (kDispatch || kSimd == "avx512") &&
-                          (hwy::SupportedTargets() & HWY_AVX3) != 0 &&
-                          __builtin_cpu_supports("avx512vnni") &&
-                          __builtin_cpu_supports("avx512vbmi");
-  return has && !Narrowed();
-#else
-  return false;
-#endif
-}
-
-bool HasMadd() {
-#if defined(__x86_64__)
-  static const bool has = (kDispatch || kSimd == "avx2") &&
-                          (hwy::SupportedTargets() & HWY_AVX2) != 0;
-  return has && !Narrowed();
-#else
-  return false;
-#endif
-}
+bool HasVnni() { return Vnni()(Integers::kVnni); }
+bool HasMadd() { return Madd()(Integers::kMadd); }
 
 const PreparedKernels* IntegerPath(PreparedTable vnni, PreparedTable madd) {
   if (HasVnni()) return &vnni();
@@ -49,10 +63,14 @@ const PreparedKernels* IntegerPath(PreparedTable vnni, PreparedTable madd) {
   return nullptr;
 }
 
-const PreparedKernels* PackedPath(PreparedTable madd) {
-  return HasMadd() ? &madd() : nullptr;
-}
+void SetIntegersForTest(Integers integers) { chosen = integers; }
 
-void OnlyHighwayForTest(bool only) { narrowed = only; }
+std::vector<Integers> EachIntegersForTest() {
+  std::vector<Integers> each;
+  if (Vnni().cpu) each.push_back(Integers::kVnni);
+  if (Madd().cpu) each.push_back(Integers::kMadd);
+  each.push_back(Integers::kNone);
+  return each;
+}
 
 }  // namespace intarsia::formats

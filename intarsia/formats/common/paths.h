@@ -4,9 +4,9 @@
 //   integer, vpmaddwd (AVX2)   Haswell, Zen and later      the same, same bits
 //   Highway                    everything else: AVX-512, AVX2, SSE4
 //
-// Weights that are packed when a model is opened (packing.h) meet vpmaddwd:
-// q8_0, q4_0 and q4_1 where VNNI is absent; bf16 and f16, in fp32 as stored, on
-// either.
+// Weights that are packed when a model is opened (packing.h) meet vpdpwssd
+// (VNNI) or vpmaddwd: the same formats, and bf16 and f16, which stored meet
+// fp32.
 //
 // A build for a smaller instruction set (INTARSIA_SIMD=avx2, emu128) has what
 // that set has.
@@ -24,14 +24,17 @@ using PreparedTable = const PreparedKernels& (*)();
 // Whether the CPU and the build have the integer kernels of either kind.
 bool HasVnni();
 bool HasMadd();
-// The kernels of a format to use here; null: Highway's.
+// Which of a format's kernels, or of those that packed weights take, to use
+// here; null: Highway's, or none.
 const PreparedKernels* IntegerPath(PreparedTable vnni, PreparedTable madd);
-// The kernels that packed weights take; null: none.
-const PreparedKernels* PackedPath(PreparedTable madd);
 
-// For tests. The tables above are null while `only`; Highway's kernels run for
-// one of the targets of this build that the CPU has ("": the best).
-void OnlyHighwayForTest(bool only);
+// For tests: one of the integer kernels, whatever the build is for, or none;
+// kBest as above. EachIntegersForTest: what this CPU has, best first.
+enum class Integers { kBest, kVnni, kMadd, kNone };
+void SetIntegersForTest(Integers integers);
+std::vector<Integers> EachIntegersForTest();
+// Highway's kernels for one of the targets of this build that the CPU has ("":
+// the best).
 std::vector<std::string> EachSimdTarget();
 void SetSimdTargetForTest(const std::string& name);
 

@@ -6,6 +6,20 @@
 
 namespace intarsia::formats {
 
+std::string NameOf(Integers integers) {
+  switch (integers) {
+    case Integers::kBest:
+      return "Best";
+    case Integers::kVnni:
+      return "Vnni";
+    case Integers::kMadd:
+      return "Madd";
+    case Integers::kNone:
+      return "None";
+  }
+  return "";
+}
+
 std::vector<float> TestValues(int64_t k, uint64_t seed) {
   Random random(seed);
   std::vector<float> values(k);

@@ -3,8 +3,10 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <string>
 #include <vector>
 
+#include "intarsia/formats/common/paths.h"
 #include "intarsia/formats/format.h"
 
 namespace intarsia::formats {
@@ -32,6 +34,9 @@ inline std::vector<float> RoundTrip(const Format& format,
   return Dequantized(format, Quantized(format, values),
                      static_cast<int64_t>(values.size()));
 }
+
+// "Vnni": a part of a test's name.
+std::string NameOf(Integers integers);
 
 // Normal numbers in blocks of 32 with very different sizes.
 std::vector<float> TestValues(int64_t k, uint64_t seed);

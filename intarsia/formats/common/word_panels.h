@@ -1,6 +1,6 @@
-// 16-bit weights as 16-bit integers with a scale a block of 32, for vpmaddwd:
-// it does twice the multiply-adds of fp32, so many rows of X take half the
-// time.
+// 16-bit weights as 16-bit integers with a scale a block of 32, for vpmaddwd
+// and vpdpwssd: they do twice the multiply-adds of fp32, so many rows of X take
+// half the time.
 //
 // number ≈ scale · code. The scale is the least bf16 with |code| ≤ 32767 and
 // Σ |code| ≤ 132,000 over the block, so that products with activations of 15
@@ -14,7 +14,9 @@
 
 namespace intarsia::formats {
 
-const PreparedKernels& BF16Panels();
-const PreparedKernels& F16Panels();
+const PreparedKernels& BF16PanelsAvx2();
+const PreparedKernels& F16PanelsAvx2();
+const PreparedKernels& BF16PanelsAvx512();  // with VNNI
+const PreparedKernels& F16PanelsAvx512();
 
 }  // namespace intarsia::formats

@@ -1,154 +1,19 @@
-// Panels of 16-bit weights as integers: bf16 and f16.
-#include <cfloat>
-#include <cmath>
-
-#include "intarsia/formats/common/panels_avx2-inl.h"
+#define INTARSIA_VECTORS "intarsia/formats/common/vectors_avx2-inl.h"
+#include "intarsia/formats/common/word_panels-inl.h"
 #include "intarsia/formats/common/word_panels.h"
 
-INTARSIA_BEGIN_AVX2
 namespace intarsia::formats {
-namespace {
 
-using panels::kRows;
-using panels::Load;
-using panels::ReadAt;
-using panels::Store;
-
-// The sum over a block must fit 32 bits whatever X is:
-// kCodeLimit Σ |code| < 2^31, with room for rounding to whole codes.
-constexpr float kCodeSum = 132000;
-constexpr float kMostCode = 32767;
-static_assert(int64_t{kCodeLimit} * (static_cast<int64_t>(kCodeSum) + 16) <
-              (int64_t{1} << 31));
-
-// number ≈ scale · code; a bf16 scale a row, so that a panel is 3 % larger than
-// the 16-bit numbers.
-struct alignas(32) HalfPanel {
-  static constexpr int kOffset = 0;
-  static constexpr bool kMinimum = false;
-  static constexpr bool kWords = true;
-
-  template <int c>
-  INTARSIA_INLINE __m256i Words(int half) const {
-    return Load(codes[c][half]);
-  }
-  INTARSIA_INLINE __m256 Scale(int half) const {
-    return _mm256_castsi256_ps(_mm256_slli_epi32(
-        _mm256_cvtepu16_epi32(ReadAt<__m128i>(scale[half])), 16));
-  }
-
-  int16_t codes[16][2][16];
-  uint16_t scale[2][8];
-};
-static_assert(sizeof(HalfPanel) == 1056);
-
-struct FromBF16 {
-  static INTARSIA_INLINE __m256 Get(const std::byte* p) {
-    return _mm256_castsi256_ps(
-        _mm256_slli_epi32(_mm256_cvtepu16_epi32(ReadAt<__m128i>(p)), 16));
-  }
-};
-struct FromF16 {
-  static INTARSIA_INLINE __m256 Get(const std::byte* p) {
-    return _mm256_cvtph_ps(ReadAt<__m128i>(p));
-  }
-};
-
-struct Reduced {
-  float most, sum;
-};
-INTARSIA_INLINE Reduced Reduce(__m256 most, __m256 sum) {
-  __m128 m =
-      _mm_max_ps(_mm256_castps256_ps128(most), _mm256_extractf128_ps(most, 1));
-  __m128 s =
-      _mm_add_ps(_mm256_castps256_ps128(sum), _mm256_extractf128_ps(sum, 1));
-  m = _mm_max_ps(m, _mm_movehl_ps(m, m));
-  s = _mm_add_ps(s, _mm_movehl_ps(s, s));
-  return {_mm_cvtss_f32(_mm_max_ss(m, _mm_movehdup_ps(m))),
-          _mm_cvtss_f32(_mm_add_ss(s, _mm_movehdup_ps(s)))};
-}
-
-// The least bf16 that is no less, as its bits.
-INTARSIA_INLINE uint16_t UpToBF16(float scale) {
-  return static_cast<uint16_t>((ReadAt<uint32_t>(&scale) + 0xFFFF) >> 16);
-}
-
-// 32 numbers as codes, two registers in the order of WordGroup, and the bits of
-// their scale.
-template <class From>
-INTARSIA_INLINE uint16_t Codes(const std::byte* p, __m256i (&words)[2]) {
-  const __m256 sign = _mm256_set1_ps(-0.0f);
-  __m256 v[4], most = _mm256_setzero_ps(), sum = most;
-  INTARSIA_UNROLL
-  for (int i = 0; i < 4; ++i) {
-    v[i] = From::Get(p + 16 * i);
-    const __m256 size = _mm256_andnot_ps(sign, v[i]);
-    most = _mm256_max_ps(most, size);
-    sum = _mm256_add_ps(sum, size);
-  }
-  const Reduced size = Reduce(most, sum);
-  words[0] = words[1] = _mm256_setzero_si256();
-  if (!(size.sum <= FLT_MAX)) return 0x7FC0;  // NaN: a fault stays visible
-  const uint16_t bits =
-      UpToBF16(std::max(size.most / kMostCode, size.sum / kCodeSum));
-  const uint32_t wide = uint32_t{bits} << 16;
-  const float scale = ReadAt<float>(&wide);
-  if (scale == 0) return 0;
-  const __m256 inverse = _mm256_set1_ps(std::min(1 / scale, FLT_MAX));
-  INTARSIA_UNROLL
-  for (int i = 0; i < 2; ++i) {
-    const __m256i packed = _mm256_permute4x64_epi64(
-        _mm256_packs_epi32(
-            _mm256_cvtps_epi32(_mm256_mul_ps(v[2 * i], inverse)),
-            _mm256_cvtps_epi32(_mm256_mul_ps(v[2 * i + 1], inverse))),
-        0xD8);
-    words[i] =
-        _mm256_shufflehi_epi16(_mm256_shufflelo_epi16(packed, 0xD8), 0xD8);
-  }
-  return bits;
-}
-
-template <class From>
-void PackHalves(const std::byte* w, size_t w_stride, int64_t rows, int64_t k,
-                std::byte* out) {
-  auto* panel = reinterpret_cast<HalfPanel*>(out);
-  for (int64_t b = 0; b < k / 32; ++b, ++panel) {
-    for (int half = 0; half < 2; ++half) {
-      __m256i low[8], high[8];
-      for (int i = 0; i < 8; ++i) {
-        const int row = 8 * half + i;
-        __m256i words[2] = {_mm256_setzero_si256(), _mm256_setzero_si256()};
-        panel->scale[half][i] = 0;
-        if (row < rows) {
-          panel->scale[half][i] =
-              Codes<From>(w + row * w_stride + b * 64, words);
-        }
-        low[i] = words[0];
-        high[i] = words[1];
-      }
-      panels::Transpose(low);
-      panels::Transpose(high);
-      for (int c = 0; c < 8; ++c) {
-        Store(panel->codes[c][half], low[c]);
-        Store(panel->codes[8 + c][half], high[c]);
-      }
-    }
-  }
-}
-
-}  // namespace
-
-const PreparedKernels& BF16Panels() {
+const PreparedKernels& BF16PanelsAvx2() {
   static constexpr PreparedKernels kernels =
-      panels::Kernels<HalfPanel>(&PackHalves<FromBF16>);
+      avx2::WordKernels<avx2::StoredBF16>();
   return kernels;
 }
 
-const PreparedKernels& F16Panels() {
+const PreparedKernels& F16PanelsAvx2() {
   static constexpr PreparedKernels kernels =
-      panels::Kernels<HalfPanel>(&PackHalves<FromF16>);
+      avx2::WordKernels<avx2::StoredF16>();
   return kernels;
 }
 
 }  // namespace intarsia::formats
-INTARSIA_END_AVX2

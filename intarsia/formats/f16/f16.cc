@@ -8,7 +8,9 @@
 namespace intarsia::formats {
 namespace {
 
-const PreparedKernels* Packed() { return PackedPath(F16Panels); }
+const PreparedKernels* Packed() {
+  return IntegerPath(F16PanelsAvx512, F16PanelsAvx2);
+}
 
 class F16 : public DotFormat {
  public:

@@ -1,6 +1,7 @@
 #include "intarsia/formats/common/block_format.h"
 #include "intarsia/formats/common/blocks.h"
 #include "intarsia/formats/common/code_tables.h"
+#include "intarsia/formats/common/paths.h"
 #include "intarsia/formats/common/scale_search.h"
 #include "intarsia/formats/iq4_nl/iq4_nl_cpu.h"
 #include "intarsia/formats/registry.h"
@@ -30,10 +31,14 @@ constexpr BlockTraits kTraits = {.name = "iq4_nl",
                                  .quantize = &QuantizeBlock,
                                  .poison = &PoisonF16<kBytes, 0>};
 
+const PreparedKernels* Packed() {
+  return IntegerPath(Iq4NlPanelsAvx512, Iq4NlPanelsAvx2);
+}
+
 }  // namespace
 
 const Format& iq4_nl() {
-  static const BlockFormat* format = new BlockFormat(kTraits);
+  static const BlockFormat* format = new BlockFormat(kTraits, &Packed);
   return *format;
 }
 

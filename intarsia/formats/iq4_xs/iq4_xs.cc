@@ -1,6 +1,7 @@
 #include "intarsia/formats/common/block_format.h"
 #include "intarsia/formats/common/blocks.h"
 #include "intarsia/formats/common/code_tables.h"
+#include "intarsia/formats/common/paths.h"
 #include "intarsia/formats/common/scale_search.h"
 #include "intarsia/formats/iq4_xs/iq4_xs_cpu.h"
 #include "intarsia/formats/iq4_xs/iq4_xs_scales.h"
@@ -34,10 +35,14 @@ constexpr BlockTraits kTraits = {.name = "iq4_xs",
                                  .quantize = &QuantizeBlock,
                                  .poison = &PoisonF16<kBytes, 0>};
 
+const PreparedKernels* Packed() {
+  return IntegerPath(Iq4XsPanelsAvx512, Iq4XsPanelsAvx2);
+}
+
 }  // namespace
 
 const Format& iq4_xs() {
-  static const BlockFormat* format = new BlockFormat(kTraits);
+  static const BlockFormat* format = new BlockFormat(kTraits, &Packed);
   return *format;
 }
 

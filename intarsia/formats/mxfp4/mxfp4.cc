@@ -3,6 +3,7 @@
 
 #include "intarsia/formats/common/block_format.h"
 #include "intarsia/formats/common/blocks.h"
+#include "intarsia/formats/common/paths.h"
 #include "intarsia/formats/common/scale_search.h"
 #include "intarsia/formats/mxfp4/e8m0.h"
 #include "intarsia/formats/mxfp4/mxfp4_cpu.h"
@@ -62,10 +63,14 @@ constexpr BlockTraits kTraits = {.name = "mxfp4",
                                  .quantize = &QuantizeBlock,
                                  .poison = &Poison};
 
+const PreparedKernels* Packed() {
+  return IntegerPath(Mxfp4PanelsAvx512, Mxfp4PanelsAvx2);
+}
+
 }  // namespace
 
 const Format& mxfp4() {
-  static const BlockFormat* format = new BlockFormat(kTraits);
+  static const BlockFormat* format = new BlockFormat(kTraits, &Packed);
   return *format;
 }
 

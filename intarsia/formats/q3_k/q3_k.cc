@@ -2,6 +2,7 @@
 
 #include "intarsia/formats/common/block_format.h"
 #include "intarsia/formats/common/blocks.h"
+#include "intarsia/formats/common/paths.h"
 #include "intarsia/formats/common/scale_search.h"
 #include "intarsia/formats/q3_k/q3_k_cpu.h"
 #include "intarsia/formats/q3_k/q3_k_scales.h"
@@ -38,10 +39,14 @@ constexpr BlockTraits kTraits = {.name = "q3_k",
                                  .quantize = &QuantizeBlock,
                                  .poison = &PoisonF16<kBytes, 108>};
 
+const PreparedKernels* Packed() {
+  return IntegerPath(Q3KPanelsAvx512, Q3KPanelsAvx2);
+}
+
 }  // namespace
 
 const Format& q3_k() {
-  static const BlockFormat* format = new BlockFormat(kTraits);
+  static const BlockFormat* format = new BlockFormat(kTraits, &Packed);
   return *format;
 }
 

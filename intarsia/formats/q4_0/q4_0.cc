@@ -50,7 +50,7 @@ void QuantizeBlock(const float* x, const float* importance, std::byte* out) {
 
 const PreparedKernels* Paths() { return IntegerPath(Q40Avx512, Q40Avx2); }
 const PreparedKernels* Packed() {
-  return HasVnni() ? nullptr : PackedPath(Q40Avx2);
+  return IntegerPath(Q40PanelsAvx512, Q40Avx2);
 }
 
 class Q40 : public DotFormat {

@@ -10,7 +10,8 @@ void DotQ40(const DotArgs& args);
 // Any address, any k that is a multiple of the block.
 void DequantizeQ40(const std::byte* in, float* out, int64_t k);
 
-const PreparedKernels& Q40Avx512();  // with VNNI
-const PreparedKernels& Q40Avx2();
+const PreparedKernels& Q40Avx512();  // with VNNI, of stored rows
+const PreparedKernels& Q40PanelsAvx512();
+const PreparedKernels& Q40Avx2();  // panels, packed or stored
 
 }  // namespace intarsia::formats

@@ -47,7 +47,7 @@ void QuantizeBlock(const float* x, const float* importance, std::byte* out) {
 
 const PreparedKernels* Paths() { return IntegerPath(Q41Avx512, Q41Avx2); }
 const PreparedKernels* Packed() {
-  return HasVnni() ? nullptr : PackedPath(Q41Avx2);
+  return IntegerPath(Q41PanelsAvx512, Q41Avx2);
 }
 
 class Q41 : public DotFormat {

@@ -10,7 +10,8 @@ void DotQ41(const DotArgs& args);
 // Any address, any k that is a multiple of the block.
 void DequantizeQ41(const std::byte* in, float* out, int64_t k);
 
-const PreparedKernels& Q41Avx512();  // with VNNI
-const PreparedKernels& Q41Avx2();
+const PreparedKernels& Q41Avx512();  // with VNNI, of stored rows
+const PreparedKernels& Q41PanelsAvx512();
+const PreparedKernels& Q41Avx2();  // panels, packed or stored
 
 }  // namespace intarsia::formats

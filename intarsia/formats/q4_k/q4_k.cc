@@ -2,6 +2,7 @@
 
 #include "intarsia/formats/common/block_format.h"
 #include "intarsia/formats/common/blocks.h"
+#include "intarsia/formats/common/paths.h"
 #include "intarsia/formats/common/scale_search.h"
 #include "intarsia/formats/common/six_bit_scales.h"
 #include "intarsia/formats/q4_k/q4_k_cpu.h"
@@ -39,10 +40,14 @@ constexpr BlockTraits kTraits = {.name = "q4_k",
                                  .quantize = &QuantizeBlock,
                                  .poison = &PoisonF16<kBytes, 0>};
 
+const PreparedKernels* Packed() {
+  return IntegerPath(Q4KPanelsAvx512, Q4KPanelsAvx2);
+}
+
 }  // namespace
 
 const Format& q4_k() {
-  static const BlockFormat* format = new BlockFormat(kTraits);
+  static const BlockFormat* format = new BlockFormat(kTraits, &Packed);
   return *format;
 }
 

@@ -4,6 +4,7 @@
 #include "intarsia/formats/common/block_format.h"
 #include "intarsia/formats/common/blocks.h"
 #include "intarsia/formats/common/five_bits.h"
+#include "intarsia/formats/common/paths.h"
 #include "intarsia/formats/common/scale_search.h"
 #include "intarsia/formats/q5_0/q5_0_cpu.h"
 #include "intarsia/formats/registry.h"
@@ -44,10 +45,14 @@ constexpr BlockTraits kTraits = {.name = "q5_0",
                                  .quantize = &QuantizeBlock,
                                  .poison = &PoisonF16<kBytes, 0>};
 
+const PreparedKernels* Packed() {
+  return IntegerPath(Q50PanelsAvx512, Q50PanelsAvx2);
+}
+
 }  // namespace
 
 const Format& q5_0() {
-  static const BlockFormat* format = new BlockFormat(kTraits);
+  static const BlockFormat* format = new BlockFormat(kTraits, &Packed);
   return *format;
 }
 

@@ -3,6 +3,7 @@
 #include "intarsia/formats/common/block_format.h"
 #include "intarsia/formats/common/blocks.h"
 #include "intarsia/formats/common/five_bits.h"
+#include "intarsia/formats/common/paths.h"
 #include "intarsia/formats/common/scale_search.h"
 #include "intarsia/formats/q5_1/q5_1_cpu.h"
 #include "intarsia/formats/registry.h"
@@ -42,10 +43,14 @@ constexpr BlockTraits kTraits = {.name = "q5_1",
                                  .quantize = &QuantizeBlock,
                                  .poison = &PoisonF16<kBytes, 0>};
 
+const PreparedKernels* Packed() {
+  return IntegerPath(Q51PanelsAvx512, Q51PanelsAvx2);
+}
+
 }  // namespace
 
 const Format& q5_1() {
-  static const BlockFormat* format = new BlockFormat(kTraits);
+  static const BlockFormat* format = new BlockFormat(kTraits, &Packed);
   return *format;
 }
 

@@ -2,6 +2,7 @@
 
 #include "intarsia/formats/common/block_format.h"
 #include "intarsia/formats/common/blocks.h"
+#include "intarsia/formats/common/paths.h"
 #include "intarsia/formats/common/scale_search.h"
 #include "intarsia/formats/common/six_bit_scales.h"
 #include "intarsia/formats/q5_k/q5_k_cpu.h"
@@ -40,10 +41,14 @@ constexpr BlockTraits kTraits = {.name = "q5_k",
                                  .quantize = &QuantizeBlock,
                                  .poison = &PoisonF16<kBytes, 0>};
 
+const PreparedKernels* Packed() {
+  return IntegerPath(Q5KPanelsAvx512, Q5KPanelsAvx2);
+}
+
 }  // namespace
 
 const Format& q5_k() {
-  static const BlockFormat* format = new BlockFormat(kTraits);
+  static const BlockFormat* format = new BlockFormat(kTraits, &Packed);
   return *format;
 }
 

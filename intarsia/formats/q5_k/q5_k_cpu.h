@@ -2,11 +2,16 @@
 #pragma once
 
 #include "intarsia/formats/common/matmul.h"
+#include "intarsia/formats/common/prepared.h"
 
 namespace intarsia::formats {
 
 void DotQ5K(const DotArgs& args);
 // Any address, any k that is a multiple of the block.
 void DequantizeQ5K(const std::byte* in, float* out, int64_t k);
+
+// Packed rows.
+const PreparedKernels& Q5KPanelsAvx512();  // with VNNI
+const PreparedKernels& Q5KPanelsAvx2();
 
 }  // namespace intarsia::formats

@@ -2,6 +2,7 @@
 
 #include "intarsia/formats/common/block_format.h"
 #include "intarsia/formats/common/blocks.h"
+#include "intarsia/formats/common/paths.h"
 #include "intarsia/formats/common/scale_search.h"
 #include "intarsia/formats/q6_k/q6_k_cpu.h"
 #include "intarsia/formats/registry.h"
@@ -41,10 +42,14 @@ constexpr BlockTraits kTraits = {.name = "q6_k",
                                  .quantize = &QuantizeBlock,
                                  .poison = &PoisonF16<kBytes, 208>};
 
+const PreparedKernels* Packed() {
+  return IntegerPath(Q6KPanelsAvx512, Q6KPanelsAvx2);
+}
+
 }  // namespace
 
 const Format& q6_k() {
-  static const BlockFormat* format = new BlockFormat(kTraits);
+  static const BlockFormat* format = new BlockFormat(kTraits, &Packed);
   return *format;
 }
 

@@ -31,7 +31,7 @@ void QuantizeBlock(const float* x, std::byte* out) {
 
 const PreparedKernels* Paths() { return IntegerPath(Q80Avx512, Q80Avx2); }
 const PreparedKernels* Packed() {
-  return HasVnni() ? nullptr : PackedPath(Q80Avx2);
+  return IntegerPath(Q80PanelsAvx512, Q80Avx2);
 }
 
 class Q80 : public DotFormat {

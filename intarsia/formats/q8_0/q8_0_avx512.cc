@@ -1,3 +1,5 @@
+#define INTARSIA_VECTORS "intarsia/formats/common/vectors_avx512-inl.h"
+#include "intarsia/formats/common/code_panels-inl.h"
 #include "intarsia/formats/common/vnni-inl.h"
 #include "intarsia/formats/q8_0/q8_0_cpu.h"
 
@@ -62,6 +64,12 @@ struct Block {
 
 const PreparedKernels& Q80Avx512() {
   static constexpr PreparedKernels kernels = IntegerKernels<Block>();
+  return kernels;
+}
+
+const PreparedKernels& Q80PanelsAvx512() {
+  static constexpr PreparedKernels kernels =
+      avx512::CodeKernels<avx512::BytePanel>();
   return kernels;
 }
 

@@ -10,7 +10,8 @@ void DotQ80(const DotArgs& args);
 // Any address, any k that is a multiple of the block.
 void DequantizeQ80(const std::byte* in, float* out, int64_t k);
 
-const PreparedKernels& Q80Avx512();  // with VNNI
-const PreparedKernels& Q80Avx2();
+const PreparedKernels& Q80Avx512();  // with VNNI, of stored rows
+const PreparedKernels& Q80PanelsAvx512();
+const PreparedKernels& Q80Avx2();  // panels, packed or stored
 
 }  // namespace intarsia::formats

@@ -1,7 +1,9 @@
 // Linear layers by format at the rows of decode, a batch of decodes and
 // prefill; the experts' product; the dense product of training.
 #include <algorithm>
+#include <memory>
 
+#include "intarsia/formats/packing.h"
 #include "intarsia/ops/common/bench.h"
 #include "intarsia/ops/matmul/matmul.h"
 
@@ -31,17 +33,25 @@ std::vector<double> Product(const Tensor& x, const float* w, const Sizes& s) {
   return y;
 }
 
-KernelBench LinearRow(const Format& format, const Sizes& s) {
-  return {.name = "matmul." + std::string(format.name()) + ".m" +
-                  std::to_string(s.m),
+// `packed`: of weights in the order that this CPU reads (formats/packing.h).
+KernelBench LinearRow(const Format& format, const Sizes& s, bool packed) {
+  return {.name = "matmul." + std::string(format.name()) +
+                  (packed ? ".packed" : "") + ".m" + std::to_string(s.m),
           .shape = s.ToString(),
           .bytes = double(s.n) * double(format.row_bytes(s.k)) + s.in_and_out(),
           .flops = s.flops(),
-          // Integer formats round activations to 15 bits.
-          .tolerance = format.block() == 1 ? 1e-5 : 1e-3,
+          // Integer products round activations to 15 bits.
+          .tolerance = format.block() == 1 && !packed ? 1e-5 : 1e-3,
           .prepare = [=, &format](const Context& ctx) {
+            if (packed && !ctx.device.is_cpu()) {
+              throw EngineError("packed weights are the CPU's");
+            }
             const Tensor x = BenchValues({s.m, s.k}, 1);
-            const Weight w = WeightOf(ctx, BenchValues({s.n, s.k}, 2), format);
+            Weight w = WeightOf(ctx, BenchValues({s.n, s.k}, 2), format);
+            if (packed) {
+              w.set_packed(std::make_shared<PackedMatrices>(
+                  *ctx.pool, format, w.values().raw(), 1, s.n, s.k));
+            }
             return CheckedRun([ctx = ctx, in = x.To(ctx.device),
                                w]() mutable { return Linear(ctx, in, w); },
                               [=, &format, pool = ctx.pool] {
@@ -103,7 +113,10 @@ std::vector<KernelBench> matmul(bool quick) {
       Sizes s = m > 16 ? Sizes{m, 1536, 576} : Sizes{m, 16384, 2048};
       if (quick) s = {m, 36, 96};
       s.k = format->WholeBlocks(s.k);
-      all.push_back(LinearRow(*format, s));
+      all.push_back(LinearRow(*format, s, false));
+      if (PackedMatrices::Bytes(*format, 1, s.n, s.k) != 0) {
+        all.push_back(LinearRow(*format, s, true));
+      }
     }
   }
   all.push_back(ExpertsRow(quick ? Sizes{20, 36, 96} : Sizes{1024, 1536, 576}));

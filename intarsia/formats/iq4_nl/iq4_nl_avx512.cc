@@ -1,0 +1,13 @@
+#define INTARSIA_VECTORS "intarsia/formats/common/vectors_avx512-inl.h"
+#include "intarsia/formats/common/code_panels-inl.h"
+#include "intarsia/formats/iq4_nl/iq4_nl_cpu.h"
+
+namespace intarsia::formats {
+
+const PreparedKernels& Iq4NlPanelsAvx512() {
+  static constexpr PreparedKernels kernels =
+      avx512::CodeKernels<avx512::Iq4NlPanel>();
+  return kernels;
+}
+
+}  // namespace intarsia::formats

@@ -1,0 +1,13 @@
+#define INTARSIA_VECTORS "intarsia/formats/common/vectors_avx512-inl.h"
+#include "intarsia/formats/common/code_panels-inl.h"
+#include "intarsia/formats/q5_1/q5_1_cpu.h"
+
+namespace intarsia::formats {
+
+const PreparedKernels& Q51PanelsAvx512() {
+  static constexpr PreparedKernels kernels =
+      avx512::CodeKernels<avx512::FivePanel<true>>();
+  return kernels;
+}
+
+}  // namespace intarsia::formats
