@@ -163,9 +163,9 @@ Tensor PrepareRows(ThreadPool& pool, const PreparedKernels& kernels,
 }
 
 // What panel_dot needs beside its arguments; undefined: nothing.
-Tensor Scratch(const PreparedKernels& kernels, int64_t k) {
+Tensor Scratch(const PreparedKernels& kernels, int64_t m, int64_t k) {
   const size_t bytes =
-      kernels.scratch_bytes == nullptr ? 0 : kernels.scratch_bytes(k);
+      kernels.scratch_bytes == nullptr ? 0 : kernels.scratch_bytes(m, k);
   if (bytes == 0) return {};
   return Tensor::Empty({static_cast<int64_t>(bytes)}, DType::kU8);
 }
@@ -206,7 +206,7 @@ void RunPrepared(ThreadPool& pool, const Format& format,
     kernels.pack(part.w, w_bytes, part.n, part.k, panel.mutable_raw());
     part.w = panel.raw();
     part.cold = false;  // just written
-    Tensor scratch = Scratch(kernels, part.k);
+    Tensor scratch = Scratch(kernels, part.m, part.k);
     part.scratch = RawOrNull(scratch);
     kernels.panel_dot(part);
   });
@@ -232,7 +232,7 @@ void RunPacked(ThreadPool& pool, const PreparedKernels& kernels,
     // Rows of X that stay in the second-level cache meet all panels in turn.
     const int64_t step =
         std::max<int64_t>(8, kXBytes / static_cast<int64_t>(x_bytes) / 8 * 8);
-    Tensor scratch = Scratch(kernels, args.k);
+    Tensor scratch = Scratch(kernels, task.m1 - task.m0, args.k);
     for (int64_t m0 = task.m0; m0 < task.m1; m0 += step) {
       for (int64_t n0 = task.n0; n0 < task.n1; n0 += rows) {
         PreparedArgs part;

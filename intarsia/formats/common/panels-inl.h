@@ -310,10 +310,9 @@ void Dot(const PreparedArgs& a) {
 }
 
 template <class Panel>
-size_t Scratch(int64_t k) {
-  return Panel::kWords
-             ? 0
-             : static_cast<size_t>(k / 32) * sizeof(WordPanel<Panel::kMinimum>);
+size_t Scratch(int64_t m, int64_t k) {
+  if (Panel::kWords || m < kUnpackRows) return 0;
+  return static_cast<size_t>(k / 32) * sizeof(WordPanel<Panel::kMinimum>);
 }
 
 // Pack is PreparedKernels::pack for whole panels of Panel.

@@ -20,7 +20,7 @@ struct PreparedArgs {
   const float* bias = nullptr;
 
   // Of panel_dot alone.
-  std::byte* scratch = nullptr;  // scratch_bytes(k), aligned to 64
+  std::byte* scratch = nullptr;  // scratch_bytes(m, k), aligned to 64
   // The panel that this thread reads next, which the kernel may ask for while
   // it computes; null: none. `cold`: nobody asked for this one.
   const std::byte* next = nullptr;
@@ -41,8 +41,8 @@ struct PreparedKernels {
   // `rows` ≤ panel_rows stored rows; the others of the panel become zeros.
   void (*pack)(const std::byte* w, size_t w_stride, int64_t rows, int64_t k,
                std::byte* panel) = nullptr;
-  void (*panel_dot)(const PreparedArgs& args) = nullptr;  // n ≤ panel_rows
-  size_t (*scratch_bytes)(int64_t k) = nullptr;           // null: none
+  void (*panel_dot)(const PreparedArgs& args) = nullptr;    // n ≤ panel_rows
+  size_t (*scratch_bytes)(int64_t m, int64_t k) = nullptr;  // null: none
   // Panels are a form to keep weights in (packing.h): about as large as stored
   // rows, and fast for any number of rows of X.
   bool packs = false;
