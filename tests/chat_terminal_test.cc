@@ -68,6 +68,17 @@ class Terminal {
     }
   }
 
+  // Until so many characters came that no call has given yet; fails after a
+  // while.
+  void Await(size_t characters) {
+    while (screen_.size() < characters) {
+      if (!More()) {
+        lost_ = true;
+        FAIL() << "nothing more after: " << screen_;
+      }
+    }
+  }
+
   // The exit code, once the program ends by itself.
   int Wait() {
     if (lost_) return -1;
@@ -221,9 +232,10 @@ TEST_F(ChatTerminalTest, CtrlCStopsTheAnswerAndNotTheProgram) {
   terminal.Type("Hello\n");
   terminal.Until("Hello");
   terminal.Until("\n");  // the line was read
-  usleep(100000);
+  terminal.Await(20);    // and is being answered
   terminal.Type("\x03");
-  terminal.Until("generated at");
+  // Keys do not show amid the answer.
+  EXPECT_EQ(terminal.Until("generated at").find("^C"), std::string::npos);
   terminal.Until("> ");
   terminal.Type("/quit\n");
   EXPECT_EQ(terminal.Wait(), 0);

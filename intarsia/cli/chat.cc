@@ -121,6 +121,7 @@ class Chat {
       if (!flags_.json) Show(piece, thinking);
     };
     const auto cancelled = [] { return interrupted != 0; };
+    const EchoOff quiet;
     const Result<Answer> answer =
         again ? conversation_.Regenerate(show, cancelled)
               : conversation_.Say(text, show, cancelled);

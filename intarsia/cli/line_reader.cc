@@ -69,6 +69,18 @@ int ReadKey(EditLine*, wchar_t* key) {
 
 }  // namespace
 
+EchoOff::EchoOff() {
+  termios now;
+  if (isatty(STDIN_FILENO) != 1 || tcgetattr(STDIN_FILENO, &now) != 0) return;
+  before_ = now;
+  now.c_lflag &= ~static_cast<tcflag_t>(ECHO);
+  tcsetattr(STDIN_FILENO, TCSADRAIN, &now);
+}
+
+EchoOff::~EchoOff() {
+  if (before_) tcsetattr(STDIN_FILENO, TCSADRAIN, &*before_);
+}
+
 // libedit, prompting on stderr: stdout is for answers alone.
 struct LineReader::Editor {
   explicit Editor(std::string history_path) : path(std::move(history_path)) {

@@ -1,10 +1,26 @@
 // Lines from a person (with editing and history) or from a pipe.
 #pragma once
 
+#include <termios.h>
+
 #include <memory>
+#include <optional>
 #include <string>
 
 namespace intarsia {
+
+// While one lives, what is typed does not appear amid what is printed; it is
+// there for the next line. Does nothing where stdin is no terminal.
+class EchoOff {
+ public:
+  EchoOff();
+  ~EchoOff();
+  EchoOff(const EchoOff&) = delete;
+  EchoOff& operator=(const EchoOff&) = delete;
+
+ private:
+  std::optional<termios> before_;
+};
 
 class LineReader {
  public:
