@@ -15,6 +15,7 @@
 
 #include "intarsia/core/block_count.h"
 #include "intarsia/core/check.h"
+#include "intarsia/core/numa.h"
 
 namespace intarsia {
 namespace {
@@ -39,6 +40,10 @@ void* NewBlock(size_t bytes) {
 #if defined(MADV_HUGEPAGE)
   if (block != nullptr) madvise(block, bytes, MADV_HUGEPAGE);
 #endif
+  static const std::vector<int> nodes = UsableMemoryNodes();
+  if (block != nullptr && nodes.size() > 1) {
+    SpreadOverNodes(block, bytes, nodes);
+  }
   return block;
 }
 

@@ -13,35 +13,60 @@ struct Range {
 
 }  // namespace
 
-PrefixTrie::PrefixTrie(std::vector<std::pair<std::string, int32_t>> entries)
-    : nodes_(1) {
+uint32_t PrefixTrie::Place(const std::vector<unsigned char>& bytes) {
+  // After so many slots the search leaves all before behind: building stays
+  // linear, and few gaps are lost.
+  constexpr int kPatience = 512;
+  const auto free = [&](uint32_t slot) {
+    return slots_.size() <= slot || slots_[slot].parent == kNone;
+  };
+  for (uint32_t place = from_, tried = 0;; ++place, ++tried) {
+    if (std::ranges::all_of(
+            bytes, [&](unsigned char byte) { return free(place + byte); })) {
+      return place;
+    }
+    if (tried >= kPatience) from_ = place;
+  }
+}
+
+PrefixTrie::PrefixTrie(std::vector<std::pair<std::string, int32_t>> entries) {
+  std::erase_if(entries, [](const auto& entry) { return entry.first.empty(); });
+  if (entries.empty()) return;
   std::stable_sort(
       entries.begin(), entries.end(),
       [](const auto& a, const auto& b) { return a.first < b.first; });
-  // Breadth first, so that the edges of a node lie together.
-  std::vector<Range> queue{{0, entries.size(), 0, 0}};
+  slots_.resize(1);
+  slots_[kRoot].parent = kRoot;  // taken; a node's first is 1 or more
+  from_ = 1;
+  std::vector<Range> queue{{0, entries.size(), 0, kRoot}};
   for (size_t q = 0; q < queue.size(); ++q) {
     Range range = queue[q];
     while (range.begin < range.end &&
            entries[range.begin].first.size() == range.depth) {
-      if (range.depth > 0) {
-        nodes_[range.node].value = entries[range.begin].second;
-      }
+      slots_[range.node].value = entries[range.begin].second;
       ++range.begin;
     }
-    nodes_[range.node].first_edge = static_cast<uint32_t>(labels_.size());
-    while (range.begin < range.end) {
-      const char byte = entries[range.begin].first[range.depth];
-      size_t end = range.begin;
-      while (end < range.end && entries[end].first[range.depth] == byte) ++end;
-      const auto child = static_cast<uint32_t>(nodes_.size());
-      nodes_.emplace_back();
-      labels_.push_back(static_cast<unsigned char>(byte));
-      targets_.push_back(child);
-      ++nodes_[range.node].edges;
-      if (range.node == 0) root_[static_cast<unsigned char>(byte)] = child;
-      queue.push_back({range.begin, end, range.depth + 1, child});
-      range.begin = end;
+    std::vector<unsigned char> bytes;
+    std::vector<size_t> ends;
+    for (size_t at = range.begin; at < range.end; ++at) {
+      const auto byte =
+          static_cast<unsigned char>(entries[at].first[range.depth]);
+      if (bytes.empty() || bytes.back() != byte) {
+        bytes.push_back(byte);
+        ends.push_back(at);
+      }
+      ends.back() = at + 1;
+    }
+    if (bytes.empty()) continue;
+    const uint32_t first = Place(bytes);
+    if (slots_.size() < first + 256) slots_.resize(first + 256);
+    slots_[range.node].first = first;
+    size_t begin = range.begin;
+    for (size_t i = 0; i < bytes.size(); ++i) {
+      const uint32_t child = first + bytes[i];
+      slots_[child].parent = range.node;
+      queue.push_back({begin, ends[i], range.depth + 1, child});
+      begin = ends[i];
     }
   }
 }

@@ -2,7 +2,6 @@
 // begins with.
 #pragma once
 
-#include <array>
 #include <cstdint>
 #include <string>
 #include <string_view>
@@ -13,22 +12,25 @@ namespace intarsia {
 
 class PrefixTrie {
  public:
-  PrefixTrie() : nodes_(1) {}
+  PrefixTrie() = default;
 
   // Empty keys are left out; of equal ones the last counts. Values are >= 0.
   explicit PrefixTrie(std::vector<std::pair<std::string, int32_t>> entries);
 
-  bool empty() const { return nodes_.size() == 1; }
+  bool empty() const { return slots_.empty(); }
 
   // Calls visit(length, value) for each key that `text` begins with, the
   // shortest first.
   template <typename Visit>
   void ForEachPrefix(std::string_view text, const Visit& visit) const {
-    uint32_t node = 0;
+    if (empty()) return;
+    uint32_t node = kRoot;
     for (size_t i = 0; i < text.size(); ++i) {
-      node = Child(node, static_cast<unsigned char>(text[i]));
-      if (node == 0) return;
-      if (nodes_[node].value >= 0) visit(i + 1, nodes_[node].value);
+      const uint32_t child =
+          slots_[node].first + static_cast<unsigned char>(text[i]);
+      if (slots_[child].parent != node) return;
+      node = child;
+      if (slots_[node].value >= 0) visit(i + 1, slots_[node].value);
     }
   }
 
@@ -46,32 +48,21 @@ class PrefixTrie {
   }
 
  private:
-  // The edges of a node lie together, sorted by byte; the root is node 0.
-  struct Node {
-    uint32_t first_edge = 0;
-    uint32_t edges = 0;
+  // A double array: the child of a node by byte b is slot first + b, if that
+  // slot names the node as its parent. Nodes share the array, each in the gaps
+  // that others leave; 256 slots follow the last first.
+  struct Slot {
+    uint32_t parent = kNone;
+    uint32_t first = 0;
     int32_t value = -1;
   };
-  uint32_t Child(uint32_t node, unsigned char byte) const {
-    if (node == 0) return root_[byte];
-    const Node& n = nodes_[node];
-    uint32_t low = n.first_edge, high = n.first_edge + n.edges;
-    while (low < high) {
-      const uint32_t middle = (low + high) / 2;
-      if (labels_[middle] < byte) {
-        low = middle + 1;
-      } else {
-        high = middle;
-      }
-    }
-    const bool found = low < n.first_edge + n.edges && labels_[low] == byte;
-    return found ? targets_[low] : 0;
-  }
+  static constexpr uint32_t kRoot = 0, kNone = UINT32_MAX;
 
-  std::vector<Node> nodes_;
-  std::vector<unsigned char> labels_;
-  std::vector<uint32_t> targets_;
-  std::array<uint32_t, 256> root_{};
+  // The least place from `from_` on where slots place + bytes[i] are free.
+  uint32_t Place(const std::vector<unsigned char>& bytes);
+
+  std::vector<Slot> slots_;
+  uint32_t from_ = 0;  // of the search for places
 };
 
 }  // namespace intarsia
