@@ -9,6 +9,7 @@
 #include "intarsia/checkpoint/encoding.h"
 #include "intarsia/checkpoint/gguf.h"
 #include "intarsia/checkpoint/write.h"
+#include "intarsia/checkpoint/write_item.h"
 
 namespace intarsia {
 namespace {
@@ -244,21 +245,7 @@ Result<std::vector<std::string>> WriteGgufParts(
 
 Status WriteGguf(const std::string& path, const GgufEntries& metadata,
                  std::span<const NamedTensor> tensors) {
-  std::vector<LazyTensor> lazy;
-  for (const NamedTensor& named : tensors) {
-    CHECK(named.tensor.defined()) << named.name;
-    const bool blocks = !named.encoding.empty();
-    lazy.push_back(
-        {.name = named.name,
-         .encoding = blocks
-                         ? named.encoding
-                         : std::string(EncodingOf(named.tensor.dtype()).name),
-         .shape = blocks ? named.shape : named.tensor.shape(),
-         .values = [tensor = named.tensor]() -> Result<Tensor> {
-           return tensor;
-         }});
-  }
-  return WriteGgufParts(path, metadata, lazy, 0).status();
+  return WriteGgufParts(path, metadata, Lazily(tensors), 0).status();
 }
 
 }  // namespace intarsia

@@ -71,15 +71,15 @@ Status WriteItems(const std::string& path, std::vector<WriteItem> items,
   std::ranges::stable_sort(items, [](const WriteItem& a, const WriteItem& b) {
     return Alignment(*a.encoding) > Alignment(*b.encoding);
   });
-  ASSIGN_OR_RETURN(const std::string header,
-                   Header(items, metadata, "[safetensors] " + path + ": "));
+  const std::string where = "[safetensors] " + path + ": ";
+  ASSIGN_OR_RETURN(const std::string header, Header(items, metadata, where));
   AtomicFile file(path, "safetensors");
   RETURN_IF_ERROR(file.Open());
   const uint64_t length = header.size();
   RETURN_IF_ERROR(file.Write(std::as_bytes(std::span(&length, 1))));
   RETURN_IF_ERROR(file.Write(header));
   for (const WriteItem& item : items) {
-    RETURN_IF_ERROR(WriteValues(item, &file));
+    RETURN_IF_ERROR(WriteValues(item, where, &file));
   }
   return file.Commit();
 }
@@ -102,13 +102,14 @@ void RemoveIfThere(const fs::path& path) {
 Status WriteSafetensors(const std::string& path,
                         std::span<const NamedTensor> tensors,
                         const SafetensorsMetadata& metadata) {
+  const std::vector<LazyTensor> lazy = Lazily(tensors);
   ASSIGN_OR_RETURN(std::vector<WriteItem> items,
-                   ToWriteItems(tensors, "[safetensors] " + path + ": "));
+                   ToWriteItems(lazy, "[safetensors] " + path + ": "));
   return WriteItems(path, std::move(items), metadata);
 }
 
 Status WriteSafetensorsSharded(const std::string& folder,
-                               std::span<const NamedTensor> tensors,
+                               std::span<const LazyTensor> tensors,
                                uint64_t max_shard_bytes,
                                const SafetensorsMetadata& metadata) {
   ASSIGN_OR_RETURN(std::vector<WriteItem> items,
@@ -148,6 +149,14 @@ Status WriteSafetensorsSharded(const std::string& folder,
   RETURN_IF_ERROR(file.Commit());
   RemoveIfThere(whole);  // readers would prefer it to the index
   return Status::Ok();
+}
+
+Status WriteSafetensorsSharded(const std::string& folder,
+                               std::span<const NamedTensor> tensors,
+                               uint64_t max_shard_bytes,
+                               const SafetensorsMetadata& metadata) {
+  const std::vector<LazyTensor> lazy = Lazily(tensors);
+  return WriteSafetensorsSharded(folder, lazy, max_shard_bytes, metadata);
 }
 
 }  // namespace intarsia

@@ -26,6 +26,15 @@ struct NamedTensor {
   Shape shape = {};
 };
 
+// A tensor that is made when its turn to be written comes, so that a file may
+// be larger than memory.
+struct LazyTensor {
+  std::string name;
+  std::string encoding;  // encoding.h; plain types too
+  Shape shape;
+  std::function<Result<Tensor>()> values;  // all bytes, of any dtype
+};
+
 using SafetensorsMetadata = std::map<std::string, std::string>;
 
 // One file. Block types become U8 and an entry of the metadata, which Open
@@ -40,6 +49,10 @@ Status WriteSafetensors(const std::string& path,
 // model.safetensors or index that the new one replaces.
 Status WriteSafetensorsSharded(const std::string& folder,
                                std::span<const NamedTensor> tensors,
+                               uint64_t max_shard_bytes,
+                               const SafetensorsMetadata& metadata = {});
+Status WriteSafetensorsSharded(const std::string& folder,
+                               std::span<const LazyTensor> tensors,
                                uint64_t max_shard_bytes,
                                const SafetensorsMetadata& metadata = {});
 
@@ -57,15 +70,6 @@ using GgufEntries = std::vector<std::pair<std::string, GgufValue>>;
 // (u8) and for more than four dimensions.
 Status WriteGguf(const std::string& path, const GgufEntries& metadata,
                  std::span<const NamedTensor> tensors);
-
-// A tensor that is made when its turn to be written comes, so that a file may
-// be larger than memory.
-struct LazyTensor {
-  std::string name;
-  std::string encoding;  // encoding.h; plain types too
-  Shape shape;
-  std::function<Result<Tensor>()> values;  // all bytes, of any dtype
-};
 
 // The same file, or, where its tensors would pass `max_part_bytes` (0: never),
 // parts PATH-00001-of-0000N.gguf as llama.cpp splits them: the first has the

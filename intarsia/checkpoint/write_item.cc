@@ -6,29 +6,42 @@
 
 namespace intarsia {
 
-Result<std::vector<WriteItem>> ToWriteItems(
-    std::span<const NamedTensor> tensors, const std::string& where) {
+std::vector<LazyTensor> Lazily(std::span<const NamedTensor> tensors) {
+  std::vector<LazyTensor> lazy;
+  for (const NamedTensor& named : tensors) {
+    CHECK(named.tensor.defined()) << named.name;
+    const bool blocks = !named.encoding.empty();
+    lazy.push_back(
+        {.name = named.name,
+         .encoding = blocks
+                         ? named.encoding
+                         : std::string(EncodingOf(named.tensor.dtype()).name),
+         .shape = blocks ? named.shape : named.tensor.shape(),
+         .values = [tensor = named.tensor]() -> Result<Tensor> {
+           return tensor;
+         }});
+  }
+  return lazy;
+}
+
+Result<std::vector<WriteItem>> ToWriteItems(std::span<const LazyTensor> tensors,
+                                            const std::string& where) {
   std::vector<WriteItem> items;
   std::set<std::string_view> names;
-  for (const NamedTensor& named : tensors) {
+  for (const LazyTensor& source : tensors) {
     const std::string tensor =
-        where + "tensor \"" + Printable(named.name) + "\" ";
-    CHECK(named.tensor.defined()) << tensor;
-    if (named.name.empty() || !IsUtf8(named.name)) {
+        where + "tensor \"" + Printable(source.name) + "\" ";
+    if (source.name.empty() || !IsUtf8(source.name)) {
       return InvalidArgument(tensor + "needs a name in UTF-8");
     }
-    if (!names.insert(named.name).second) {
+    if (!names.insert(source.name).second) {
       return InvalidArgument(tensor + "is there twice");
     }
-    WriteItem item{.source = &named,
-                   .encoding = &EncodingOf(named.tensor.dtype()),
-                   .shape = named.tensor.shape()};
-    if (!named.encoding.empty()) {
-      item.encoding = FindEncoding(named.encoding);
-      if (item.encoding == nullptr) {
-        return Unsupported(tensor + "has unknown encoding " + named.encoding);
-      }
-      item.shape = named.shape;
+    WriteItem item{.source = &source,
+                   .encoding = FindEncoding(source.encoding),
+                   .shape = source.shape};
+    if (item.encoding == nullptr) {
+      return Unsupported(tensor + "has unknown encoding " + source.encoding);
     }
     const auto dims = item.shape.dims();
     const std::vector<uint64_t> checked(dims.begin(), dims.end());
@@ -37,19 +50,22 @@ Result<std::vector<WriteItem>> ToWriteItems(
         !s.ok()) {
       return Status(s.code(), tensor + s.message());
     }
-    if (item.bytes != named.tensor.nbytes()) {
-      return InvalidArgument(tensor + std::string(item.encoding->name) + " " +
-                             item.shape.ToString() + " has " +
-                             std::to_string(item.bytes) + " bytes, given are " +
-                             std::to_string(named.tensor.nbytes()));
-    }
     items.push_back(std::move(item));
   }
   return items;
 }
 
-Status WriteValues(const WriteItem& item, AtomicFile* file) {
-  const Tensor host = item.source->tensor.To(Cpu()).Contiguous();
+Status WriteValues(const WriteItem& item, const std::string& where,
+                   AtomicFile* file) {
+  ASSIGN_OR_RETURN(const Tensor values, item.source->values());
+  if (values.nbytes() != item.bytes) {
+    return InvalidArgument(where + "tensor \"" + Printable(item.source->name) +
+                           "\" " + std::string(item.encoding->name) + " " +
+                           item.shape.ToString() + " has " +
+                           std::to_string(item.bytes) + " bytes, given are " +
+                           std::to_string(values.nbytes()));
+  }
+  const Tensor host = values.To(Cpu()).Contiguous();
   return file->Write({host.raw(), host.nbytes()});
 }
 

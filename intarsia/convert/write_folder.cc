@@ -37,27 +37,27 @@ Status WriteTokenizer(const HfModel& model, const std::string& folder) {
   return WriteText(folder, "generation_config.json", model.generation_config);
 }
 
-// Blocks become f32: a block's number is one rounding of fp32.
-Result<NamedTensor> Plain(const LazyTensor& tensor) {
-  ASSIGN_OR_RETURN(const Tensor bytes, tensor.values());
+// As safetensors can hold it, made when it is written: blocks become f32, since
+// a block's number is one rounding of fp32.
+Result<LazyTensor> Plain(const LazyTensor& tensor) {
   const Format* format = FindFormat(tensor.encoding);
   if (format == nullptr) {
     return Unsupported("[convert] tensor " + tensor.name + " is stored as " +
                        tensor.encoding + ", which this build cannot read");
   }
-  if (format->block() == 1) {
-    return NamedTensor{.name = tensor.name,
-                       .tensor = bytes,
-                       .encoding = tensor.encoding,
-                       .shape = tensor.shape};
-  }
-  ThreadPool pool;
-  const int last = tensor.shape.rank() - 1;
-  const int64_t k = tensor.shape[last];
-  const Tensor blocks = bytes.Contiguous().Reshape(
-      tensor.shape.With(last, static_cast<int64_t>(format->row_bytes(k))));
-  return NamedTensor{.name = tensor.name,
-                     .tensor = format->Dequantize(pool, blocks, k)};
+  if (format->block() == 1) return tensor;
+  LazyTensor plain = tensor;
+  plain.encoding = "f32";
+  plain.values = [tensor, format]() -> Result<Tensor> {
+    ASSIGN_OR_RETURN(const Tensor bytes, tensor.values());
+    ThreadPool pool;
+    const int last = tensor.shape.rank() - 1;
+    const int64_t k = tensor.shape[last];
+    const Tensor blocks = bytes.Contiguous().Reshape(
+        tensor.shape.With(last, static_cast<int64_t>(format->row_bytes(k))));
+    return format->Dequantize(pool, blocks, k);
+  };
+  return plain;
 }
 
 }  // namespace
@@ -65,11 +65,11 @@ Result<NamedTensor> Plain(const LazyTensor& tensor) {
 Status WriteHfFolder(const HfModel& model, const std::string& folder,
                      uint64_t max_shard_bytes) {
   RETURN_IF_ERROR(MakeFolder(folder));
-  std::vector<NamedTensor> tensors;
+  std::vector<LazyTensor> tensors;
   bool blocks = false;
   for (const LazyTensor& tensor : model.tensors) {
-    ASSIGN_OR_RETURN(NamedTensor plain, Plain(tensor));
-    blocks = blocks || plain.encoding.empty();
+    ASSIGN_OR_RETURN(LazyTensor plain, Plain(tensor));
+    blocks = blocks || plain.encoding != tensor.encoding;
     tensors.push_back(std::move(plain));
   }
   RETURN_IF_ERROR(WriteSafetensorsSharded(folder, tensors, max_shard_bytes,
