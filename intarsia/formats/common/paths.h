@@ -5,8 +5,8 @@
 //   Highway                    everything else: AVX-512, AVX2, SSE4
 //
 // Weights that are packed when a model is opened (packing.h) meet vpdpwssd
-// (VNNI) or vpmaddwd: the same formats, and bf16 and f16, which stored meet
-// fp32.
+// (VNNI) or vpmaddwd: every format but f32, q2_k and f8_e4m3_128. Of these,
+// stored, all but the three above meet fp32.
 //
 // A build for a smaller instruction set (INTARSIA_SIMD=avx2, emu128) has what
 // that set has.
