@@ -88,67 +88,48 @@ struct Fields {
   Dwords dwords[kBits];
 };
 
-// q4_0, q4_1. Stored blocks: scale, minimum if `minimum`, nibbles.
-template <bool minimum>
+// q4_0, q4_1; with `five` q5_0, q5_1. Stored blocks: scale, minimum if
+// `minimum`, fifth bits if `five`, bit i that of number i, nibbles.
+template <bool minimum, bool five = false>
 struct alignas(4 * kLanes) NibblePanel {
-  static constexpr int kBytes = Halves<minimum>::kBytes + 16;
+  static constexpr int kBytes = Halves<minimum>::kBytes + (five ? 4 : 0) + 16;
   static constexpr int kBlocks = 1;
-  static constexpr int kOffset = minimum ? 0 : 8;
+  static constexpr int kOffset = minimum ? 0 : five ? 16 : 8;
   static constexpr bool kMinimum = minimum;
   static constexpr bool kWords = false;
 
   const NibblePanel& At(int) const { return *this; }
   template <int c>
   INTARSIA_INLINE Ints Words(int half) const {
-    return nibbles.template Words<c>(half);
+    const Ints low = nibbles.template Words<c>(half);
+    if constexpr (five) {
+      return Or(low, fifth[0].template Words<c>(half));
+    } else {
+      return low;
+    }
   }
   INTARSIA_INLINE Floats Scale(int half) const { return head.Scale(half); }
   INTARSIA_INLINE Floats Minimum(int half) const { return head.Minimum(half); }
 
   INTARSIA_INLINE void TakeRow(int row, const uint8_t* block) {
     head.Take(row, block);
+    if constexpr (five) {
+      const auto bits = ReadAt<uint32_t>(block + kBytes - 20);
+      uint8_t codes[32];
+      for (int i = 0; i < 32; ++i) codes[i] = bits >> i << 4 & 16;
+      fifth[0].Take(row, codes);
+    }
     nibbles.Take(row, block + kBytes - 16);
   }
 
   Nibbles nibbles;
+  Fields<1, 4> fifth[five ? 1 : 0];
   Halves<minimum> head;
 };
 static_assert(sizeof(NibblePanel<false>) == kRows * 18);
 static_assert(sizeof(NibblePanel<true>) == kRows * 20);
-
-// q5_0, q5_1. Stored blocks: scale, minimum if `minimum`, fifth bits, bit i
-// that of number i, nibbles.
-template <bool minimum>
-struct alignas(4 * kLanes) FivePanel {
-  static constexpr int kBytes = Halves<minimum>::kBytes + 4 + 16;
-  static constexpr int kBlocks = 1;
-  static constexpr int kOffset = minimum ? 0 : 16;
-  static constexpr bool kMinimum = minimum;
-  static constexpr bool kWords = false;
-
-  const FivePanel& At(int) const { return *this; }
-  template <int c>
-  INTARSIA_INLINE Ints Words(int half) const {
-    return Or(nibbles.template Words<c>(half), fifth.template Words<c>(half));
-  }
-  INTARSIA_INLINE Floats Scale(int half) const { return head.Scale(half); }
-  INTARSIA_INLINE Floats Minimum(int half) const { return head.Minimum(half); }
-
-  INTARSIA_INLINE void TakeRow(int row, const uint8_t* block) {
-    head.Take(row, block);
-    const auto bits = ReadAt<uint32_t>(block + kBytes - 20);
-    uint8_t codes[32];
-    for (int i = 0; i < 32; ++i) codes[i] = bits >> i << 4 & 16;
-    fifth.Take(row, codes);
-    nibbles.Take(row, block + kBytes - 16);
-  }
-
-  Nibbles nibbles;
-  Fields<1, 4> fifth;
-  Halves<minimum> head;
-};
-static_assert(sizeof(FivePanel<false>) == kRows * 22);
-static_assert(sizeof(FivePanel<true>) == kRows * 24);
+static_assert(sizeof(NibblePanel<false, true>) == kRows * 22);
+static_assert(sizeof(NibblePanel<true, true>) == kRows * 24);
 
 // iq4_nl, mxfp4. Stored blocks: scale, nibbles that pick from the table.
 template <class Head, const int8_t* table>

@@ -6,7 +6,7 @@ namespace intarsia::formats {
 
 const PreparedKernels& Q50PanelsAvx2() {
   static constexpr PreparedKernels kernels =
-      avx2::CodeKernels<avx2::FivePanel<false>>();
+      avx2::CodeKernels<avx2::NibblePanel<false, true>>();
   return kernels;
 }
 

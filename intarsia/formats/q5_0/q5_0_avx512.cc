@@ -6,7 +6,7 @@ namespace intarsia::formats {
 
 const PreparedKernels& Q50PanelsAvx512() {
   static constexpr PreparedKernels kernels =
-      avx512::CodeKernels<avx512::FivePanel<false>>();
+      avx512::CodeKernels<avx512::NibblePanel<false, true>>();
   return kernels;
 }
 

@@ -6,7 +6,7 @@ namespace intarsia::formats {
 
 const PreparedKernels& Q51PanelsAvx2() {
   static constexpr PreparedKernels kernels =
-      avx2::CodeKernels<avx2::FivePanel<true>>();
+      avx2::CodeKernels<avx2::NibblePanel<true, true>>();
   return kernels;
 }
 

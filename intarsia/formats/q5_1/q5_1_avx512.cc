@@ -6,7 +6,7 @@ namespace intarsia::formats {
 
 const PreparedKernels& Q51PanelsAvx512() {
   static constexpr PreparedKernels kernels =
-      avx512::CodeKernels<avx512::FivePanel<true>>();
+      avx512::CodeKernels<avx512::NibblePanel<true, true>>();
   return kernels;
 }
 
