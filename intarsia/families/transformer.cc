@@ -3,6 +3,8 @@
 #include <limits>
 #include <nlohmann/json.hpp>
 
+#include "intarsia/families/rope_fields.h"
+
 namespace intarsia {
 namespace {
 
@@ -247,32 +249,6 @@ void IgnoreBookkeeping(JsonReader* reader) {
                   "transformers.js_config"});
 }
 
-Json RopeFromConfig(JsonReader* reader) {
-  Json parameters = reader->ObjectOr("rope_parameters");
-  const Json old_scaling = reader->ObjectOr("rope_scaling");
-  if (parameters.empty()) {
-    parameters = old_scaling;
-    parameters["rope_theta"] = reader->NumberOr("rope_theta", 10000.0);
-  } else {
-    reader->Ignore({"rope_theta"});
-  }
-  Json rope = {{"theta", parameters.value("rope_theta", Json(10000.0))}};
-  const Json type =
-      parameters.value("rope_type", parameters.value("type", Json("default")));
-  if (type == "default") return rope;
-  Json scaling = parameters;
-  scaling.erase("rope_theta");
-  scaling.erase("rope_type");
-  scaling["type"] = type;
-  if (scaling.contains("original_max_position_embeddings")) {
-    scaling["original_max_positions"] =
-        scaling["original_max_position_embeddings"];
-    scaling.erase("original_max_position_embeddings");
-  }
-  rope["scaling"] = scaling;
-  return rope;
-}
-
 Result<FamilyModel> TransformerFromConfig(const TransformerTraits& traits,
                                           const Json& config) {
   JsonReader reader(config, traits.family);
@@ -356,17 +332,7 @@ Result<FamilyModel> TransformerFromGguf(const TransformerTraits& traits,
   } else {
     reader.Expect("expert_count", 0);
   }
-  s.rope = {{"theta", reader.NumberOr("rope.freq_base", 10000.0)},
-            {"interleaved", traits.interleaved_gguf}};
-  const int rotated = reader.IntOr("rope.dimension_count", s.head_dim, 2);
-  if (rotated != s.head_dim) s.rope["dim"] = rotated;
-  const std::string scaling = reader.StringOr("rope.scaling.type", "none");
-  const double factor = reader.NumberOr("rope.scaling.factor", 1.0);
-  if (scaling == "linear") {
-    s.rope["scaling"] = {{"type", "linear"}, {"factor", factor}};
-  } else {
-    reader.Expect("rope.scaling.type", "none");
-  }
+  s.rope = RopeFromGguf(&reader, s.head_dim, traits.interleaved_gguf);
   s.windows.assign(s.layers, reader.IntOr("attention.sliding_window", 0));
   s.vocab = reader.IntOr("vocab_size", 0, 1, 1 << 24);
   RETURN_IF_ERROR(reader.status());

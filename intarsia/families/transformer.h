@@ -40,8 +40,4 @@ NormConfig RmsNormConfig(double eps);
 // A norm's epsilon, which must be in [0, 1).
 double ReadEps(JsonReader* reader, const std::string& name, double fallback);
 
-// The rope object of an attention configuration, from "rope_parameters" or the
-// older "rope_theta" and "rope_scaling".
-Json RopeFromConfig(JsonReader* reader);
-
 }  // namespace intarsia
