@@ -1,59 +1,22 @@
 // The command line that scripts depend on: verbs, flags, exit codes, and what
 // goes to stdout and to stderr. Runs the program as a user would.
 #include <gtest/gtest.h>
-#include <sys/wait.h>
 
-#include <cstdio>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <nlohmann/json.hpp>
 #include <set>
-#include <sstream>
 #include <string>
 #include <vector>
 
-namespace {
+#include "tests/program.h"
 
-using Json = nlohmann::json;
+namespace intarsia {
+namespace {
 
 constexpr char kTiny[] = "tests/golden/tiny";
 constexpr char kLlama[] = "tests/golden/llama";
-
-struct Outcome {
-  int code = -1;
-  std::string out, err;
-
-  Json json() const {
-    Json parsed = Json::parse(out, nullptr, /*allow_exceptions=*/false);
-    EXPECT_TRUE(parsed.is_object()) << "stdout is: " << out;
-    return parsed.is_object() ? parsed : Json::object();
-  }
-};
-
-std::string ReadAll(const std::string& path) {
-  std::ostringstream text;
-  text << std::ifstream(path, std::ios::binary).rdbuf();
-  return text.str();
-}
-
-// `arguments` go through a shell; `before` is what stands before the program.
-Outcome Invoke(const std::string& arguments, const std::string& before = "") {
-  const std::string errors = testing::TempDir() + "cli_test_stderr";
-  const std::string line =
-      before + " " + INTARSIA_BINARY + " " + arguments + " 2>" + errors;
-  Outcome outcome;
-  FILE* pipe = popen(line.c_str(), "r");
-  EXPECT_NE(pipe, nullptr);
-  char buffer[4096];
-  for (size_t n; (n = std::fread(buffer, 1, sizeof(buffer), pipe)) > 0;) {
-    outcome.out.append(buffer, n);
-  }
-  const int status = pclose(pipe);
-  outcome.code = WIFEXITED(status) ? WEXITSTATUS(status) : -1;
-  outcome.err = ReadAll(errors);
-  return outcome;
-}
 
 Outcome Generate(const std::string& flags, const std::string& model = kTiny) {
   return Invoke("generate " + model + " " + flags);
@@ -552,3 +515,4 @@ TEST_F(CliTest, CompletionIsAScriptThatKnowsTheFlags) {
 }
 
 }  // namespace
+}  // namespace intarsia

@@ -56,10 +56,13 @@ ModelRunner::Options RunnerOptions(const CommonFlags& common,
   options.context = flags.context > 0 ? flags.context
                     : needed > 0      ? needed
                                       : DefaultContext(model.config());
-  if (trained > 0 && options.context > trained) {
+  const bool ends = model.config().position_limit() > 0;
+  if (trained > 0 && options.context > trained &&
+      (!ends || flags.context > 0)) {
     Warn("a context of " + std::to_string(options.context) +
          " tokens is past the " + std::to_string(trained) +
-         " the model was trained for");
+         (ends ? " learned positions of the model, where it ends"
+               : " the model was trained for"));
   }
   return options;
 }

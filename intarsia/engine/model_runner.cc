@@ -18,6 +18,17 @@ StatePool::Options PoolOptions(const ModelRunner::Options& options) {
   return pool;
 }
 
+// A table of positions ends the context whatever was asked for.
+ModelRunner::Options Bounded(ModelRunner::Options options,
+                             const ModelConfig& config) {
+  CHECK_GE(options.context, 1);
+  CHECK_GE(options.prefill_chunk, 1);
+  if (const int64_t limit = config.position_limit(); limit > 0) {
+    options.context = std::min(options.context, limit);
+  }
+  return options;
+}
+
 std::vector<std::vector<StateSpec>> Specs(const Model& model) {
   std::vector<std::vector<StateSpec>> specs;
   for (const Model::SublayerState& s : model.state()) specs.push_back(s.specs);
@@ -37,12 +48,9 @@ struct ModelRunner::Graph {
 
 ModelRunner::ModelRunner(const Model& model, const Options& options)
     : model_(model),
-      options_(options),
+      options_(Bounded(options, model.config())),
       threads_(options.threads, options.pin),
-      pool_(Specs(model), PoolOptions(options)) {
-  CHECK_GE(options_.context, 1);
-  CHECK_GE(options_.prefill_chunk, 1);
-}
+      pool_(Specs(model), PoolOptions(options_)) {}
 
 ModelRunner::~ModelRunner() = default;
 
@@ -55,10 +63,15 @@ Status ModelRunner::Check(const std::vector<Segment>& segments) {
     const int64_t end = pool_.length(segment.slot) +
                         static_cast<int64_t>(segment.tokens.size());
     if (end > options_.context) {
+      const bool learned = options_.context == model_.config().position_limit();
       return InvalidArgument(
           "[engine] the sequence would have " + std::to_string(end) +
-          " tokens, the context holds " + std::to_string(options_.context) +
-          "; raise it with --ctx");
+          " tokens, " +
+          (learned ? "the model has learned positions for " +
+                         std::to_string(options_.context) +
+                         " and none past them; shorten the text"
+                   : "the context holds " + std::to_string(options_.context) +
+                         "; raise it with --ctx"));
     }
     for (int32_t token : segment.tokens) {
       if (token < 0 || token >= model_.config().vocab_size) {

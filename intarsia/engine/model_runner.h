@@ -29,7 +29,9 @@ class ModelRunner {
     Form form = Form::kAuto;
     int chunk = 0;
   };
-  // `model` must outlive the runner and its weights be on options.device.
+  // `model` must outlive the runner and its weights be on options.device. A
+  // model with learned positions has no context past them: options() says what
+  // holds.
   ModelRunner(const Model& model, const Options& options);
   ~ModelRunner();
 

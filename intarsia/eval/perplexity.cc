@@ -56,6 +56,14 @@ class Measurement {
     if (options_.context < 4) {
       return InvalidArgument("[perplexity] the context must be 4 or more");
     }
+    const int64_t limit = runner_.model().config().position_limit();
+    if (limit > 0 && options_.context > limit) {
+      return InvalidArgument("[perplexity] --ctx " +
+                             std::to_string(options_.context) +
+                             " is past the model's " + std::to_string(limit) +
+                             " learned positions; give --ctx " +
+                             std::to_string(limit) + " or less");
+    }
     pieces_ = static_cast<int64_t>(tokens_.size()) / options_.context;
     if (options_.pieces > 0) pieces_ = std::min(pieces_, options_.pieces);
     if (pieces_ == 0) {

@@ -91,6 +91,19 @@ class Bench {
     return row;
   }
 
+  // Before anything is measured.
+  Status Check() const {
+    for (const int depth : options_.depths) {
+      for (const int prompt : options_.prompts) {
+        if (prompt > 0) RETURN_IF_ERROR(CheckPositions(depth, prompt, "-p"));
+      }
+      if (options_.generate > 0) {
+        RETURN_IF_ERROR(CheckPositions(depth, options_.generate, "-n"));
+      }
+    }
+    return Status::Ok();
+  }
+
  private:
   Status Step(ModelRunner& runner, const std::vector<int>& slots, int steps) {
     std::vector<int32_t> next(slots.size(), 0);
@@ -104,6 +117,18 @@ class Bench {
       RETURN_IF_ERROR(runner.Run(segments).status());
     }
     return Status::Ok();
+  }
+
+  // A table of positions has an end.
+  Status CheckPositions(int depth, int more, const char* flag) const {
+    const int64_t limit = model_.config().position_limit();
+    const int64_t tokens = int64_t{depth} + more;
+    if (limit == 0 || tokens <= limit) return Status::Ok();
+    return InvalidArgument("[bench] -d " + std::to_string(depth) + " and " +
+                           flag + " " + std::to_string(more) + " make " +
+                           std::to_string(tokens) +
+                           " tokens, the model has learned positions for " +
+                           std::to_string(limit) + "; give less of either");
   }
 
   // Fills sequences to `depth`, then times `work`; the first run warms up.
@@ -180,6 +205,7 @@ Result<std::vector<ThroughputRow>> MeasureThroughput(
     const Model& model, const ThroughputOptions& options,
     const std::function<void(const ThroughputRow&)>& done) {
   Bench bench(model, options);
+  RETURN_IF_ERROR(bench.Check());
   std::vector<ThroughputRow> rows;
   auto keep = [&](Result<ThroughputRow> row) -> Status {
     if (!row.ok()) return row.status();

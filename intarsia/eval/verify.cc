@@ -116,6 +116,17 @@ class Verifier {
                              ids.shape().ToString() + " and a vocabulary of " +
                              std::to_string(vocab));
     }
+    if (logits_.numel() == 0) {
+      return InvalidArgument("[verify] " + options_.golden + ": input_ids " +
+                             ids.shape().ToString() + " hold no tokens");
+    }
+    const int64_t limit = model_.config().position_limit();
+    if (limit > 0 && ids.dim(1) > limit) {
+      return InvalidArgument("[verify] " + options_.golden + ": sequences of " +
+                             std::to_string(ids.dim(1)) +
+                             " tokens, the model has learned " +
+                             "positions for " + std::to_string(limit));
+    }
     for (int64_t n = 0; n < ids.dim(0); ++n) {
       sequences_.push_back(ids.Select(0, n).ToVector<int32_t>());
       for (int32_t id : sequences_.back()) {

@@ -43,6 +43,12 @@ struct ModelConfig {
   // Ids that begin and end text, as the checkpoint says; -1: none.
   int bos_id = -1;
   std::vector<int> eos_ids;
+
+  // Tokens that a sequence can have at all: the rows of the table of positions;
+  // 0: no limit (rotary positions go on past max_positions, less well).
+  int64_t position_limit() const {
+    return learned_positions ? max_positions : 0;
+  }
 };
 
 // Checks every field; messages start with "[model]" and name the field.
