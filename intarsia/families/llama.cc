@@ -5,8 +5,11 @@
 namespace intarsia {
 namespace {
 
-constexpr TransformerTraits kTraits = {
-    .family = "llama", .interleaved_gguf = true, .gguf_experts = true};
+constexpr TransformerTraits kTraits = {.family = "llama",
+                                       .declares_attention_bias = true,
+                                       .declares_mlp_bias = true,
+                                       .interleaved_gguf = true,
+                                       .gguf_experts = true};
 
 Result<FamilyModel> FromConfig(const Json& config) {
   return TransformerFromConfig(kTraits, config);

@@ -59,6 +59,15 @@ std::vector<TensorMap> MapTensors(const Dims& d) {
     map("dt_bias", "mixer.dt_bias");
     map("norm", "mixer.norm.weight");
     map("out_proj", "mixer.out_proj.weight");
+    if (!d.bias) continue;
+    split("mixer.in_proj.bias",
+          {{"in_z_bias", d.inner},
+           {"in_x_bias", d.inner},
+           {"in_B_bias", gn},
+           {"in_C_bias", gn},
+           {"in_dt_bias", d.heads}},
+          -1);
+    map("out_bias", "mixer.out_proj.bias");
   }
   return maps;
 }
@@ -79,7 +88,7 @@ Result<FamilyModel> FromConfig(const Json& json) {
   const int heads = reader.Int("num_heads", 1, 1 << 14);
   const int head_dim = reader.Int("head_dim", 1, 1 << 12);
   const int state = reader.Int("state_size", 1, 1 << 12);
-  const int groups = reader.IntOr("n_groups", 1, 1, 1 << 14);
+  const int groups = reader.IntOr("n_groups", 8, 1, 1 << 14);
   const double eps = ReadEps(&reader, "layer_norm_epsilon", 1e-5);
   Dims d{.layers = reader.Int("num_hidden_layers", 1, 4096),
          .heads = heads,
@@ -90,7 +99,6 @@ Result<FamilyModel> FromConfig(const Json& json) {
          .tied = reader.BoolOr("tie_word_embeddings", false)};
   const int conv_width = reader.IntOr("conv_kernel", 4, 1, 64);
   reader.Expect("hidden_act", "silu");
-  reader.Expect("use_bias", false);
   const Json* limit = reader.Find("time_step_limit");
   IgnoreBookkeeping(&reader);
   // Initialisation only; "expand" repeats num_heads × head_dim; the residual is
@@ -110,10 +118,16 @@ Result<FamilyModel> FromConfig(const Json& json) {
   config.eos_ids = reader.Ids("eos_token_id");
   RETURN_IF_ERROR(reader.status());
   config.final_norm = RmsNormConfig(eps);
-  Json mixer = {{"heads", heads},           {"head_dim", head_dim},
-                {"state_dim", state},       {"groups", groups},
-                {"conv_width", conv_width}, {"conv_bias", d.conv_bias},
-                {"norm_eps", eps}};
+  Json mixer = {{"heads", heads},
+                {"head_dim", head_dim},
+                {"state_dim", state},
+                {"groups", groups},
+                {"conv_width", conv_width},
+                {"conv_bias", d.conv_bias},
+                {"bias", d.bias},
+                {"norm_eps", eps},
+                // Each group of the inner channels has a norm of its own.
+                {"norm_groups", groups}};
   if (const Json low = TimeStepLimit(limit, 0); !low.is_null()) {
     mixer["dt_min"] = low;
   }

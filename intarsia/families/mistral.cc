@@ -1,11 +1,14 @@
-// Mistral 7B: Llama with a sliding window in every layer.
+// Mistral: Llama with a sliding window in every layer.
 #include "intarsia/families/transformer.h"
 
 namespace intarsia {
 namespace {
 
-constexpr TransformerTraits kTraits = {.family = "mistral",
-                                       .sliding_window = true};
+constexpr TransformerTraits kTraits = {
+    .family = "mistral",
+    .window = TransformerTraits::Window::kAll,
+    .default_window = 4096,
+    .default_kv_heads = 8};
 
 Result<FamilyModel> FromConfig(const Json& config) {
   return TransformerFromConfig(kTraits, config);

@@ -5,7 +5,11 @@ namespace intarsia {
 namespace {
 
 constexpr TransformerTraits kTraits = {
-    .family = "mixtral", .sliding_window = true, .experts = true};
+    .family = "mixtral",
+    .window = TransformerTraits::Window::kAll,
+    .default_kv_heads = 8,
+    .default_eps = 1e-5,
+    .experts = true};
 
 Result<FamilyModel> FromConfig(const Json& config) {
   return TransformerFromConfig(kTraits, config);

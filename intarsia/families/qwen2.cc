@@ -4,7 +4,12 @@
 namespace intarsia {
 namespace {
 
-constexpr TransformerTraits kTraits = {.family = "qwen2", .qkv_bias = true};
+constexpr TransformerTraits kTraits = {
+    .family = "qwen2",
+    .qkv_bias = true,
+    .window = TransformerTraits::Window::kChosen,
+    .default_window = 4096,
+    .default_kv_heads = 32};
 
 Result<FamilyModel> FromConfig(const Json& config) {
   return TransformerFromConfig(kTraits, config);

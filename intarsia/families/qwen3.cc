@@ -4,7 +4,14 @@
 namespace intarsia {
 namespace {
 
-constexpr TransformerTraits kTraits = {.family = "qwen3", .qk_norm = true};
+constexpr TransformerTraits kTraits = {
+    .family = "qwen3",
+    .qk_norm = true,
+    .window = TransformerTraits::Window::kChosen,
+    .default_window = 4096,
+    .declares_attention_bias = true,
+    .default_kv_heads = 32,
+    .default_head_dim = 128};
 
 Result<FamilyModel> FromConfig(const Json& config) {
   return TransformerFromConfig(kTraits, config);

@@ -201,15 +201,25 @@ std::vector<TensorMap> MapTensors(const TransformerTraits& traits,
   return maps;
 }
 
-void ReadWindows(const TransformerTraits& traits, JsonReader* reader, Dims* s) {
+// Which layers see a window only. Mistral and Mixtral: all of them, where
+// "sliding_window" is a number. Qwen: those that "layer_types" names, else
+// those from "max_window_layers" on, and none without "use_sliding_window".
+void ReadWindows(const TransformerTraits& traits, const Json& config,
+                 JsonReader* reader, Dims* s) {
   s->windows.assign(s->layers, 0);
-  const int window = reader->IntOr("sliding_window", 0, 1);
-  const bool uses =
-      traits.sliding_window || reader->BoolOr("use_sliding_window", false);
-  reader->Ignore({"max_window_layers"});
+  if (traits.window == TransformerTraits::Window::kNone) return;
+  const bool absent = config.is_object() && !config.contains("sliding_window");
+  int window = reader->IntOr("sliding_window", 0, 1);
+  if (absent) window = traits.default_window;
+  if (traits.window == TransformerTraits::Window::kAll) {
+    s->windows.assign(s->layers, window);
+    return;
+  }
+  if (!reader->BoolOr("use_sliding_window", false)) window = 0;
+  const int first = reader->IntOr("max_window_layers", 28);
   const Json* types = reader->Find("layer_types");
   if (types == nullptr) {
-    if (uses && window > 0) s->windows.assign(s->layers, window);
+    for (int i = first; i < s->layers; ++i) s->windows[i] = window;
     return;
   }
   const bool each =
@@ -217,8 +227,13 @@ void ReadWindows(const TransformerTraits& traits, JsonReader* reader, Dims* s) {
   reader->Require(each, "\"layer_types\" must name each of the layers");
   for (int i = 0; each && i < s->layers; ++i) {
     const Json& type = (*types)[i];
-    if (type == "sliding_attention") s->windows[i] = window;
-    reader->Require(type == "sliding_attention" || type == "full_attention",
+    const bool slides = type == "sliding_attention";
+    if (slides) s->windows[i] = window;
+    reader->Require(!slides || window > 0,
+                    "\"layer_types\" names a sliding window, but "
+                    "\"sliding_window\" or \"use_sliding_window\" gives none");
+    // "attention" is what older files say.
+    reader->Require(slides || type == "full_attention" || type == "attention",
                     "a layer type is neither \"sliding_attention\" nor "
                     "\"full_attention\"",
                     StatusCode::kUnsupported);
@@ -257,18 +272,27 @@ Result<FamilyModel> TransformerFromConfig(const TransformerTraits& traits,
   s.dim = reader.Int("hidden_size");
   s.heads = reader.Int("num_attention_heads", 1, 65536);
   s.kv_heads = reader.IntOr("num_key_value_heads", s.heads, 1, 65536);
-  s.head_dim = reader.IntOr("head_dim", s.dim / s.heads, 1, 65536);
+  if (traits.default_kv_heads > 0 && config.is_object() &&
+      !config.contains("num_key_value_heads")) {
+    s.kv_heads = traits.default_kv_heads;
+  }
+  s.head_dim = reader.IntOr(
+      "head_dim",
+      traits.default_head_dim > 0 ? traits.default_head_dim : s.dim / s.heads,
+      1, 65536);
   s.hidden = reader.Int("intermediate_size");
   s.vocab = reader.Int("vocab_size");
   s.max_positions = reader.IntOr("max_position_embeddings", 0);
-  s.eps = ReadEps(&reader, "rms_norm_eps", 1e-6);
+  s.eps = ReadEps(&reader, "rms_norm_eps", traits.default_eps);
   s.activation = reader.StringOr("hidden_act", "silu");
-  s.attention_bias = reader.BoolOr("attention_bias", false);
-  s.output_bias = s.attention_bias;
-  s.mlp_bias = reader.BoolOr("mlp_bias", false);
+  if (traits.declares_attention_bias) {
+    s.attention_bias = reader.BoolOr("attention_bias", false);
+    s.output_bias = s.attention_bias;
+  }
+  if (traits.declares_mlp_bias) s.mlp_bias = reader.BoolOr("mlp_bias", false);
   s.tied = reader.BoolOr("tie_word_embeddings", false);
   s.rope = RopeFromConfig(&reader);
-  ReadWindows(traits, &reader, &s);
+  ReadWindows(traits, config, &reader, &s);
   if (traits.experts) {
     s.experts = reader.Int("num_local_experts", 1, 65536);
     s.experts_per_token = reader.Int("num_experts_per_tok", 1, s.experts);
