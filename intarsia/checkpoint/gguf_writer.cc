@@ -1,5 +1,6 @@
 // Writing GGUF v3; gguf_reader.cc has the layout.
 #include <algorithm>
+#include <filesystem>
 #include <memory>
 #include <set>
 #include <type_traits>
@@ -223,6 +224,12 @@ Result<std::vector<std::string>> WriteGgufParts(
   parts[0].metadata = metadata;
   std::vector<std::string> paths = {path};
   if (parts.size() > 1) {
+    std::error_code error;
+    const auto status = std::filesystem::status(path, error);
+    if (std::filesystem::exists(status) &&
+        !std::filesystem::is_regular_file(status)) {
+      return InvalidArgument(where + "only a file can be split in parts");
+    }
     paths.clear();
     for (size_t i = 0; i < parts.size(); ++i) {
       const std::initializer_list<GgufEntries::value_type> split = {
@@ -233,13 +240,14 @@ Result<std::vector<std::string>> WriteGgufParts(
       paths.push_back(PartPath(path, i + 1, parts.size()));
     }
   }
-  std::vector<std::unique_ptr<AtomicFile>> files;
-  for (size_t i = 0; i < parts.size(); ++i) {
-    files.push_back(std::make_unique<AtomicFile>(paths[i], "gguf"));
-    RETURN_IF_ERROR(WritePart(parts[i], where, files[i].get()));
-  }
   // The first part, which is what one opens, appears last.
-  for (size_t i = parts.size(); i-- > 0;) RETURN_IF_ERROR(files[i]->Commit());
+  FileSet set;
+  std::vector<AtomicFile*> files(parts.size());
+  for (size_t i = parts.size(); i-- > 0;) files[i] = &set.Add(paths[i], "gguf");
+  for (size_t i = 0; i < parts.size(); ++i) {
+    RETURN_IF_ERROR(WritePart(parts[i], where, files[i]));
+  }
+  RETURN_IF_ERROR(set.Commit());
   return paths;
 }
 

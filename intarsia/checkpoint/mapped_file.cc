@@ -25,6 +25,8 @@ class Descriptor {
   int fd_;
 };
 
+constinit SignalNames mapped_files;
+
 }  // namespace
 
 Result<std::shared_ptr<const MappedFile>> MappedFile::Open(
@@ -53,7 +55,9 @@ Result<std::shared_ptr<const MappedFile>> MappedFile::Open(
                        ": cannot be mapped: " + std::strerror(errno));
   }
   file->data_ = static_cast<const std::byte*>(data);
-  file->mapped_ = true;
+  file->mapped_ = mapped_files.Take(path);
+  file->mapped_->begin = reinterpret_cast<uintptr_t>(data);
+  file->mapped_->end = file->mapped_->begin + file->size_;
   return std::shared_ptr<const MappedFile>(file);
 }
 
@@ -71,15 +75,25 @@ std::shared_ptr<const MappedFile> MappedFile::OfBytes(
 }
 
 MappedFile::~MappedFile() {
-  if (mapped_) ::munmap(const_cast<std::byte*>(data_), size_);
+  if (mapped_ == nullptr) return;
+  SignalNames::Free(mapped_);
+  ::munmap(const_cast<std::byte*>(data_), size_);
 }
 
 void MappedFile::Advise(Access access) const {
-  if (!mapped_) return;
+  if (mapped_ == nullptr) return;
   // A file that is mapped to be read loses nothing by MADV_DONTNEED.
   const int advice =
       access == Access::kSequential ? MADV_SEQUENTIAL : MADV_DONTNEED;
   (void)::madvise(const_cast<std::byte*>(data_), size_, advice);
+}
+
+const char* MappedFileAt(const void* address) noexcept {
+  const auto at = reinterpret_cast<uintptr_t>(address);
+  for (auto* file = mapped_files.newest(); file; file = file->next) {
+    if (file->begin <= at && at < file->end) return file->name.c_str();
+  }
+  return nullptr;
 }
 
 std::shared_ptr<Storage> StorageOf(std::shared_ptr<const MappedFile> file) {

@@ -8,6 +8,7 @@
 #include <string_view>
 #include <vector>
 
+#include "intarsia/checkpoint/signal_names.h"
 #include "intarsia/core/status.h"
 #include "intarsia/core/tensor.h"
 
@@ -16,9 +17,10 @@ namespace intarsia {
 class MappedFile {
  public:
   // Maps a regular file (symbolic links are followed). The pages come in as
-  // they are touched. A file that another process cuts short while it is
-  // mapped ends this one with SIGBUS, as with every mapped file; replacing it
-  // by rename is safe.
+  // they are touched. Replacing the file by rename is safe; where another
+  // process cuts it short, touching what is gone raises SIGBUS, as with every
+  // mapped file. A program turns that into an error by a handler that asks
+  // MappedFileAt; this library installs none, for signals are the host's.
   static Result<std::shared_ptr<const MappedFile>> Open(
       const std::string& path);
 
@@ -47,9 +49,13 @@ class MappedFile {
   std::string path_;
   const std::byte* data_ = nullptr;
   size_t size_ = 0;
-  bool mapped_ = false;
+  SignalNames::Entry* mapped_ = nullptr;
   std::unique_ptr<std::byte[]> owned_;
 };
+
+// The path of the mapped file that the address lies in; null: in none. Safe in
+// a signal handler. Valid for ever.
+const char* MappedFileAt(const void* address) noexcept;
 
 // Storage over the whole file, which it keeps alive.
 std::shared_ptr<Storage> StorageOf(std::shared_ptr<const MappedFile> file);

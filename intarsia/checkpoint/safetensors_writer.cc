@@ -1,7 +1,5 @@
 // Writing safetensors: tensors in order of falling alignment, so that each is
 // aligned; data begin at a multiple of 64.
-#include <unistd.h>
-
 #include <algorithm>
 #include <filesystem>
 #include <nlohmann/json.hpp>
@@ -66,14 +64,15 @@ Result<std::string> Header(const std::vector<WriteItem>& items,
   return text;
 }
 
+// All of the file but its move to its name.
 Status WriteItems(const std::string& path, std::vector<WriteItem> items,
-                  const SafetensorsMetadata& metadata) {
+                  const SafetensorsMetadata& metadata, FileSet* files) {
   std::ranges::stable_sort(items, [](const WriteItem& a, const WriteItem& b) {
     return Alignment(*a.encoding) > Alignment(*b.encoding);
   });
   const std::string where = "[safetensors] " + path + ": ";
   ASSIGN_OR_RETURN(const std::string header, Header(items, metadata, where));
-  AtomicFile file(path, "safetensors");
+  AtomicFile& file = files->Add(path, "safetensors");
   RETURN_IF_ERROR(file.Open());
   const uint64_t length = header.size();
   RETURN_IF_ERROR(file.Write(std::as_bytes(std::span(&length, 1))));
@@ -81,7 +80,7 @@ Status WriteItems(const std::string& path, std::vector<WriteItem> items,
   for (const WriteItem& item : items) {
     RETURN_IF_ERROR(WriteValues(item, where, &file));
   }
-  return file.Commit();
+  return file.Finish();
 }
 
 std::string ShardName(size_t index, size_t count) {
@@ -92,11 +91,6 @@ std::string ShardName(size_t index, size_t count) {
   return "model-" + five(index + 1) + "-of-" + five(count) + ".safetensors";
 }
 
-void RemoveIfThere(const fs::path& path) {
-  std::error_code error;
-  fs::remove(path, error);
-}
-
 }  // namespace
 
 Status WriteSafetensors(const std::string& path,
@@ -105,13 +99,15 @@ Status WriteSafetensors(const std::string& path,
   const std::vector<LazyTensor> lazy = Lazily(tensors);
   ASSIGN_OR_RETURN(std::vector<WriteItem> items,
                    ToWriteItems(lazy, "[safetensors] " + path + ": "));
-  return WriteItems(path, std::move(items), metadata);
+  FileSet files;
+  RETURN_IF_ERROR(WriteItems(path, std::move(items), metadata, &files));
+  return files.Commit();
 }
 
-Status WriteSafetensorsSharded(const std::string& folder,
-                               std::span<const LazyTensor> tensors,
-                               uint64_t max_shard_bytes,
-                               const SafetensorsMetadata& metadata) {
+Status AddSafetensors(const std::string& folder,
+                      std::span<const LazyTensor> tensors,
+                      uint64_t max_shard_bytes,
+                      const SafetensorsMetadata& metadata, FileSet* files) {
   ASSIGN_OR_RETURN(std::vector<WriteItem> items,
                    ToWriteItems(tensors, "[safetensors] " + folder + ": "));
   std::vector<std::vector<WriteItem>> shards(1);
@@ -129,9 +125,8 @@ Status WriteSafetensorsSharded(const std::string& folder,
   const fs::path whole = dir / "model.safetensors";
   const fs::path index_path = dir / "model.safetensors.index.json";
   if (shards.size() == 1) {
-    RETURN_IF_ERROR(WriteItems(whole.string(), std::move(shards[0]), metadata));
-    RemoveIfThere(index_path);
-    return Status::Ok();
+    files->Remove(index_path.string());
+    return WriteItems(whole.string(), std::move(shards[0]), metadata, files);
   }
   Json index = {{"metadata", {{"total_size", total}}},
                 {"weight_map", Json::object()}};
@@ -140,15 +135,24 @@ Status WriteSafetensorsSharded(const std::string& folder,
     for (const WriteItem& item : shards[i]) {
       index["weight_map"][item.source->name] = name;
     }
-    RETURN_IF_ERROR(
-        WriteItems((dir / name).string(), std::move(shards[i]), metadata));
+    RETURN_IF_ERROR(WriteItems((dir / name).string(), std::move(shards[i]),
+                               metadata, files));
   }
-  AtomicFile file(index_path.string(), "safetensors");
+  files->Remove(whole.string());  // readers would prefer it to the index
+  AtomicFile& file = files->Add(index_path.string(), "safetensors");
   RETURN_IF_ERROR(file.Open());
   RETURN_IF_ERROR(file.Write(index.dump(2) + "\n"));
-  RETURN_IF_ERROR(file.Commit());
-  RemoveIfThere(whole);  // readers would prefer it to the index
-  return Status::Ok();
+  return file.Finish();
+}
+
+Status WriteSafetensorsSharded(const std::string& folder,
+                               std::span<const LazyTensor> tensors,
+                               uint64_t max_shard_bytes,
+                               const SafetensorsMetadata& metadata) {
+  FileSet files;
+  RETURN_IF_ERROR(
+      AddSafetensors(folder, tensors, max_shard_bytes, metadata, &files));
+  return files.Commit();
 }
 
 Status WriteSafetensorsSharded(const std::string& folder,

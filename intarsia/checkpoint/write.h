@@ -1,6 +1,7 @@
 // Writing checkpoints. Every file is written beside its place and moved there
-// when it is complete, so that a reader never sees half a file and a mapped old
-// one stays valid. Tensors of a device are copied to the host one at a time.
+// when it is complete (atomic_file.h), so that a reader never sees half a file
+// and a mapped old one stays valid. Tensors of a device are copied to the host
+// one at a time.
 #pragma once
 
 #include <cstdint>
@@ -16,6 +17,8 @@
 #include "intarsia/core/tensor.h"
 
 namespace intarsia {
+
+class FileSet;
 
 struct NamedTensor {
   std::string name;
@@ -55,6 +58,14 @@ Status WriteSafetensorsSharded(const std::string& folder,
                                std::span<const LazyTensor> tensors,
                                uint64_t max_shard_bytes,
                                const SafetensorsMetadata& metadata = {});
+
+// The same files, written and added to a set whose Commit puts them in place;
+// the last one added is the entry of the folder's weights. For folders with
+// more than tensors, whose files go in before.
+Status AddSafetensors(const std::string& folder,
+                      std::span<const LazyTensor> tensors,
+                      uint64_t max_shard_bytes,
+                      const SafetensorsMetadata& metadata, FileSet* files);
 
 using GgufValue = std::variant<
     uint8_t, int8_t, uint16_t, int16_t, uint32_t, int32_t, float, bool,

@@ -1,7 +1,6 @@
 #include "intarsia/cli/conversation.h"
 
-#include <fstream>
-
+#include "intarsia/checkpoint/atomic_file.h"
 #include "intarsia/cli/reasoning.h"
 
 namespace intarsia {
@@ -103,12 +102,12 @@ Status Conversation::Save(const std::string& path) const {
     json["messages"].push_back(
         {{"role", message.role}, {"content", message.content}});
   }
-  std::ofstream file(path, std::ios::binary);
-  file << json.dump(2, ' ', false, nlohmann::json::error_handler_t::replace)
-       << "\n";
-  file.close();
-  if (!file) return InvalidArgument("[chat] cannot write " + path);
-  return Status::Ok();
+  AtomicFile file(path, "chat");
+  RETURN_IF_ERROR(file.Open());
+  RETURN_IF_ERROR(file.Write(
+      json.dump(2, ' ', false, nlohmann::json::error_handler_t::replace) +
+      "\n"));
+  return file.Commit();
 }
 
 Status Conversation::Load(const std::string& path) {

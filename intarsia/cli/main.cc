@@ -5,9 +5,11 @@
 #include <vector>
 
 #include "intarsia/cli/command.h"
+#include "intarsia/cli/signals.h"
 
 int main(int argc, char** argv) {
   using namespace intarsia;  // NOLINT(google-build-using-namespace)
+  InstallSignalHandlers();
   CLI::App app(
       "Intarsia: an engine for sequence models of every kind.\n"
       "Start with `intarsia pull smollm2-135m` and `intarsia chat "
