@@ -45,8 +45,9 @@ class CliTest : public testing::Test {
 
 TEST_F(CliTest, EveryVerbHasTheCommonFlags) {
   const std::string help = Invoke("--help").out;
-  for (const char* verb : {"list", "info", "pull", "cache", "chat", "generate",
-                           "verify", "bench", "quantize", "convert"}) {
+  for (const char* verb :
+       {"list", "info", "pull", "cache", "chat", "generate", "verify", "bench",
+        "quantize", "convert", "tokenize"}) {
     EXPECT_NE(help.find(verb), std::string::npos) << verb;
     const Outcome outcome = Invoke(std::string(verb) + " --help");
     EXPECT_EQ(outcome.code, 0) << verb;

@@ -66,6 +66,7 @@ Command MakePull(CLI::App& root);
 Command MakeCache(CLI::App& root);
 Command MakeGenerate(CLI::App& root);
 Command MakeChat(CLI::App& root);
+Command MakeTokenize(CLI::App& root);
 Command MakeVerify(CLI::App& root);
 Command MakeBench(CLI::App& root);
 Command MakePerplexity(CLI::App& root);

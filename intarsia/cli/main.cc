@@ -18,10 +18,11 @@ int main(int argc, char** argv) {
   app.set_version_flag("--version", std::string("intarsia " INTARSIA_VERSION));
   app.require_subcommand(1);
   const std::vector<Command> commands = {
-      MakeList(app),       MakeInfo(app),     MakePull(app),    MakeCache(app),
-      MakeGenerate(app),   MakeChat(app),     MakeVerify(app),  MakeBench(app),
-      MakePerplexity(app), MakeQuantize(app), MakeConvert(app), MakeDoctor(app),
-      MakeCompletion(app)};
+      MakeList(app),       MakeInfo(app),      MakePull(app),
+      MakeCache(app),      MakeGenerate(app),  MakeChat(app),
+      MakeTokenize(app),   MakeVerify(app),    MakeBench(app),
+      MakePerplexity(app), MakeQuantize(app),  MakeConvert(app),
+      MakeDoctor(app),     MakeCompletion(app)};
   // llama-bench's users write -npl; parsers of long options want two dashes.
   std::vector<std::string> arguments(argv + 1, argv + argc);
   for (std::string& argument : arguments) {

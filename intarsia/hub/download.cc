@@ -24,7 +24,11 @@ class GrowingFile {
   }
   Status Open(const std::string& path) {
     path_ = path;
-    fd_ = ::open(path.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0666);
+    RemoveOddFile();
+    // Without O_NONBLOCK a FIFO that came just now would wait for a reader.
+    fd_ =
+        ::open(path.c_str(),
+               O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0666);
     if (fd_ < 0) return Failed("create it");
     if (::flock(fd_, LOCK_EX | LOCK_NB) != 0) {
       return Unavailable("[hub] " + path +
@@ -32,6 +36,9 @@ class GrowingFile {
     }
     struct stat info {};
     if (::fstat(fd_, &info) != 0) return Failed("read its size");
+    if (!S_ISREG(info.st_mode)) {
+      return Unavailable("[hub] " + path + ": is no regular file");
+    }
     size_ = static_cast<uint64_t>(info.st_size);
     return Status::Ok();
   }
@@ -56,14 +63,27 @@ class GrowingFile {
   }
   uint64_t size() const { return size_; }
 
+  // The last failure was one of this file.
+  bool failed() const { return failed_; }
+
  private:
-  Status Failed(const std::string& what) const {
+  // Bytes go into a file of the cache's own: no FIFO or device, no link, and no
+  // file that has another name elsewhere. A folder stays, and opening fails.
+  void RemoveOddFile() const {
+    struct stat info {};
+    if (::lstat(path_.c_str(), &info) != 0 || S_ISDIR(info.st_mode)) return;
+    if (S_ISREG(info.st_mode) && info.st_nlink == 1) return;
+    ::unlink(path_.c_str());
+  }
+  Status Failed(const std::string& what) {
+    failed_ = true;
     return Unavailable("[hub] " + path_ + ": cannot " + what + ": " +
                        std::strerror(errno));
   }
   std::string path_;
   int fd_ = -1;
   uint64_t size_ = 0;
+  bool failed_ = false;
 };
 
 // One request of a download.
@@ -186,7 +206,10 @@ class Attempt {
 Status DownloadFile(const Download& download, const HttpAccess& access,
                     DownloadOutcome* outcome) {
   GrowingFile file;
-  RETURN_IF_ERROR(file.Open(download.path));
+  if (const Status opened = file.Open(download.path); !opened.ok()) {
+    outcome->local_fault = true;
+    return opened;
+  }
   outcome->resumed = file.size() > 0;
   for (int tried = 1;; ++tried) {
     const uint64_t before = file.size();
@@ -195,7 +218,13 @@ Status DownloadFile(const Download& download, const HttpAccess& access,
     const Status status = attempt.Run(access, &retry, &outcome->resumed);
     outcome->status = attempt.transfer().status;
     outcome->headers = attempt.transfer().headers;
-    if (status.ok()) return file.Flush();
+    if (status.ok()) {
+      const Status flushed = file.Flush();
+      outcome->local_fault = !flushed.ok();
+      return flushed;
+    }
+    outcome->local_fault = file.failed();
+    if (file.failed()) return status;
     if (file.size() >= before + kProgressBytes) tried = 1;
     if (!retry || tried >= download.retry.attempts) return status;
     RETURN_IF_ERROR(

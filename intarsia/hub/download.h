@@ -25,15 +25,20 @@ struct Download {
 };
 
 struct DownloadOutcome {
+  // The failure is this machine's: the file cannot be made or written, or
+  // another process has it.
+  bool local_fault = false;
   bool resumed = false;  // bytes of an earlier call are part of the file
   long status = 0;       // of the last response
   HttpHeaders headers;
 };
 
-// Downloads to `path`, going on behind the bytes that are there already if the
-// server can (Range), else from the start. What came in is kept on failure.
-// Tries that bring bytes don't count among the attempts. Only one process at a
-// time downloads to a path: others get Unavailable.
+// Downloads to `path`, a regular file (what else is there, or has a second
+// name, is removed first, and a link's target never written), going on behind
+// the bytes that are there already if the server can (Range), else from the
+// start. What came in is kept on failure. Tries that bring bytes don't count
+// among the attempts. Only one process at a time downloads to a path: others
+// get Unavailable.
 Status DownloadFile(const Download& download, const HttpAccess& access,
                     DownloadOutcome* outcome);
 

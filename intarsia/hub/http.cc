@@ -14,7 +14,10 @@ namespace intarsia {
 namespace {
 
 constexpr long kConnectSeconds = 20;
-constexpr long kTrickle = 64;  // bytes a second
+// Bytes a second below which a server is given up on: at this rate a gigabyte
+// takes twelve days.
+constexpr long kTrickle = 1024;
+constexpr long kPageSeconds = 300;  // for a whole page
 constexpr long kMaxRedirects = 5;
 
 // Exceptions must not pass through libcurl.
@@ -135,6 +138,7 @@ void RunTransfer(const HttpRequest& request, const HttpAccess& access,
   const Headers headers(curl_slist_append(nullptr, line.c_str()),
                         curl_slist_free_all);
   curl_easy_setopt(h, CURLOPT_HTTPHEADER, headers.get());
+  curl_easy_setopt(h, CURLOPT_TIMEOUT, transfer->max_seconds);
   if (!range.empty()) curl_easy_setopt(h, CURLOPT_RANGE, range.c_str());
   // Files come as they are: their ranges and hashes are of these bytes.
   if (request.accept != "*/*") {
@@ -205,6 +209,7 @@ Result<HttpPage> HttpSend(const HttpRequest& request,
       if (!too_long) page.body += bytes;
       return !too_long;
     };
+    transfer.max_seconds = kPageSeconds;
     RunTransfer(request, access, "", &transfer);
     if (too_long) {
       return InvalidArgument("[hub] " + RedactedUrl(request.url) +

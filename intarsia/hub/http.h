@@ -23,7 +23,7 @@ struct HttpAccess {
   std::string token = {};
   bool netrc = true;         // ~/.netrc knows passwords
   bool stay_secure = false;  // a redirect from https to http is refused
-  int stall_seconds = 60;    // without more than a trickle of bytes
+  int stall_seconds = 60;    // below 1 KiB a second: given up on
 };
 
 // Tries of one request. What failed but may succeed (broken connections, 408,
@@ -69,6 +69,7 @@ struct Transfer {
   bool unreached = false;  // no connection came about
   // Takes body bytes; false ends the transfer.
   std::function<bool(std::string_view)> body;
+  long max_seconds = 0;  // for the whole transfer; 0: no limit
   const std::atomic<bool>* stop = nullptr;  // ends it when true; may be null
 };
 

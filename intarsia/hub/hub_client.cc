@@ -1,6 +1,7 @@
 #include "intarsia/hub/hub_client.h"
 
 #include <filesystem>
+#include <span>
 
 #include "intarsia/checkpoint/checked.h"
 #include "intarsia/checkpoint/mapped_file.h"
@@ -12,6 +13,7 @@ namespace intarsia {
 namespace {
 
 constexpr uint64_t kMaxListingBytes = 64 << 20;
+constexpr uint64_t kMaxTextBytes = 64 << 20;
 constexpr size_t kHashPiece = 1 << 20;
 constexpr int kMaxRedirects = 5;
 
@@ -154,6 +156,33 @@ Status HubClient::Complete(const HubReference& reference,
                   "checked");
 }
 
+Result<std::string> HubClient::ReadText(const HubReference& reference,
+                                        const std::string& commit,
+                                        const HubFile& file) const {
+  const std::string what = "/" + Printable(file.path);
+  const std::string where = "[hub] " + reference.repository + what;
+  if (*file.size > kMaxTextBytes) {
+    return InvalidArgument(where + ": " + std::to_string(*file.size) +
+                           " bytes, at most " + std::to_string(kMaxTextBytes) +
+                           " are read");
+  }
+  const HttpRequest request = {.url = FileUrl(reference, commit, file),
+                               .max_bytes = *file.size,
+                               .any_status = true,
+                               .retry = retry_};
+  const Result<HttpPage> page = HttpSend(request, settings_.access);
+  if (!page.ok()) return WithAdvice(page.status());
+  if (page->status != 200) {
+    return Refused(reference, page->status, page->headers, what);
+  }
+  const auto bytes = std::as_bytes(std::span(page->body));
+  const std::string hash = file.sha256.empty() ? "sha1-" + GitBlobSha1Hex(bytes)
+                                               : "sha256-" + Sha256Hex(bytes);
+  if (hash == file.Hash()) return page->body;
+  return DataLoss(where + ": its hash is " + hash + ", the hub says " +
+                  file.Hash());
+}
+
 Status HubClient::Fetch(const HubReference& reference,
                         const std::string& commit, const HubFile& file,
                         const std::string& path,
@@ -183,6 +212,7 @@ Status HubClient::Fetch(const HubReference& reference,
           outcome.headers.linked_etag.empty()) {  // the hub itself
         return Refused(reference, outcome.status, outcome.headers, what);
       }
+      if (outcome.local_fault) return status;
       // What came in is worth keeping only where more may come.
       if (status.code() != StatusCode::kUnavailable) {
         std::filesystem::remove(path, ignored);

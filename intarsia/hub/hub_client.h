@@ -33,6 +33,11 @@ class HubClient {
   Status Complete(const HubReference& reference, const std::string& commit,
                   HubFile* file) const;
 
+  // The text of a complete file, its hash compared.
+  Result<std::string> ReadText(const HubReference& reference,
+                               const std::string& commit,
+                               const HubFile& file) const;
+
   // Downloads a complete file to `path` (see DownloadFile) and compares its
   // hash: DataLoss and no file where it is wrong. Several threads may fetch.
   Status Fetch(const HubReference& reference, const std::string& commit,

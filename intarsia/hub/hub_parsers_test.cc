@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <cstdlib>
+#include <nlohmann/json.hpp>
 
 #include "intarsia/checkpoint/test_files.h"
 #include "intarsia/hub/catalogue.h"
@@ -254,10 +255,18 @@ TEST(Selection, QuantisationsOfNames) {
   }
 }
 
-std::string Selected(std::vector<std::string> paths, const std::string& quant) {
+// `weights`: the files that model.safetensors.index.json names.
+std::string Selected(std::vector<std::string> paths, const std::string& quant,
+                     const std::vector<std::string>& weights = {}) {
   HubListing listing;
   for (std::string& path : paths) listing.files.push_back({std::move(path)});
-  const auto selection = SelectFiles(listing, quant, "[hub] a/b");
+  const auto read = [&](const HubFile& file) -> Result<std::string> {
+    EXPECT_EQ(file.path, "model.safetensors.index.json");
+    nlohmann::json map = nlohmann::json::object();
+    for (const std::string& name : weights) map["of " + name] = name;
+    return nlohmann::json({{"weight_map", map}}).dump();
+  };
+  const auto selection = SelectFiles(listing, quant, "[hub] a/b", read);
   if (!selection.ok()) return selection.status().message();
   std::string text = selection->quant + " " + selection->entry + ":";
   for (const HubFile& file : selection->files) text += " " + file.path;
@@ -293,7 +302,7 @@ TEST(Selection, Gguf) {
   EXPECT_EQ(Selected({"b-Q8_0.gguf", "a.gguf"}, ""),
             "Q8_0 b-Q8_0.gguf: b-Q8_0.gguf");
   EXPECT_EQ(Selected({"b.gguf", "a.gguf"}, ""), "a.gguf a.gguf: a.gguf");
-  EXPECT_THAT(Selected({"pytorch_model.bin"}, ""),
+  EXPECT_THAT(Selected({"README.md"}, ""),
               HasSubstr("neither model.safetensors nor GGUF"));
   EXPECT_THAT(Selected({"model.bin"}, "Q8_0"), HasSubstr("no GGUF file in"));
   EXPECT_THAT(Selected({"a.gguf"}, "safetensors"), HasSubstr("no safetensors"));
@@ -316,13 +325,80 @@ TEST(Selection, Safetensors) {
             "safetensors : config.json model.safetensors tokenizer.json "
             "generation_config.json chat_template.jinja");
   EXPECT_EQ(Selected(one, "Q8_0"), "Q8_0 m-Q8_0.gguf: m-Q8_0.gguf");
+}
+
+TEST(Selection, WeightsAreThoseOfTheIndex) {
+  const std::string index = "model.safetensors.index.json";
   EXPECT_EQ(Selected({"model-00001-of-00002.safetensors",
-                      "model-00002-of-00002.safetensors",
-                      "model.safetensors.index.json", "vocab.json"},
-                     "safetensors"),
+                      "model-00002-of-00002.safetensors", index, "vocab.json",
+                      "model-4bit.safetensors", "consolidated.safetensors"},
+                     "safetensors",
+                     {"model-00001-of-00002.safetensors",
+                      "model-00002-of-00002.safetensors"}),
             "safetensors : model-00001-of-00002.safetensors "
             "model-00002-of-00002.safetensors model.safetensors.index.json "
             "vocab.json");
+  // Whatever they are called.
+  EXPECT_EQ(Selected({"config.json", index, "pytorch_model-1.safetensors",
+                      "model.safetensors-00002-of-00002.safetensors"},
+                     "",
+                     {"pytorch_model-1.safetensors",
+                      "model.safetensors-00002-of-00002.safetensors"}),
+            "safetensors : config.json model.safetensors.index.json "
+            "pytorch_model-1.safetensors "
+            "model.safetensors-00002-of-00002.safetensors");
+  EXPECT_EQ(Selected({index, "a.safetensors"}, "", {"b.safetensors"}),
+            "[hub] a/b: model.safetensors.index.json names b.safetensors, "
+            "which is not there");
+  EXPECT_THAT(Selected({index, "a.safetensors"}, "", {}),
+              HasSubstr("names no weights"));
+  EXPECT_THAT(Selected({index, "x/a.safetensors"}, "", {"x/a.safetensors"}),
+              HasSubstr("not the name of a safetensors file"));
+  // A whole model counts before an index.
+  EXPECT_EQ(Selected({index, "a.safetensors", "model.safetensors"}, "",
+                     {"a.safetensors"}),
+            "safetensors : model.safetensors");
+}
+
+TEST(Selection, TemplatesComeAlong) {
+  EXPECT_EQ(
+      Selected({"model.safetensors", "chat_template.json",
+                "additional_chat_templates/tool_use.jinja",
+                "additional_chat_templates/notes.txt", "x/chat_template.jinja"},
+               ""),
+      "safetensors : model.safetensors chat_template.json "
+      "additional_chat_templates/tool_use.jinja");
+}
+
+TEST(Selection, DraftersAreNotTheModel) {
+  const std::vector<std::string> files = {
+      "MTP/g-MTP-Q8_0.gguf", "mtp-g-Q4_K_M.gguf", "g-eagle3-Q4_K_M.gguf",
+      "g-UD-Q5_K_XL.gguf", "g-IQ4_XS.gguf"};
+  EXPECT_EQ(Selected(files, ""), "IQ4_XS g-IQ4_XS.gguf: g-IQ4_XS.gguf");
+  EXPECT_EQ(Selected(files, "q8_0"),
+            "[hub] a/b has no GGUF file in q8_0; there are: IQ4_XS, "
+            "UD-Q5_K_XL, g-MTP-Q8_0.gguf (a drafter), g-eagle3-Q4_K_M.gguf (a "
+            "drafter), mtp-g-Q4_K_M.gguf (a drafter)");
+  EXPECT_EQ(Selected(files, "g-MTP-Q8_0.gguf"),
+            "Q8_0 MTP/g-MTP-Q8_0.gguf: MTP/g-MTP-Q8_0.gguf");
+  EXPECT_EQ(Selected({"x-MTP-Q8_0.gguf", "x-MTP-F16.gguf"}, ""),
+            "Q8_0 x-MTP-Q8_0.gguf: x-MTP-Q8_0.gguf");
+  // A word of the name, not a part of one.
+  EXPECT_EQ(Selected({"Draftsman-Q8_0.gguf", "z-F16.gguf"}, ""),
+            "Q8_0 Draftsman-Q8_0.gguf: Draftsman-Q8_0.gguf");
+}
+
+TEST(Selection, WeightsInOtherFormsAreNamed) {
+  EXPECT_EQ(Selected({"README.md", "pytorch_model.bin", "x/model.onnx",
+                      "adapter_model.safetensors", "flax_model.msgpack"},
+                     ""),
+            "[hub] a/b has neither model.safetensors nor GGUF files; what it "
+            "has is not read: pytorch_model.bin (pickled by PyTorch), "
+            "x/model.onnx (ONNX), adapter_model.safetensors (an adapter "
+            "without its model) and 1 more. Look for the same model in "
+            "safetensors or GGUF");
+  EXPECT_THAT(Selected({"model-00001-of-00002.safetensors"}, ""),
+              HasSubstr("under a name that nothing refers to"));
 }
 
 TEST(HubSettings, OfThisProcess) {

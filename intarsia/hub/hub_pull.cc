@@ -56,8 +56,15 @@ class HubPuller {
     if (options_.progress) options_.progress({});
     const std::string where = "[hub] " + reference_.repository;
     ASSIGN_OR_RETURN(HubListing listing, client_.List(reference_));
+    const auto read = [&](const HubFile& named) -> Result<std::string> {
+      HubFile file = named;
+      if (!file.complete()) {
+        RETURN_IF_ERROR(client_.Complete(reference_, listing.commit, &file));
+      }
+      return client_.ReadText(reference_, listing.commit, file);
+    };
     ASSIGN_OR_RETURN(HubSelection selection,
-                     SelectFiles(listing, reference_.quant, where));
+                     SelectFiles(listing, reference_.quant, where, read));
     for (HubFile& file : selection.files) {
       if (file.complete()) continue;
       RETURN_IF_ERROR(client_.Complete(reference_, listing.commit, &file));
@@ -97,6 +104,11 @@ class HubPuller {
     PulledModel pulled{.plan = Summary(), .path = ""};
     RepositoryLock lock;
     RETURN_IF_ERROR(lock.Take(repository_.string()));
+    std::error_code gone;
+    // Parts lie in the cache itself, not behind a link that somebody left.
+    if (fs::is_symlink(repository_ / "parts", gone)) {
+      fs::remove(repository_ / "parts", gone);
+    }
     RETURN_IF_ERROR(CheckSpace());
     RETURN_IF_ERROR(FetchAll());
     manifest_.pulled = std::time(nullptr);

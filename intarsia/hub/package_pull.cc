@@ -100,6 +100,7 @@ class Puller {
       DownloadOutcome outcome;
       std::error_code error;
       if (Status s = DownloadFile(download, index_.access, &outcome); !s.ok()) {
+        if (outcome.local_fault) return s;
         // What came in is worth keeping only where more may come.
         if (s.code() != StatusCode::kUnavailable) fs::remove(path, error);
         return WithAdvice(s);

@@ -5,9 +5,15 @@
 #include <set>
 
 #include "intarsia/checkpoint/checked.h"
+#include "intarsia/checkpoint/checkpoint.h"
 
 namespace intarsia {
 namespace {
+
+constexpr char kWhole[] = "model.safetensors";
+constexpr char kIndex[] = "model.safetensors.index.json";
+
+using Names = std::set<std::string, std::less<>>;
 
 bool IsDigit(char c) { return c >= '0' && c <= '9'; }
 
@@ -91,13 +97,31 @@ bool IsModelGguf(const HubFile& file) {
          name.find("IMATRIX") == std::string::npos;
 }
 
+// A model that drafts tokens for another: one of these words stands in its
+// name or its folder's, as in "mtp-x-Q8_0.gguf" and "MTP/x.gguf".
+bool IsDrafter(std::string_view path) {
+  static const Names kWords = {"MTP",     "NEXTN",      "DRAFT",  "DRAFTS",
+                               "DRAFTER", "EAGLE",      "EAGLE2", "EAGLE3",
+                               "MEDUSA",  "SPECULATOR", "DFLASH", "DSPARK"};
+  const std::string upper = Upper(path);
+  for (std::string_view rest = upper; !rest.empty();) {
+    const size_t end = rest.find_first_of("-_./ ");
+    if (kWords.contains(rest.substr(0, end))) return true;
+    if (end == std::string_view::npos) break;
+    rest.remove_prefix(end + 1);
+  }
+  return false;
+}
+
 struct GgufModel {
   std::string stem, quant;
+  bool drafter = false;
   std::map<int, HubFile> parts;
   int count = 1;
 };
 
-// GGUF models by their names without part numbers.
+// GGUF models by their names without part numbers. Where all are drafters, the
+// repository is about drafters, and none is marked as one.
 std::map<std::string, GgufModel> GgufModels(const HubListing& listing) {
   std::map<std::string, GgufModel> models;
   for (const HubFile& file : listing.files) {
@@ -106,15 +130,22 @@ std::map<std::string, GgufModel> GgufModels(const HubListing& listing) {
     GgufModel& model = models[name.stem + (name.count > 1 ? "-" : "")];
     model.stem = name.stem;
     model.quant = QuantOfFile(file.path);
+    model.drafter = IsDrafter(file.path);
     model.count = std::max(model.count, name.count);
     model.parts[name.part] = file;
   }
+  const bool only_drafters = std::ranges::all_of(
+      models, [](const auto& item) { return item.second.drafter; });
+  for (auto& [key, model] : models) model.drafter &= !only_drafters;
   return models;
 }
 
 bool Matches(const GgufModel& model, const std::string& upper_quant) {
-  return model.quant == upper_quant || model.quant == "UD-" + upper_quant ||
-         Upper(FileName(model.parts.begin()->second.path)) == upper_quant;
+  if (Upper(FileName(model.parts.begin()->second.path)) == upper_quant) {
+    return true;
+  }
+  return !model.drafter &&
+         (model.quant == upper_quant || model.quant == "UD-" + upper_quant);
 }
 
 // The model that `quant` means: an exact one before one of unsloth's, then the
@@ -153,43 +184,108 @@ Result<HubSelection> SelectGguf(const GgufModel& model,
   return out;
 }
 
+const HubFile* FindFile(const HubListing& listing, std::string_view path) {
+  const auto found = std::ranges::find(listing.files, path, &HubFile::path);
+  return found == listing.files.end() ? nullptr : &*found;
+}
+
+// The names of the files that hold weights in safetensors.
+Result<Names> WeightFiles(const HubListing& listing, const std::string& where,
+                          const ReadHubFile& read) {
+  if (FindFile(listing, kWhole) != nullptr) return Names{kWhole};
+  Names names = {kIndex};
+  ASSIGN_OR_RETURN(const std::string text, read(*FindFile(listing, kIndex)));
+  ASSIGN_OR_RETURN(const auto shards,
+                   ReadShardIndex(text, where + "/" + kIndex));
+  for (const auto& [tensor, file] : shards) {
+    if (names.insert(file).second && FindFile(listing, file) == nullptr) {
+      return NotFound(where + ": " + kIndex + " names " + Printable(file) +
+                      ", which is not there");
+    }
+  }
+  if (names.size() == 1) {
+    return InvalidArgument(where + ": " + kIndex + " names no weights");
+  }
+  return names;
+}
+
 // Weights, configuration and tokenizer at the top of the repository; pickled
 // weights, other frameworks' and subfolders' files stay where they are.
-HubSelection SelectSafetensors(const HubListing& listing) {
-  static const std::set<std::string, std::less<>> kSmall = {
-      "config.json",       "generation_config.json",
-      "tokenizer.json",    "tokenizer_config.json",
-      "tokenizer.model",   "special_tokens_map.json",
-      "added_tokens.json", "vocab.json",
-      "merges.txt",        "rwkv_vocab_v20230424.txt",
-      "intarsia.json"};
-  const auto has = [&](std::string_view path) {
-    return std::ranges::find(listing.files, path, &HubFile::path) !=
-           listing.files.end();
-  };
-  const bool whole = has("model.safetensors");
+Result<HubSelection> SelectSafetensors(const HubListing& listing,
+                                       const std::string& where,
+                                       const ReadHubFile& read) {
+  static const Names kSmall = {"config.json",       "generation_config.json",
+                               "tokenizer.json",    "tokenizer_config.json",
+                               "tokenizer.model",   "special_tokens_map.json",
+                               "added_tokens.json", "vocab.json",
+                               "merges.txt",        "rwkv_vocab_v20230424.txt",
+                               "intarsia.json"};
+  ASSIGN_OR_RETURN(const auto weights, WeightFiles(listing, where, read));
   HubSelection out{.files = {}, .quant = kSafetensors, .entry = ""};
   for (const HubFile& file : listing.files) {
     const std::string& path = file.path;
-    if (path.find('/') != std::string::npos) continue;
-    const bool weights = whole ? path == "model.safetensors"
-                               : path == "model.safetensors.index.json" ||
-                                     (path.starts_with("model-") &&
-                                      path.ends_with(".safetensors"));
-    if (weights || kSmall.contains(path) || path.starts_with("chat_template")) {
+    const bool template_of_many =
+        path.starts_with("additional_chat_templates/") &&
+        path.ends_with(".jinja");
+    if (weights.contains(path) || kSmall.contains(path) || template_of_many ||
+        (path.starts_with("chat_template") &&
+         path.find('/') == std::string::npos)) {
       out.files.push_back(file);
     }
   }
   return out;
 }
 
+// What a file's name says of weights that are not read; empty: nothing.
+std::string_view OtherForm(std::string_view path) {
+  static constexpr std::pair<std::string_view, std::string_view> kForms[] = {
+      {"ADAPTER_MODEL.SAFETENSORS", "an adapter without its model"},
+      {".SAFETENSORS", "safetensors under a name that nothing refers to"},
+      {".BIN", "pickled by PyTorch"},
+      {".PT", "pickled by PyTorch"},
+      {".PTH", "pickled by PyTorch"},
+      {".CKPT", "pickled by PyTorch"},
+      {".NEMO", "an archive of NeMo"},
+      {".ONNX", "ONNX"},
+      {".H5", "TensorFlow's"},
+      {".TFLITE", "TensorFlow's"},
+      {".MSGPACK", "Flax's"},
+      {".MLMODEL", "Core ML's"},
+      {".LITERTLM", "LiteRT's"}};
+  for (const auto& [suffix, form] : kForms) {
+    if (EndsWith(path, suffix)) return form;
+  }
+  return "";
+}
+
+Status NoModel(const HubListing& listing, const std::string& where) {
+  constexpr int kMostNamed = 3;
+  std::string others;
+  int count = 0;
+  for (const HubFile& file : listing.files) {
+    const std::string_view form = OtherForm(file.path);
+    if (form.empty() || ++count > kMostNamed) continue;
+    others += (count == 1 ? "" : ", ") + Printable(file.path) + " (" +
+              std::string(form) + ")";
+  }
+  if (count > kMostNamed) {
+    others += " and " + std::to_string(count - kMostNamed) + " more";
+  }
+  return NotFound(where + " has neither model.safetensors nor GGUF files" +
+                  (count == 0 ? ""
+                              : "; what it has is not read: " + others +
+                                    ". Look for the same model in "
+                                    "safetensors or GGUF"));
+}
+
 Status NoSuchQuant(const std::map<std::string, GgufModel>& models,
                    const std::string& quant, const std::string& where) {
   std::set<std::string> names;
   for (const auto& [key, model] : models) {
-    names.insert(model.quant.empty()
-                     ? std::string(FileName(model.parts.begin()->second.path))
-                     : model.quant);
+    const std::string file(FileName(model.parts.begin()->second.path));
+    names.insert(model.drafter         ? file + " (a drafter)"
+                 : model.quant.empty() ? file
+                                       : model.quant);
   }
   std::string list;
   for (const std::string& name : names) {
@@ -226,30 +322,31 @@ std::string QuantOfFile(std::string_view path) {
 
 Result<HubSelection> SelectFiles(const HubListing& listing,
                                  const std::string& quant,
-                                 const std::string& where) {
+                                 const std::string& where,
+                                 const ReadHubFile& read) {
   const auto models = GgufModels(listing);
-  const bool safetensors =
-      std::ranges::any_of(listing.files, [](const HubFile& file) {
-        return file.path == "model.safetensors" ||
-               file.path == "model.safetensors.index.json";
-      });
+  const bool safetensors = FindFile(listing, kWhole) != nullptr ||
+                           FindFile(listing, kIndex) != nullptr;
   if (quant == kSafetensors || (quant.empty() && safetensors)) {
     if (!safetensors) return NotFound(where + " has no safetensors");
-    return SelectSafetensors(listing);
+    return SelectSafetensors(listing, where, read);
   }
   if (!quant.empty()) {
     const GgufModel* model = FindGguf(models, quant);
     if (model == nullptr) return NoSuchQuant(models, quant, where);
     return SelectGguf(*model, where);
   }
-  if (models.empty()) {
-    return NotFound(where + " has neither model.safetensors nor GGUF files");
-  }
-  for (const char* wanted : {"Q4_K_M", "Q8_0"}) {
+  for (const char* wanted :
+       {"Q4_K_M", "Q8_0", "Q4_K_XL", "Q4_K_L",    "Q4_K_S", "Q4_K",   "IQ4_XS",
+        "IQ4_NL", "Q4_0", "Q4_1",    "MXFP4_MOE", "MXFP4",  "Q5_K_M", "Q5_K_S",
+        "Q5_K",   "Q5_0", "Q5_1",    "Q6_K",      "BF16",   "F16"}) {
     const GgufModel* model = FindGguf(models, wanted);
     if (model != nullptr) return SelectGguf(*model, where);
   }
-  return SelectGguf(models.begin()->second, where);
+  for (const auto& [key, model] : models) {
+    if (!model.drafter) return SelectGguf(model, where);
+  }
+  return NoModel(listing, where);
 }
 
 }  // namespace intarsia

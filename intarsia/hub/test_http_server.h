@@ -43,6 +43,7 @@ class TestHttpServer {
     std::vector<std::string> headers = {};  // "Name: value"
     size_t cut = std::string::npos;  // body bytes sent before it hangs up
     bool stall = false;              // or, there, it falls silent
+    bool trickle = false;            // or sends a byte now and then
     int64_t claimed_length = -1;     // Content-Length, where it lies
   };
   using Handler = std::function<Reply(const Request&)>;
@@ -127,9 +128,12 @@ class TestHttpServer {
       if (n <= 0) return;
       at += static_cast<size_t>(n);
     }
-    while (reply.stall && !stop_) {  // until the client gives up
+    // Until the client gives up.
+    for (size_t at = reply.cut; (reply.stall || reply.trickle) && !stop_;) {
       pollfd waiting{connection, POLLIN, 0};
       if (::poll(&waiting, 1, 20) > 0) return;
+      if (!reply.trickle || at >= reply.body.size()) continue;
+      if (::send(connection, &reply.body[at++], 1, MSG_NOSIGNAL) <= 0) return;
     }
   }
 

@@ -56,6 +56,7 @@ class TestHubServer {
     std::vector<std::string> headers = {};
     size_t cut = std::string::npos;
     bool stall = false;
+    bool trickle = false;
     int64_t claimed_length = -1;
     std::string body = {};  // sent instead
     std::string redirect = {};
@@ -218,6 +219,7 @@ class TestHubServer {
     if (faulty) {
       reply.cut = fault.cut;
       reply.stall = fault.stall;
+      reply.trickle = fault.trickle;
       reply.claimed_length = fault.claimed_length;
     }
     return reply;

@@ -1,6 +1,7 @@
 #include "intarsia/hub/fuzz/targets.h"
 
 #include <filesystem>
+#include <nlohmann/json.hpp>
 #include <set>
 
 #include "intarsia/checkpoint/checked.h"
@@ -41,7 +42,15 @@ void CheckListing(const HubListing& listing) {
 }
 
 void CheckSelection(const HubListing& listing, const std::string& quant) {
-  const auto selection = SelectFiles(listing, quant, "[hub] a/b");
+  // An index that names every other file.
+  const auto read = [&](const HubFile&) -> Result<std::string> {
+    nlohmann::json map = nlohmann::json::object();
+    for (size_t i = 0; i < listing.files.size(); i += 2) {
+      map[std::to_string(i)] = listing.files[i].path;
+    }
+    return nlohmann::json({{"weight_map", map}}).dump();
+  };
+  const auto selection = SelectFiles(listing, quant, "[hub] a/b", read);
   if (!selection.ok()) {
     CheckMessage(selection.status());
     return;
