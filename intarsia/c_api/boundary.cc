@@ -1,5 +1,7 @@
 #include "intarsia/c_api/boundary.h"
 
+#include "intarsia/core/terminal_text.h"
+
 namespace intarsia::c_api {
 namespace {
 
@@ -27,10 +29,14 @@ intarsia_status Outcome::CodeOf(StatusCode code) {
 }
 
 void SetLastError(std::string_view message) noexcept {
-  size_t n = std::min(message.size(), sizeof(last_error) - 1);
-  // Not within a character.
-  while (n < message.size() && n > 0 && (message[n] & 0xC0) == 0x80) --n;
-  std::memmove(last_error, message.data(), n);
+  std::string printable;
+  try {
+    printable = TerminalLine(message, {.most = sizeof(last_error) - 100});
+  } catch (const std::bad_alloc&) {
+    printable = "no memory";  // of the short kind that takes none
+  }
+  const size_t n = std::min(printable.size(), sizeof(last_error) - 1);
+  std::memcpy(last_error, printable.data(), n);
   last_error[n] = '\0';
 }
 

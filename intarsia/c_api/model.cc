@@ -1,6 +1,7 @@
 // Models, and text to tokens and back.
 #include "intarsia/c_api/boundary.h"
 #include "intarsia/c_api/handles.h"
+#include "intarsia/core/in_file.h"
 
 namespace {
 
@@ -151,7 +152,8 @@ Outcome ApplyChatTemplate(const intarsia_model* model,
     }
     list.push_back({messages[i].role, messages[i].content});
   }
-  const auto rendered = RenderMessages(**tokenizer, list, open_answer);
+  const auto rendered = InFile(RenderMessages(**tokenizer, list, open_answer),
+                               model->shared->opened.checkpoint->path());
   if (!rendered.ok()) return rendered.status();
   return FillText(*rendered, text, capacity, length);
 }

@@ -1,6 +1,10 @@
 #include "intarsia/cache/pool.h"
 
 #include <algorithm>
+#include <string>
+
+#include "intarsia/core/device.h"
+#include "intarsia/core/lazy_memory.h"
 
 namespace intarsia {
 namespace {
@@ -23,24 +27,29 @@ StatePool::StatePool(std::vector<std::vector<StateSpec>> sublayers,
   CHECK_GE(options_.slots, 1);
   CHECK(options_.page > 0 && options_.page % 64 == 0) << options_.page;
   const int64_t pages = pages_for(options_.tokens);
-  for (std::vector<StateSpec>& specs : sublayers) {
-    Sublayer sublayer;
+  for (const std::vector<StateSpec>& specs : sublayers) {
     for (const StateSpec& spec : specs) {
       CHECK(spec.growth != StateSpec::Growth::kSelected)
           << spec.name << ": pools of selected entries come with recursion";
-      Tensor pool;
       if (PerSequence(spec)) {
-        pool = Tensor::Zeros(WithFront({options_.slots}, spec.shape),
-                             DType::kF32, options_.device);
-        bytes_per_sequence_ += pool.nbytes() / options_.slots;
+        bytes_per_sequence_ += spec.shape.numel() * SizeOf(DType::kF32);
       } else {
-        pool = Tensor::Zeros(WithFront({pages, options_.page}, spec.shape),
-                             options_.token_dtype, options_.device);
         bytes_per_token_ += spec.shape.numel() * SizeOf(options_.token_dtype);
         has_tokens_ = true;
       }
-      bytes_ += pool.nbytes();
-      sublayer.pools.push_back(std::move(pool));
+    }
+  }
+  CheckMemory();
+  bytes_ = options_.slots * bytes_per_sequence_ +
+           pages * options_.page * bytes_per_token_;
+  for (std::vector<StateSpec>& specs : sublayers) {
+    Sublayer sublayer;
+    for (const StateSpec& spec : specs) {
+      sublayer.pools.push_back(
+          PerSequence(spec)
+              ? MakePool(WithFront({options_.slots}, spec.shape), DType::kF32)
+              : MakePool(WithFront({pages, options_.page}, spec.shape),
+                         options_.token_dtype));
     }
     sublayer.specs = std::move(specs);
     sublayers_.push_back(std::move(sublayer));
@@ -54,10 +63,63 @@ StatePool::StatePool(std::vector<std::vector<StateSpec>> sublayers,
   }
 }
 
+void StatePool::CheckMemory() const {
+  if (!options_.device.is_cpu()) return;  // its allocator says what is free
+  const double tokens = static_cast<double>(pages_for(options_.tokens)) *
+                        static_cast<double>(options_.page);
+  const double wanted =
+      tokens * static_cast<double>(bytes_per_token_) +
+      double{1} * options_.slots * static_cast<double>(bytes_per_sequence_);
+  const double free = static_cast<double>(AvailableMemory());
+  if (wanted <= free) return;
+  const auto mebibytes = [](double bytes) {
+    return std::to_string(static_cast<int64_t>(bytes / (1 << 20))) + " MiB";
+  };
+  std::string message =
+      "[cache] the state does not fit in memory: " +
+      std::to_string(bytes_per_token_) + " bytes a token, " +
+      std::to_string(bytes_per_sequence_) + " bytes a sequence; " +
+      std::to_string(static_cast<int64_t>(tokens)) + " tokens and " +
+      std::to_string(options_.slots) + " sequences want " + mebibytes(wanted) +
+      ", free are " + mebibytes(free);
+  const double sequences =
+      double{1} * options_.slots * static_cast<double>(bytes_per_sequence_);
+  if (bytes_per_token_ > 0 && free > sequences) {
+    message += "; give a smaller --ctx (" +
+               std::to_string(static_cast<int64_t>(
+                   (free - sequences) / static_cast<double>(bytes_per_token_) /
+                   options_.slots)) +
+               " tokens a sequence would fit) or --state-dtype";
+  }
+  throw EngineError(message);
+}
+
+Tensor StatePool::MakePool(const Shape& shape, DType dtype) const {
+  const size_t bytes = static_cast<size_t>(shape.numel()) * SizeOf(dtype);
+  constexpr size_t kLazy = size_t{1} << 20;
+  if (!options_.device.is_cpu() || bytes < kLazy) {
+    return Tensor::Zeros(shape, dtype, options_.device);
+  }
+  std::shared_ptr<Storage> storage = LazyZeros(bytes);
+  if (storage == nullptr) {
+    throw EngineError("[cache] the system refuses " + std::to_string(bytes) +
+                      " bytes of address space for state; give a smaller "
+                      "--ctx");
+  }
+  return Tensor::Wrap(std::move(storage), 0, shape, dtype);
+}
+
+int64_t StatePool::bytes_taken() const {
+  return slots_taken_ * bytes_per_sequence_ +
+         pages_taken_ * options_.page * bytes_per_token_;
+}
+
 int StatePool::Acquire() {
   if (free_slots_.empty()) return -1;
   const int slot = free_slots_.back();
   free_slots_.pop_back();
+  slots_taken_ =
+      std::max(slots_taken_, options_.slots - static_cast<int>(free_slots()));
   slots_[slot] = {.used = true, .length = 0, .pages = {}};
   for (Sublayer& sublayer : sublayers_) {
     for (size_t i = 0; i < sublayer.specs.size(); ++i) {
@@ -92,6 +154,8 @@ bool StatePool::Reserve(int slot, int64_t tokens) {
     s.pages.push_back(free_pages_.back());
     free_pages_.pop_back();
   }
+  pages_taken_ =
+      std::max(pages_taken_, pages_for(options_.tokens) - free_pages());
   return true;
 }
 

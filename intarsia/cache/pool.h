@@ -23,7 +23,9 @@ class StatePool {
     DType token_dtype = DType::kBF16;
     Device device;
   };
-  // One list of specs a sublayer, as Model::state() gives them.
+  // One list of specs a sublayer, as Model::state() gives them. On a CPU the
+  // memory is taken as entries come. Throws EngineError, with the figures, when
+  // all of it would be more than what is free.
   StatePool(std::vector<std::vector<StateSpec>> sublayers, Options options);
 
   // Hands out a slot with its state at init and no pages; -1: none is free.
@@ -50,7 +52,9 @@ class StatePool {
   std::vector<Saved> Save(int slot) const;
   Status Restore(int slot, const std::vector<Saved>& saved, int64_t length);
 
-  int64_t bytes() const { return bytes_; }
+  int64_t bytes() const { return bytes_; }  // at most
+  // Of the pages and slots that were in use at some time.
+  int64_t bytes_taken() const;
   int64_t bytes_per_token() const { return bytes_per_token_; }
   int64_t bytes_per_sequence() const { return bytes_per_sequence_; }
   int free_slots() const { return static_cast<int>(free_slots_.size()); }
@@ -71,6 +75,8 @@ class StatePool {
     std::vector<StateSpec> specs;
     std::vector<Tensor> pools;
   };
+  Tensor MakePool(const Shape& shape, DType dtype) const;
+  void CheckMemory() const;
   int64_t pages_for(int64_t tokens) const {
     return (tokens + options_.page - 1) / options_.page;
   }
@@ -80,6 +86,8 @@ class StatePool {
   std::vector<Slot> slots_;
   std::vector<int> free_slots_;
   std::vector<int32_t> free_pages_;
+  int64_t pages_taken_ = 0;  // the most at a time, as the next
+  int slots_taken_ = 0;
   bool has_tokens_ = false;
   int64_t bytes_ = 0, bytes_per_token_ = 0, bytes_per_sequence_ = 0;
   // i32 [slots, max_pages] on a GPU, rewritten by View.

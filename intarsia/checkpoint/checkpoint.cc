@@ -205,6 +205,10 @@ Status Checkpoint::OpenFolder() {
       if (!file.ends_with(".gguf") || ParseSplitName(file).part > 1) continue;
       found.push_back(file);
     }
+    if (error) {
+      return NotFound("[checkpoint] " + path_ +
+                      ": the folder cannot be read: " + error.message());
+    }
     if (found.size() == 1) return OpenGguf(found[0]);
     return NotFound(
         "[checkpoint] " + path_ +

@@ -4,9 +4,9 @@
 #include <cerrno>
 #include <cstring>
 #include <filesystem>
-#include <fstream>
-#include <iostream>
-#include <sstream>
+#include <memory>
+
+#include "intarsia/core/terminal_text.h"
 
 namespace intarsia {
 
@@ -14,35 +14,53 @@ void AddAnswer(CLI::App* app, AnswerFlags* flags) {
   AddSampling(app, &flags->sampling);
   app->add_option("--max-tokens,-n", flags->max_tokens,
                   "Most tokens of an answer")
-      ->check(CLI::Range(1, 1 << 24))
+      ->check(WholeNumber(1, 1 << 24))
       ->capture_default_str();
   app->add_option("--stop", flags->stops,
                   "Text that ends the answer; may be given again")
       ->allow_extra_args(false);
   app->add_option("--ctx", flags->context,
                   "Most tokens of the conversation; 0: as needed")
-      ->check(CLI::Range(0, 1 << 24))
+      ->check(WholeNumber(0, 1 << 24))
       ->capture_default_str();
   AddStateDType(app, &flags->state_dtype);
 }
 
-Result<std::string> ReadTextFile(const std::string& path) {
-  std::ostringstream text;
-  if (path == "-") {
-    text << std::cin.rdbuf();
-    return text.str();
-  }
+Result<std::string> ReadTextFile(const std::string& path, size_t most) {
+  const bool standard = path == "-";
+  const std::string name = standard ? "the standard input" : path;
   std::error_code ignored;
-  if (std::filesystem::is_directory(path, ignored)) {
+  if (!standard && std::filesystem::is_directory(path, ignored)) {
     return InvalidArgument("[cli] " + path + " is a folder, not a text");
   }
-  std::ifstream file(path, std::ios::binary);
-  if (!file) {
-    return NotFound("[cli] cannot read " + path + ": " + std::strerror(errno));
+  const std::unique_ptr<std::FILE, int (*)(std::FILE*)> opened(
+      standard ? nullptr : std::fopen(path.c_str(), "rb"), &std::fclose);
+  std::FILE* const file = standard ? stdin : opened.get();
+  const auto failed = [&] {
+    return NotFound("[cli] cannot read " + name + ": " + std::strerror(errno));
+  };
+  if (file == nullptr) return failed();
+  std::string text;
+  constexpr size_t kPiece = size_t{64} << 10;
+  for (size_t got = kPiece; got == kPiece;) {
+    const size_t before = text.size();
+    text.resize(before + kPiece);
+    got = std::fread(text.data() + before, 1, kPiece, file);
+    text.resize(before + got);
+    if (text.size() > most) {
+      return InvalidArgument("[cli] " + name + " has more than " +
+                             std::to_string(most >> 20) +
+                             " MiB, the most that is read here");
+    }
   }
-  text << file.rdbuf();
-  if (file.bad()) return NotFound("[cli] cannot read " + path);
-  return text.str();
+  if (std::ferror(file) != 0) return failed();
+  return text;
+}
+
+void PrintPiece(const std::string& piece) {
+  static const bool terminal = StdoutIsTerminal();
+  std::fputs(terminal ? TerminalText(piece).c_str() : piece.c_str(), stdout);
+  std::fflush(stdout);
 }
 
 ModelRunner::Options RunnerOptions(const CommonFlags& common,
@@ -89,7 +107,7 @@ void PrintStats(const GenerateStats& stats, ModelRunner& runner) {
       json["prefill_tokens_per_second"].get<double>(),
       static_cast<long long>(stats.generated_tokens),
       json["decode_tokens_per_second"].get<double>(),
-      HumanBytes(static_cast<double>(runner.pool().bytes())).c_str());
+      HumanBytes(static_cast<double>(runner.pool().bytes_taken())).c_str());
 }
 
 }  // namespace intarsia

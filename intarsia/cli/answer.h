@@ -21,7 +21,16 @@ struct AnswerFlags {
 };
 void AddAnswer(CLI::App* app, AnswerFlags* flags);
 
-Result<std::string> ReadTextFile(const std::string& path);
+// A file, or the standard input for "-". Texts of more than `most` bytes are
+// refused when so much was read: a device or a pipe may have no end.
+inline constexpr size_t kMostPromptBytes = size_t{256} << 20;
+inline constexpr size_t kMostTextBytes = size_t{1} << 30;
+inline constexpr size_t kMostConversationBytes = size_t{64} << 20;
+Result<std::string> ReadTextFile(const std::string& path, size_t most);
+
+// A piece of an answer, at once. A terminal gets no control characters.
+void PrintPiece(const std::string& piece);
+
 // `needed`: tokens the sequence will have at most; 0: not known.
 ModelRunner::Options RunnerOptions(const CommonFlags& common,
                                    const AnswerFlags& flags, const Model& model,

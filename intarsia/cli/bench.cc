@@ -3,6 +3,7 @@
 
 #include "intarsia/cli/command.h"
 #include "intarsia/cli/serving.h"
+#include "intarsia/core/terminal_text.h"
 #include "intarsia/eval/kernels.h"
 #include "intarsia/eval/throughput.h"
 #include "intarsia/families/open.h"
@@ -151,13 +152,14 @@ Status Run(Flags& flags) {
         "| reads GB/s |\n|---|---|---:|---:|---:|---|---:|\n");
   }
   const std::string name = opened.model().config().name;
+  const std::string shown = TerminalLine(name, {.most = 80});
   ASSIGN_OR_RETURN(
       const std::vector<ThroughputRow> rows,
       MeasureThroughput(
           opened.model(), flags.options, [&](const ThroughputRow& row) {
             if (flags.json) return;
             std::printf("| %s | %s | %d | %d | %.1f | %.1f - %.1f | ",
-                        name.c_str(), row.test.c_str(), row.sequences,
+                        shown.c_str(), row.test.c_str(), row.sequences,
                         row.depth, row.median, row.low, row.high);
             if (row.bytes_per_second > 0) {
               std::printf("%.1f |\n", row.bytes_per_second / 1e9);
@@ -216,25 +218,25 @@ Command MakeBench(CLI::App& root) {
   app->add_option("-p", options->prompts, "Prefill lengths")
       ->delimiter(',')
       ->allow_extra_args(false)
-      ->check(CLI::Range(0, 1 << 20));
+      ->check(WholeNumber(0, 1 << 20));
   app->add_option("-n", options->generate, "Decode steps")
-      ->check(CLI::Range(0, 1 << 20))
+      ->check(WholeNumber(0, 1 << 20))
       ->capture_default_str();
   app->add_option("--npl,--sequences", options->sequences,
                   "Sequences decoded together (also -npl)")
       ->delimiter(',')
       ->allow_extra_args(false)
-      ->check(CLI::Range(1, 4096));
+      ->check(WholeNumber(1, 4096));
   app->add_option("-d", options->depths, "Tokens already in the state")
       ->delimiter(',')
       ->allow_extra_args(false)
-      ->check(CLI::Range(0, 1 << 20));
+      ->check(WholeNumber(0, 1 << 20));
   app->add_flag(
       "--pin", options->pin,
       "Tie each thread to a processor: for machines that nothing else "
       "runs on");
   app->add_option("-r", options->repeats, "Repeats; the median is printed")
-      ->check(CLI::Range(1, 1000))
+      ->check(WholeNumber(1, 1000))
       ->capture_default_str();
   return {app, [flags] { return Run(*flags); }};
 }

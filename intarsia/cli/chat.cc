@@ -9,6 +9,8 @@
 #include "intarsia/cli/conversation.h"
 #include "intarsia/cli/line_reader.h"
 #include "intarsia/cli/serving.h"
+#include "intarsia/core/in_file.h"
+#include "intarsia/core/terminal_text.h"
 
 namespace intarsia {
 namespace {
@@ -22,7 +24,7 @@ constexpr char kHelp[] =
     "/regen         answer the last message again\n"
     "/system TEXT   set the system message and start anew; without TEXT: none\n"
     "/save FILE     write the conversation to a file\n"
-    "/load FILE     go on with one\n"
+    "/load FILE     go on with one, of at most 64 MiB\n"
     "/stats         tokens, speed and memory so far\n"
     "/reset         start anew\n"
     "/quit          end (also Ctrl-D)\n"
@@ -61,8 +63,9 @@ class Chat {
     conversation_.SetSystem(flags.system);
     if (!reader_.terminal()) return;
     std::signal(SIGINT, [](int) { interrupted = 1; });
-    std::fprintf(stderr, "%s. /help lists the commands, /quit ends.\n",
-                 opened.model().config().name.c_str());
+    std::fprintf(
+        stderr, "%s. /help lists the commands, /quit ends.\n",
+        TerminalLine(opened.model().config().name, {.most = 80}).c_str());
   }
 
   Status Run() {
@@ -70,13 +73,18 @@ class Chat {
       interrupted = 0;
       const LineReader::Event event = reader_.Read(&text);
       if (event == LineReader::Event::kEnd) break;
+      if (event == LineReader::Event::kTooLong) {
+        return InvalidArgument(
+            "[chat] the standard input has no message within " +
+            std::to_string(LineReader::kMostBytes >> 20) + " MiB");
+      }
       if (event == LineReader::Event::kInterrupted || text.empty()) continue;
       if (text == "/quit" || text == "/exit") break;
       const Status status =
           text[0] == '/' ? Command(text) : Answered(text, false);
       if (!status.ok() && !reader_.terminal()) return status;
       if (!status.ok()) {
-        std::fprintf(stderr, "error: %s\n", status.message().c_str());
+        PrintError(status.message());
       }
     }
     if (reader_.terminal()) Stats();
@@ -152,8 +160,7 @@ class Chat {
       if (reasoning_shown_) std::fputs("\n\n", stdout);
       SetReasoning(thinking);
     }
-    std::fputs(piece.c_str(), stdout);
-    std::fflush(stdout);
+    PrintPiece(piece);
   }
   void SetReasoning(bool on) {
     if (on == reasoning_shown_) return;
@@ -174,7 +181,8 @@ class Chat {
         json["prefill_tokens_per_second"].get<double>(),
         json["generated_tokens"].get<long long>(),
         json["decode_tokens_per_second"].get<double>(),
-        HumanBytes(static_cast<double>(conversation_.runner().pool().bytes()))
+        HumanBytes(
+            static_cast<double>(conversation_.runner().pool().bytes_taken()))
             .c_str());
   }
 
@@ -193,7 +201,8 @@ Status Run(const Flags& flags) {
     return NotFound("[chat] " + flags.model + " has no tokenizer");
   }
   RETURN_IF_ERROR(
-      RenderMessages(*opened.tokenizer, {{"user", "check"}}).status());
+      InFile(RenderMessages(*opened.tokenizer, {{"user", "check"}}).status(),
+             opened.checkpoint->path()));
   ASSIGN_OR_RETURN(
       SamplingOptions sampling,
       Resolve(flags.answer.sampling, flags.seed, *opened.tokenizer));

@@ -3,8 +3,14 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <charconv>
 #include <chrono>
+#include <cmath>
 #include <cstdlib>
+#include <limits>
+#include <map>
+
+#include "intarsia/core/terminal_text.h"
 
 namespace intarsia {
 
@@ -14,9 +20,10 @@ void AddCommon(CLI::App* app, CommonFlags* flags) {
       ->capture_default_str();
   app->add_option("--threads,-t", flags->threads,
                   "CPU threads; 0 takes all this process may use")
-      ->check(CLI::Range(0, 4096))
+      ->check(WholeNumber(0, 4096))
       ->capture_default_str();
   app->add_option("--seed", flags->seed, "Seed of all random numbers")
+      ->check(WholeNumber(0, std::numeric_limits<uint64_t>::max()))
       ->capture_default_str();
   app->add_flag("--json", flags->json, "Print one JSON object on stdout");
 }
@@ -34,17 +41,119 @@ DType StateDType(const std::string& name) {
                          : DType::kBF16;
 }
 
+CLI::Validator WholeNumber(int64_t low, uint64_t high) {
+  const std::string range = std::to_string(low) + " to " + std::to_string(high);
+  const auto wrong = [low, high, range](const std::string& text) {
+    const char* const begin = text.data();
+    const char* const end = begin + text.size();
+    bool in_range = false;
+    std::from_chars_result parsed{};
+    if (text.starts_with('-')) {
+      int64_t value = 0;
+      parsed = std::from_chars(begin, end, value);
+      in_range = value >= low && value <= 0;
+    } else {
+      uint64_t value = 0;
+      parsed = std::from_chars(begin, end, value);
+      in_range = value <= high && (low <= 0 || value >= uint64_t(low));
+    }
+    // A leading zero would make the parser read octal.
+    const bool octal = text.size() > 1 && text[text[0] == '-' ? 1 : 0] == '0';
+    return parsed.ec == std::errc() && parsed.ptr == end && in_range && !octal
+               ? std::string()
+               : "'" + TerminalLine(text, {.most = 60}) +
+                     "' is not a whole number from " + range;
+  };
+  return CLI::Validator(wrong, "INT in [" + range + "]");
+}
+
+CLI::Validator FiniteNumber() {
+  const auto wrong = [](const std::string& text) {
+    double value = 0;
+    const char* const end = text.data() + text.size();
+    const auto parsed = std::from_chars(text.data(), end, value);
+    return parsed.ec == std::errc() && parsed.ptr == end && std::isfinite(value)
+               ? std::string()
+               : "'" + TerminalLine(text, {.most = 60}) +
+                     "' is not a finite number";
+  };
+  return CLI::Validator(wrong, "");
+}
+
+namespace {
+
+void NameNotFinite(nlohmann::json* json) {
+  if (json->is_structured()) {
+    for (nlohmann::json& inner : *json) NameNotFinite(&inner);
+    return;
+  }
+  if (!json->is_number_float()) return;
+  const double value = json->get<double>();
+  if (std::isnan(value)) *json = "nan";
+  if (std::isinf(value)) *json = value > 0 ? "inf" : "-inf";
+}
+
+// The message without what differs among those of a kind: quotations, and words
+// with a mark or a digit inside.
+std::string KindOf(const std::string& message) {
+  std::string kind, word;
+  bool quoted = false;
+  const auto end_word = [&] {
+    const bool name =
+        word.find_first_of("0123456789._/<>|[]") != std::string::npos;
+    kind += name ? "*" : word;
+    word.clear();
+  };
+  for (const char c : message) {
+    if (c == '"') quoted = !quoted;
+    if (quoted || c == '"') continue;
+    if (c != ' ') {
+      word += c;
+      continue;
+    }
+    end_word();
+    kind += c;
+  }
+  end_word();
+  return kind;
+}
+
+}  // namespace
+
 void PrintJson(const nlohmann::json& json) {
+  nlohmann::json named = json;
+  NameNotFinite(&named);
   const std::string text =
-      json.dump(2, ' ', false, nlohmann::json::error_handler_t::replace);
+      named.dump(2, ' ', false, nlohmann::json::error_handler_t::replace);
   std::printf("%s\n", text.c_str());
 }
 
 void Warn(const std::string& message) {
-  std::fprintf(stderr, "warning: %s\n", message.c_str());
+  std::fprintf(stderr, "warning: %s\n", TerminalLine(message).c_str());
+}
+
+void WarnAll(const std::vector<std::string>& messages) {
+  constexpr int kMost = 10;
+  std::map<std::string, int> counts;
+  for (const std::string& message : messages) ++counts[KindOf(message)];
+  std::map<std::string, int> shown;
+  for (const std::string& message : messages) {
+    const std::string kind = KindOf(message);
+    const int n = ++shown[kind];
+    if (n <= kMost) Warn(message);
+    if (n == kMost && counts[kind] > kMost) {
+      Warn("and " + std::to_string(counts[kind] - kMost) + " more like these");
+    }
+  }
+}
+
+void PrintError(const std::string& message) {
+  std::fflush(stdout);
+  std::fprintf(stderr, "error: %s\n", TerminalLine(message).c_str());
 }
 
 bool StderrIsTerminal() { return isatty(STDERR_FILENO) == 1; }
+bool StdoutIsTerminal() { return isatty(STDOUT_FILENO) == 1; }
 
 namespace {
 

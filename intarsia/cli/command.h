@@ -7,6 +7,7 @@
 #include <functional>
 #include <nlohmann/json.hpp>
 #include <string>
+#include <vector>
 
 #include "intarsia/core/device.h"
 #include "intarsia/core/dtype.h"
@@ -36,11 +37,24 @@ void AddCommon(CLI::App* app, CommonFlags* flags);
 void AddStateDType(CLI::App* app, std::string* name);
 DType StateDType(const std::string& name);
 
-// The one JSON object of --json, on stdout.
+// What a flag may be: a decimal whole number in [low, high], or any finite
+// number. The parser's own conversions take more ("0x10", "010" for 8, "-1" for
+// 2^64 - 1, "nan", nothing at all).
+CLI::Validator WholeNumber(int64_t low, uint64_t high);
+CLI::Validator FiniteNumber();
+
+// The one JSON object of --json, on stdout. JSON has no NaN and no infinity:
+// they are the strings "nan", "inf" and "-inf".
 void PrintJson(const nlohmann::json& json);
-// Warnings and progress go to stderr; bars only on a terminal.
+// Warnings, errors and progress go to stderr; bars only on a terminal. What
+// stands in the messages comes from files (core/terminal_text.h).
 void Warn(const std::string& message);
+// At most ten of a kind, then how many more there are. Two messages are of a
+// kind when they differ in names, numbers and quotations alone.
+void WarnAll(const std::vector<std::string>& messages);
+void PrintError(const std::string& message);
 bool StderrIsTerminal();
+bool StdoutIsTerminal();
 Result<uint64_t> ParseSize(const std::string& text);  // "500M", "2G", bytes
 std::string HumanBytes(double bytes);                 // "98.1 MiB"
 std::string HumanCount(double count);                 // "134.5 M"

@@ -2,6 +2,7 @@
 
 #include "intarsia/checkpoint/atomic_file.h"
 #include "intarsia/cli/reasoning.h"
+#include "intarsia/core/in_file.h"
 
 namespace intarsia {
 namespace {
@@ -59,7 +60,8 @@ Result<Answer> Conversation::Regenerate(const Show& show,
 Result<Answer> Conversation::Respond(const Show& show,
                                      const Cancelled& cancelled) {
   ASSIGN_OR_RETURN(const std::string text,
-                   RenderMessages(*opened_.tokenizer, messages_));
+                   InFile(RenderMessages(*opened_.tokenizer, messages_),
+                          opened_.checkpoint->path()));
   const std::vector<int32_t> all = opened_.tokenizer->Encode(
       text, {.add_special = false, .parse_special = true});
   Request request;
@@ -111,7 +113,8 @@ Status Conversation::Save(const std::string& path) const {
 }
 
 Status Conversation::Load(const std::string& path) {
-  ASSIGN_OR_RETURN(const std::string text, ReadTextFile(path));
+  ASSIGN_OR_RETURN(const std::string text,
+                   ReadTextFile(path, kMostConversationBytes));
   const auto json =
       nlohmann::json::parse(text, nullptr, /*allow_exceptions=*/false);
   const auto bad = [&](const char* what) {

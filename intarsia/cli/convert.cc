@@ -29,7 +29,7 @@ Result<std::vector<std::string>> WriteGgufOf(const Checkpoint& checkpoint,
     ASSIGN_OR_RETURN(part, ParseSize(flags.split));
   }
   ASSIGN_OR_RETURN(GgufModel model, ToGgufModel(checkpoint));
-  for (const std::string& warning : model.warnings) Warn(warning);
+  WarnAll(model.warnings);
   ProgressBar bar("gguf");
   double total = 0, done = 0;
   for (LazyTensor& tensor : model.tensors) {
@@ -57,7 +57,7 @@ Result<std::vector<std::string>> Convert(const Checkpoint& checkpoint,
     RETURN_IF_ERROR(WriteNativeFolder(checkpoint, flags.out, shard));
   } else {
     ASSIGN_OR_RETURN(const HfModel model, ReadHfModel(checkpoint));
-    for (const std::string& warning : model.warnings) Warn(warning);
+    WarnAll(model.warnings);
     RETURN_IF_ERROR(WriteHfFolder(model, flags.out, shard));
   }
   return std::vector<std::string>{flags.out};

@@ -4,6 +4,7 @@
 #include "intarsia/cli/answer.h"
 #include "intarsia/cli/command.h"
 #include "intarsia/cli/serving.h"
+#include "intarsia/core/in_file.h"
 
 namespace intarsia {
 namespace {
@@ -16,7 +17,7 @@ struct Flags : ServingFlags {
 
 Result<std::string> PromptText(const Flags& flags) {
   if (flags.prompt_file.empty()) return flags.prompt;
-  return ReadTextFile(flags.prompt_file);
+  return ReadTextFile(flags.prompt_file, kMostPromptBytes);
 }
 
 Status Run(const Flags& flags) {
@@ -37,7 +38,8 @@ Status Run(const Flags& flags) {
     std::vector<ChatMessage> messages;
     if (!flags.system.empty()) messages.push_back({"system", flags.system});
     messages.push_back({"user", text});
-    ASSIGN_OR_RETURN(text, RenderMessages(tokenizer, messages));
+    ASSIGN_OR_RETURN(text, InFile(RenderMessages(tokenizer, messages),
+                                  opened.checkpoint->path()));
   }
   Request request;
   // A chat template writes its own beginning of text.
@@ -75,8 +77,7 @@ Status Run(const Flags& flags) {
                                    .count();
                          }
                          if (flags.json) return;
-                         std::fputs(piece.c_str(), stdout);
-                         std::fflush(stdout);
+                         PrintPiece(piece);
                        }));
   if (!flags.json) {
     std::printf("\n");
@@ -112,7 +113,8 @@ Command MakeGenerate(CLI::App& root) {
       ->required();
   auto* prompt = app->add_option("--prompt,-p", flags->prompt, "The text");
   app->add_option("--prompt-file", flags->prompt_file,
-                  "The text, from a file; - is the standard input")
+                  "The text, from a file of at most 256 MiB; - is the standard "
+                  "input")
       ->excludes(prompt);
   auto* chat = app->add_flag("--chat", flags->chat,
                              "Put the prompt into the model's chat template");

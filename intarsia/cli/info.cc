@@ -2,6 +2,7 @@
 #include <map>
 
 #include "intarsia/cli/command.h"
+#include "intarsia/core/terminal_text.h"
 #include "intarsia/families/open.h"
 #include "intarsia/model/pack.h"
 
@@ -78,8 +79,10 @@ Status Run(const CommonFlags& flags, const std::string& name) {
     PrintJson(json);
     return Status::Ok();
   }
-  std::printf("%s (%s)\n", config.name.c_str(), opened.loaded.family.c_str());
-  std::printf("  file        %s\n", opened.checkpoint->path().c_str());
+  std::printf("%s (%s)\n", TerminalLine(config.name, {.most = 200}).c_str(),
+              opened.loaded.family.c_str());
+  std::printf("  file        %s\n",
+              TerminalLine(opened.checkpoint->path()).c_str());
   std::printf("  parameters  %s\n",
               HumanCount(static_cast<double>(totals.parameters)).c_str());
   for (const auto& [format, bytes] : totals.bytes_by_format) {
@@ -103,7 +106,7 @@ Status Run(const CommonFlags& flags, const std::string& name) {
                                     : json["chat_template"].get<bool>()
                                         ? "yes, with a chat template"
                                         : "yes");
-  for (const std::string& warning : opened.loaded.warnings) Warn(warning);
+  WarnAll(opened.loaded.warnings);
   return Status::Ok();
 }
 

@@ -138,7 +138,15 @@ LineReader::~LineReader() = default;
 LineReader::Event LineReader::ReadLine(const char* prompt, std::string* line) {
   line->clear();
   if (!terminal_) {
-    return std::getline(std::cin, *line) ? Event::kText : Event::kEnd;
+    for (int c; (c = std::cin.get()) != std::char_traits<char>::eof();) {
+      if (++bytes_ > kMostBytes) return Event::kTooLong;
+      if (c == '\n') {
+        if (!line->empty()) bytes_ = 0;
+        return Event::kText;
+      }
+      *line += static_cast<char>(c);
+    }
+    return line->empty() ? Event::kEnd : Event::kText;
   }
   editor_->prompt = prompt;
   const InterruptGuard guard;

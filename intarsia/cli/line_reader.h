@@ -30,10 +30,13 @@ class LineReader {
   explicit LineReader(std::string history_path);
   ~LineReader();
 
-  enum class Event : uint8_t { kText, kEnd, kInterrupted };
+  // From a pipe: bytes of a message and of the empty lines before it.
+  static constexpr size_t kMostBytes = size_t{64} << 20;
+
+  enum class Event : uint8_t { kText, kEnd, kInterrupted, kTooLong };
   // A message, without its last line break. In a terminal a line that ends with
   // a backslash goes on in the next, and """ opens a text that another """
-  // ends. kInterrupted: Ctrl-C.
+  // ends. kInterrupted: Ctrl-C. kTooLong: past kMostBytes.
   Event Read(std::string* text);
 
   bool terminal() const { return terminal_; }
@@ -43,6 +46,7 @@ class LineReader {
   Event ReadLine(const char* prompt, std::string* line);
 
   bool terminal_;
+  size_t bytes_ = 0;  // since the last message
   std::unique_ptr<Editor> editor_;
 };
 

@@ -1,11 +1,14 @@
 // intarsia VERB ...: exits 0 on success, 1 on failure, 2 on bad usage. Results
 // go to stdout; errors and progress to stderr.
 #include <algorithm>
+#include <new>
+#include <stdexcept>
 #include <string>
 #include <vector>
 
 #include "intarsia/cli/command.h"
 #include "intarsia/cli/signals.h"
+#include "intarsia/core/terminal_text.h"
 
 int main(int argc, char** argv) {
   using namespace intarsia;  // NOLINT(google-build-using-namespace)
@@ -33,7 +36,7 @@ int main(int argc, char** argv) {
         return command.app->get_name() == arguments[0];
       })) {
     std::fprintf(stderr, "there is no verb %s; `intarsia --help` lists them\n",
-                 arguments[0].c_str());
+                 TerminalLine(arguments[0], {.most = 60}).c_str());
     return 2;
   }
   std::reverse(arguments.begin(), arguments.end());  // as the parser wants
@@ -49,14 +52,17 @@ int main(int argc, char** argv) {
       if (status.ok() && std::fflush(stdout) == 0 && !std::ferror(stdout)) {
         return 0;
       }
-      std::fprintf(stderr, "error: %s\n",
-                   status.ok() ? "the output could not be written"
-                               : status.message().c_str());
+      PrintError(status.ok() ? "the standard output could not be written"
+                             : status.message());
     } catch (const EngineError& error) {
-      std::fprintf(stderr, "error: %s\n", error.what());
+      PrintError(error.what());
+    } catch (const std::bad_alloc&) {
+      PrintError("[memory] there is not enough memory");
+    } catch (const std::length_error&) {
+      PrintError("[memory] there is not enough memory");
     } catch (const std::exception& error) {
       std::fprintf(stderr, "internal error: %s\nPlease report it.\n",
-                   error.what());
+                   TerminalLine(error.what()).c_str());
     }
     return 1;
   }

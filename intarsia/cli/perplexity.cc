@@ -63,7 +63,8 @@ Status Run(Flags& flags) {
   if (opened.tokenizer == nullptr) {
     return NotFound("[perplexity] " + flags.model + " has no tokenizer");
   }
-  ASSIGN_OR_RETURN(const std::string text, ReadTextFile(flags.text));
+  ASSIGN_OR_RETURN(const std::string text,
+                   ReadTextFile(flags.text, kMostTextBytes));
   const std::vector<int32_t> tokens = opened.tokenizer->Encode(text);
   PerplexityOptions& options = flags.options;
   options.threads = flags.threads;
@@ -102,15 +103,15 @@ Command MakePerplexity(CLI::App& root) {
   app->add_option("MODEL", flags->model, "Folder, .gguf file or pulled model")
       ->required();
   app->add_option("--text", flags->text,
-                  "The text, a file; - is the standard input")
+                  "The text, a file of at most 1 GiB; - is the standard input")
       ->required();
   PerplexityOptions* options = &flags->options;
   app->add_option("--ctx", options->context,
                   "Tokens of a piece; its second half is scored")
-      ->check(CLI::Range(4, 1 << 20))
+      ->check(WholeNumber(4, 1 << 20))
       ->capture_default_str();
   app->add_option("--pieces", options->pieces, "At most so many; 0: all")
-      ->check(CLI::Range(0, 1 << 30))
+      ->check(WholeNumber(0, 1 << 30))
       ->capture_default_str();
   app->add_option("--record", options->record,
                   "Write the distributions to FILE, as a reference");

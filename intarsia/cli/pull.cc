@@ -131,7 +131,7 @@ Command MakePull(CLI::App& root) {
                 "Compare the hashes of files that are here");
   app->add_option("--connections", flags->connections,
                   "Files of the hub at a time")
-      ->check(CLI::Range(1, 16))
+      ->check(WholeNumber(1, 16))
       ->capture_default_str();
   app->callback([flags] {
     if (!flags->list && flags->name.empty()) {

@@ -6,6 +6,7 @@
 #include <optional>
 
 #include "intarsia/cli/command.h"
+#include "intarsia/core/terminal_text.h"
 #include "intarsia/formats/format.h"
 #include "intarsia/hub/model_cache.h"
 
@@ -92,7 +93,8 @@ void PrintPlan(const std::vector<QuantizedTensor>& plan) {
             ? ""
             : "  rows do not fit " + tensor.wanted + "'s blocks";
     std::printf(
-        "%-32s %-18s %-6s -> %-8s %12llu%s\n", tensor.name.c_str(),
+        "%-32s %-18s %-6s -> %-8s %12llu%s\n",
+        TerminalLine(tensor.name, {.most = 200}).c_str(),
         ShapeText(tensor.shape).c_str(), tensor.from.c_str(), tensor.to.c_str(),
         static_cast<unsigned long long>(tensor.bytes_after), note.c_str());
   }
@@ -150,7 +152,7 @@ Status Run(Flags& flags) {
   }
   ASSIGN_OR_RETURN(const std::vector<QuantizedTensor> plan,
                    PlanQuantization(model, flags.options));
-  for (const std::string& warning : model.warnings) Warn(warning);
+  WarnAll(model.warnings);
   WarnOfFallbacks(plan);
   const Totals totals = Sum(plan);
   if (importance && totals.importance == 0) {

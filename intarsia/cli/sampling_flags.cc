@@ -1,6 +1,10 @@
 #include "intarsia/cli/sampling_flags.h"
 
 #include <charconv>
+#include <limits>
+#include <type_traits>
+
+#include "intarsia/cli/command.h"
 
 namespace intarsia {
 namespace {
@@ -25,9 +29,14 @@ Result<std::pair<int32_t, float>> ParseBias(const std::string& text) {
 void AddSampling(CLI::App* app, SamplingFlags* flags) {
   SamplingOptions* options = &flags->options;
   const auto add = [&](const char* name, auto* value, const char* help) {
-    app->add_option(name, *value, help)
-        ->group("Sampling")
-        ->capture_default_str();
+    CLI::Option* option = app->add_option(name, *value, help)
+                              ->group("Sampling")
+                              ->capture_default_str();
+    if (std::is_integral_v<std::remove_reference_t<decltype(*value)>>) {
+      option->check(WholeNumber(-1, std::numeric_limits<int>::max()));
+    } else {
+      option->check(FiniteNumber());
+    }
   };
   add("--temperature", &options->temperature, "0 takes the likeliest token");
   add("--top-k", &options->top_k, "Keep the k likeliest; 0: all");

@@ -1,6 +1,7 @@
 // intarsia verify MODEL: recompute what an independent implementation recorded.
 #include "intarsia/eval/verify.h"
 
+#include <cmath>
 #include <filesystem>
 
 #include "intarsia/cli/command.h"
@@ -104,6 +105,10 @@ Status Run(const Flags& flags) {
     Print(report);
   }
   if (report.passed) return Status::Ok();
+  if (!std::isfinite(report.max_abs_error)) {
+    return DataLoss("[verify] " + flags.model +
+                    ": the model's logits are not finite");
+  }
   return DataLoss("[verify] " + flags.model + " is past the tolerance of " +
                   std::to_string(flags.tolerance) + " deviations");
 }
@@ -130,11 +135,12 @@ Command MakeVerify(CLI::App& root) {
                   "Prefill in pieces of these sizes, one run each")
       ->delimiter(',')
       ->allow_extra_args(false)
-      ->check(CLI::Range(1, 1 << 20));
+      ->check(WholeNumber(1, 1 << 20));
   app->add_flag("--batch-split", flags->batch_split,
                 "Run the sequences among others of unlike lengths");
   app->add_option("--tol", flags->tolerance,
                   "Largest difference, in deviations of the logits")
+      ->check(FiniteNumber() & CLI::NonNegativeNumber)
       ->capture_default_str();
   return {app, [=] {
             flags->with_gradients = gradients->count() > 0;

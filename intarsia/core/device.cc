@@ -3,12 +3,14 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <cstdlib>
 #include <cstring>
 #include <fstream>
 #include <map>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -49,6 +51,20 @@ void* NewBlock(size_t bytes) {
 
 std::atomic<bool> poison{false};
 std::atomic<int64_t> from_system{0};
+
+// The number behind `key` in a file of lines; none: no such file, no number.
+std::optional<size_t> Field(const std::string& path, std::string_view key) {
+  std::ifstream file(path);
+  for (std::string line; std::getline(file, line);) {
+    if (!line.starts_with(key)) continue;
+    const char* const text = line.c_str() + key.size();
+    char* end = nullptr;
+    const size_t value = std::strtoull(text, &end, 10);
+    if (end == text) return std::nullopt;  // "max"
+    return value;
+  }
+  return std::nullopt;
+}
 
 void* Poisoned(void* block, size_t bytes) {
   if (poison.load(std::memory_order_relaxed)) std::memset(block, 0xFF, bytes);
@@ -165,14 +181,22 @@ DeviceBackend& Backend(Device device) {
 }
 
 size_t AvailableMemory() {
-  std::ifstream file("/proc/meminfo");
-  const std::string_view key = "MemAvailable:";
-  for (std::string line; std::getline(file, line);) {
-    if (line.compare(0, key.size(), key) != 0) continue;
-    return std::strtoull(line.c_str() + key.size(), nullptr, 10) * 1024;
+  size_t free = static_cast<size_t>(sysconf(_SC_PAGESIZE)) *
+                static_cast<size_t>(sysconf(_SC_PHYS_PAGES));
+  if (const auto system = Field("/proc/meminfo", "MemAvailable:")) {
+    free = *system * 1024;
   }
-  return static_cast<size_t>(sysconf(_SC_PAGESIZE)) *
-         static_cast<size_t>(sysconf(_SC_PHYS_PAGES));
+  const std::string group = "/sys/fs/cgroup/memory.";
+  const auto most = Field(group + "max", ""),
+             used = Field(group + "current", "");
+  if (most && used) {
+    // Pages of files make room.
+    const size_t files = Field(group + "stat", "active_file").value_or(0) +
+                         Field(group + "stat", "inactive_file").value_or(0);
+    const size_t held = *used - std::min(*used, files);
+    free = std::min(free, *most - std::min(*most, held));
+  }
+  return free;
 }
 
 }  // namespace intarsia

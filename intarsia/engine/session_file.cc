@@ -4,6 +4,7 @@
 
 #include "intarsia/checkpoint/checkpoint.h"
 #include "intarsia/checkpoint/write.h"
+#include "intarsia/core/in_file.h"
 #include "intarsia/engine/model_runner.h"
 
 namespace intarsia {
@@ -56,7 +57,7 @@ Status ModelRunner::Restore(int slot, const std::string& path) {
       parts.push_back({name, std::move(values)});
     }
   }
-  return pool_.Restore(slot, parts, length);
+  return InFile(pool_.Restore(slot, parts, length), path);
 }
 
 }  // namespace intarsia

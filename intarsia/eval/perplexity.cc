@@ -99,23 +99,17 @@ class Measurement {
     // The last token is scored and not read.
     const int64_t first = options_.context / 2;
     const int slot = runner_.Open();
-    auto prefix = runner_.Run({{slot, tokens.first(first)}});
-    Result<Tensor> logits =
-        prefix.ok() ? runner_.Run({{slot, tokens.subspan(first, rows_)}},
-                                  /*all_rows=*/true)
-                    : std::move(prefix);
-    runner_.Close(slot);
-    RETURN_IF_ERROR(logits.status());
-    for (int64_t row = 0; row < rows_; ++row) {
-      const std::span<const float> values(logits->data<float>() + row * vocab_,
-                                          static_cast<size_t>(vocab_));
-      if (!AllFinite(values)) {
-        return DataLoss("[perplexity] the model's logits are not finite");
-      }
-      LogSoftmax(values, &ours_);
-      RETURN_IF_ERROR(Score(piece * rows_ + row, tokens[first + row + 1]));
+    Status status = runner_.Run({{slot, tokens.first(first)}}).status();
+    // As the runner cuts them, so that no more logits are held than one of its
+    // batches has.
+    const int64_t chunk = runner_.options().prefill_chunk;
+    for (int64_t begin = first; status.ok() && begin < first + rows_;) {
+      const int64_t end = std::min(first + rows_, (begin / chunk + 1) * chunk);
+      status = ScoreRows(slot, tokens, begin, end, piece * rows_ - first);
+      begin = end;
     }
-    return Status::Ok();
+    runner_.Close(slot);
+    return status;
   }
 
   Status Finish() { return recorder_ ? recorder_->Commit() : Status::Ok(); }
@@ -164,6 +158,27 @@ class Measurement {
     if (!std::ranges::equal(reference_->tokens().first(tokens_.size()),
                             tokens_)) {
       return differs("recorded from another text or tokenizer");
+    }
+    return Status::Ok();
+  }
+
+  // Reads tokens [begin, end) of a piece and scores what comes after each; the
+  // first token of the piece would have row `row0`.
+  Status ScoreRows(int slot, std::span<const int32_t> tokens, int64_t begin,
+                   int64_t end, int64_t row0) {
+    ASSIGN_OR_RETURN(const Tensor logits,
+                     runner_.Run({{slot, tokens.subspan(begin, end - begin)}},
+                                 /*all_rows=*/true));
+    for (int64_t t = begin; t < end; ++t) {
+      const std::span<const float> values(
+          logits.data<float>() + (t - begin) * vocab_,
+          static_cast<size_t>(vocab_));
+      if (!AllFinite(values)) {
+        return DataLoss("[perplexity] the model's logits after token " +
+                        std::to_string(t) + " of a piece are not finite");
+      }
+      LogSoftmax(values, &ours_);
+      RETURN_IF_ERROR(Score(row0 + t, tokens[t + 1]));
     }
     return Status::Ok();
   }

@@ -15,17 +15,23 @@ namespace {
 using Sequences = std::vector<std::vector<int32_t>>;
 
 Result<Tensor> ReadTensor(const Checkpoint& file, const std::string& name,
-                          int rank) {
+                          int rank, DType dtype = DType::kF32) {
   const StoredTensor* stored = file.Find(name);
   if (stored == nullptr) {
     return NotFound("[verify] " + file.path() + " has no tensor " + name);
   }
-  if (stored->shape.rank() != rank) {
-    return InvalidArgument("[verify] " + file.path() + ": " + name +
-                           " has shape " + stored->shape.ToString());
+  if (stored->shape.rank() != rank || stored->encoding != Name(dtype)) {
+    return InvalidArgument("[verify] " + file.path() + ": " + name + " is " +
+                           stored->encoding + " " + stored->shape.ToString() +
+                           ", wanted are " + std::string(Name(dtype)) +
+                           " and " + std::to_string(rank) + " dimensions");
   }
   ASSIGN_OR_RETURN(Tensor values, stored->AsTensor());
   return values.Clone();
+}
+
+std::span<const float> Values(const Tensor& t) {
+  return {t.data<float>(), static_cast<size_t>(t.numel())};
 }
 
 // The larger error; not-a-number is larger than any and stays.
@@ -105,11 +111,11 @@ class Verifier {
  private:
   Status ReadGolden() {
     ASSIGN_OR_RETURN(auto file, Checkpoint::Open(options_.golden));
-    ASSIGN_OR_RETURN(const Tensor ids, ReadTensor(*file, "input_ids", 2));
+    ASSIGN_OR_RETURN(const Tensor ids,
+                     ReadTensor(*file, "input_ids", 2, DType::kI32));
     ASSIGN_OR_RETURN(logits_, ReadTensor(*file, "logits", 3));
     const int64_t vocab = model_.config().vocab_size;
-    if (ids.dtype() != DType::kI32 || logits_.dtype() != DType::kF32 ||
-        !(logits_.shape() == Shape({ids.dim(0), ids.dim(1), vocab}))) {
+    if (!(logits_.shape() == Shape({ids.dim(0), ids.dim(1), vocab}))) {
       return InvalidArgument("[verify] " + options_.golden + ": logits " +
                              logits_.shape().ToString() +
                              " do not belong to input_ids " +
@@ -119,6 +125,10 @@ class Verifier {
     if (logits_.numel() == 0) {
       return InvalidArgument("[verify] " + options_.golden + ": input_ids " +
                              ids.shape().ToString() + " hold no tokens");
+    }
+    if (!AllFinite(Values(logits_))) {
+      return DataLoss("[verify] " + options_.golden +
+                      ": the recorded logits are not finite");
     }
     const int64_t limit = model_.config().position_limit();
     if (limit > 0 && ids.dim(1) > limit) {
@@ -138,10 +148,29 @@ class Verifier {
     }
     if (file->Find("hidden_states") != nullptr) {
       ASSIGN_OR_RETURN(hidden_, ReadTensor(*file, "hidden_states", 3));
+      if (hidden_.dim(1) > ids.numel() ||
+          hidden_.dim(2) != model_.config().dim) {
+        return InvalidArgument("[verify] " + options_.golden +
+                               ": hidden_states " + hidden_.shape().ToString() +
+                               " do not belong to input_ids " +
+                               ids.shape().ToString() + " and a width of " +
+                               std::to_string(model_.config().dim));
+      }
     }
     if (file->Find("greedy_tokens") != nullptr) {
-      ASSIGN_OR_RETURN(greedy_, ReadTensor(*file, "greedy_tokens", 2));
+      ASSIGN_OR_RETURN(greedy_,
+                       ReadTensor(*file, "greedy_tokens", 2, DType::kI32));
       ASSIGN_OR_RETURN(margins_, ReadTensor(*file, "greedy_margins", 1));
+      for (const int32_t id : greedy_.ToVector<int32_t>()) {
+        if (id < 0 || id >= vocab) {
+          return InvalidArgument("[verify] " + options_.golden +
+                                 ": a greedy token is outside the vocabulary");
+        }
+      }
+      if (greedy_.numel() <= margins_.numel()) {
+        return InvalidArgument("[verify] " + options_.golden +
+                               ": greedy_tokens holds no prompt");
+      }
     }
     return Status::Ok();
   }
@@ -231,12 +260,16 @@ class Verifier {
   // together with others when asked for.
   Status ComparePieces(const std::string& name, size_t piece, int inner) {
     Sequences all = sequences_;
+    std::vector<bool> is_recorded(all.size(), true);
     if (options_.batch_split) {
       // Neighbours: unlike lengths, before, between and after.
-      for (size_t n : {size_t{5}, size_t{1}, sequences_[0].size() - 3}) {
+      const size_t length = sequences_[0].size();
+      for (size_t n : {std::min(length, size_t{5}), size_t{1},
+                       length > 4 ? length - 3 : size_t{1}}) {
         std::vector<int32_t> other(sequences_[0].rbegin(),
                                    sequences_[0].rbegin() + n);
         all.insert(all.begin() + (n % 2), other);
+        is_recorded.insert(is_recorded.begin() + (n % 2), false);
       }
     }
     ModelRunner::Options options = RunnerOptions(static_cast<int>(all.size()));
@@ -267,7 +300,7 @@ class Verifier {
     }
     std::vector<float> recorded;
     for (size_t i = 0; i < all.size(); ++i) {
-      if (std::ranges::count(sequences_, all[i]) > 0) {
+      if (is_recorded[i]) {
         recorded.insert(recorded.end(), rows[i].begin(), rows[i].end());
       }
     }
@@ -294,9 +327,6 @@ class Verifier {
   Status CompareGreedy() {
     const std::vector<int32_t> tokens = greedy_.ToVector<int32_t>();
     const std::vector<float> margins = margins_.ToVector<float>();
-    if (tokens.size() <= margins.size()) {
-      return InvalidArgument("[verify] greedy_tokens holds no prompt");
-    }
     const size_t prompt = tokens.size() - margins.size();
     ModelRunner runner(model_, RunnerOptions(1));
     Request request;
@@ -318,6 +348,13 @@ class Verifier {
   Status CompareGradients() {
     ASSIGN_OR_RETURN(auto file, Checkpoint::Open(options_.gradients));
     ASSIGN_OR_RETURN(const Tensor loss, ReadTensor(*file, "__loss__", 1));
+    if (loss.numel() != 1 || sequences_[0].size() < 2) {
+      return InvalidArgument(
+          "[verify] " + options_.gradients + ": __loss__ " +
+          loss.shape().ToString() + " of sequences of " +
+          std::to_string(sequences_[0].size()) +
+          " tokens; wanted are one number, and two tokens or more");
+    }
     model_.SetTrainable(true);
     const Batch batch = Batch::Of(sequences_);
     Tape tape;
@@ -344,9 +381,11 @@ class Verifier {
         return NotFound("[verify] " + options_.gradients +
                         " has no gradient of " + name);
       }
-      ASSIGN_OR_RETURN(const Tensor expected, stored->AsTensor());
+      ASSIGN_OR_RETURN(const Tensor expected,
+                       ReadTensor(*file, name, gradient.rank()));
       if (!(expected.shape() == gradient.shape())) {
-        return InvalidArgument("[verify] gradient of " + name + " is " +
+        return InvalidArgument("[verify] " + options_.gradients +
+                               ": the gradient of " + name + " is " +
                                gradient.shape().ToString() + ", recorded is " +
                                expected.shape().ToString());
       }

@@ -5,6 +5,8 @@
 #include <nlohmann/json.hpp>
 #include <set>
 
+#include "intarsia/core/in_file.h"
+#include "intarsia/families/foreign_fields.h"
 #include "intarsia/families/fp8_blocks.h"
 
 namespace intarsia {
@@ -72,6 +74,11 @@ Result<Source> Cut(const TensorMap& map, Source source) {
     source.values = Transposed(source.values.To(DType::kF32));
     source.format = &PlainFormat(DType::kF32);
   }
+  if (source.values.rank() <= map.row_axis) {
+    return InvalidArgument("[load] " + map.foreign + " has shape " +
+                           source.values.shape().ToString() +
+                           ", too few dimensions");
+  }
   const int64_t rows = source.values.dim(map.row_axis);
   const int64_t end = map.row_end < 0 ? rows : map.row_end;
   if (map.row_begin > end || end > rows) {
@@ -108,7 +115,8 @@ class Loader {
     }
     size_t done = 0;
     for (const auto& [native, maps] : by_native) {
-      RETURN_IF_ERROR(Load(native, maps));
+      RETURN_IF_ERROR(InFile(Named(Load(native, maps), maps.front()->foreign),
+                             checkpoint_.path()));
       ++done;
       if (options_.progress && !options_.progress(done, by_native.size())) {
         return Unavailable("[load] " + checkpoint_.path() +
@@ -120,10 +128,34 @@ class Loader {
         out_->warnings.push_back("tensor " + name + " is not used");
       }
     }
-    return out_->model->CheckComplete();
+    RETURN_IF_ERROR(CheckTensors());
+    return InFile(out_->model->CheckComplete(), checkpoint_.path());
   }
 
  private:
+  // An error about a weight says what the file calls it.
+  static Status Named(Status status, const std::string& foreign) {
+    if (status.ok() || status.message().find(foreign) != std::string::npos) {
+      return status;
+    }
+    return {status.code(), status.message() + " (tensor " + foreign + ")"};
+  }
+
+  // Names the tensors that are wanted and not there, as the file would.
+  Status CheckTensors() const {
+    std::string missing;
+    int count = 0;
+    for (const TensorMap& map : out_->tensors) {
+      if (checkpoint_.Find(map.foreign) != nullptr) continue;
+      if (missing.find(map.foreign) != std::string::npos) continue;
+      if (++count <= 5) missing += (count > 1 ? ", " : "") + map.foreign;
+    }
+    if (count == 0) return Status::Ok();
+    if (count > 5) missing += " and " + std::to_string(count - 5) + " more";
+    return DataLoss("[load] " + checkpoint_.path() + ": the checkpoint lacks " +
+                    missing);
+  }
+
   Status Load(const std::string& native,
               const std::vector<const TensorMap*>& maps) {
     const Weight* weight = out_->model->Find(native);
@@ -142,6 +174,20 @@ class Loader {
       }
       ASSIGN_OR_RETURN(Source source, Read(*stored));
       ASSIGN_OR_RETURN(source, Cut(*map, std::move(source)));
+      if (stacked && source.values.rank() + 1 != spec.shape.rank()) {
+        return InvalidArgument("[load] " + map->foreign + " has shape " +
+                               stored->shape.ToString());
+      }
+      const Source& first = parts.front();
+      if (stacked && first.format != nullptr &&
+          (first.format != source.format ||
+           !(first.values.shape() == source.values.shape()))) {
+        return InvalidArgument("[load] the parts of " + native +
+                               " differ in shape or format: " + map->foreign +
+                               " is " + std::string(source.format->name()) +
+                               " " + stored->shape.ToString() + ", " +
+                               maps.front()->foreign + " is not");
+      }
       parts.at(stacked ? map->stack : 0) = std::move(source);
     }
     for (const Source& part : parts) {
@@ -150,25 +196,19 @@ class Loader {
     Source whole = std::move(parts[0]);
     if (stacked) {
       parts[0] = whole;
-      ASSIGN_OR_RETURN(whole, Stack(native, parts));
+      whole = Stack(parts);
     }
     return Set(native, spec, std::move(whole), k);
   }
 
-  // Elements of one weight, copied one after the other.
-  Result<Source> Stack(const std::string& native,
-                       const std::vector<Source>& parts) {
+  // Elements of one weight, alike, copied one after the other.
+  static Source Stack(const std::vector<Source>& parts) {
     const Shape& shape = parts[0].values.shape();
     std::vector<int64_t> dims = {static_cast<int64_t>(parts.size())};
     dims.insert(dims.end(), shape.dims().begin(), shape.dims().end());
     Source out{parts[0].format,
                Tensor::Empty(Shape(dims), parts[0].values.dtype())};
     for (size_t e = 0; e < parts.size(); ++e) {
-      if (parts[e].format != out.format ||
-          !(parts[e].values.shape() == shape)) {
-        return InvalidArgument("[load] the parts of " + native +
-                               " differ in shape or format");
-      }
       out.values.Select(0, static_cast<int64_t>(e)).CopyFrom(parts[e].values);
     }
     return out;
@@ -183,6 +223,15 @@ class Loader {
         source.values.numel() == spec.shape.numel() &&
         !(source.values.shape() == spec.shape) && vector) {
       source.values = source.values.Contiguous().Reshape(spec.shape);
+    }
+    const bool blocks = source.format->storage() == DType::kU8;
+    if (blocks && source.values.dim(-1) !=
+                      static_cast<int64_t>(source.format->row_bytes(k))) {
+      return InvalidArgument("[load] " + native + " has rows of " +
+                             std::to_string(source.values.dim(-1)) +
+                             " bytes of " + std::string(source.format->name()) +
+                             ", expected are " + std::to_string(k) +
+                             " numbers");
     }
     if (want != nullptr && want != source.format) {
       const int64_t stored_k =
@@ -199,11 +248,8 @@ class Loader {
       }
       source = {want, std::move(values)};
     }
-    const Status status = out_->model->SetWeight(native, *source.format,
-                                                 source.values.Contiguous());
-    if (status.ok()) return status;
-    return Status(status.code(),
-                  status.message() + " (in " + checkpoint_.path() + ")");
+    return out_->model->SetWeight(native, *source.format,
+                                  source.values.Contiguous());
   }
 
   const Checkpoint& checkpoint_;
@@ -214,8 +260,22 @@ class Loader {
 
 }  // namespace
 
-Result<FamilyModel> TranslateCheckpoint(const Checkpoint& checkpoint,
-                                        std::string* family) {
+namespace {
+
+// Where the configuration stands.
+std::string ConfigPath(const Checkpoint& checkpoint) {
+  switch (checkpoint.kind()) {
+    case CheckpointKind::kNativeFolder:
+      return checkpoint.path() + "/intarsia.json";
+    case CheckpointKind::kHfFolder:
+      return checkpoint.path() + "/config.json";
+    default:
+      return checkpoint.path();
+  }
+}
+
+Result<FamilyModel> Translate(const Checkpoint& checkpoint,
+                              std::string* family) {
   const Json& config = checkpoint.config();
   if (checkpoint.kind() == CheckpointKind::kNativeFolder) {
     *family = "intarsia";
@@ -227,15 +287,17 @@ Result<FamilyModel> TranslateCheckpoint(const Checkpoint& checkpoint,
   const char* key = gguf ? "general.architecture" : "model_type";
   const Json type = config.is_object() ? config.value(key, Json()) : Json();
   if (!type.is_string()) {
-    return InvalidArgument("[load] " + checkpoint.path() + ": no \"" + key +
+    return InvalidArgument("[load] no \"" + std::string(key) +
                            "\" says which family this model is of");
   }
   const Family* found = gguf ? FindGgufFamily(type.get<std::string>())
                              : FindFamily(type.get<std::string>());
   if (found == nullptr || (gguf && found->from_gguf == nullptr)) {
-    return Unsupported("[load] " + checkpoint.path() + ": family \"" +
-                       type.get<std::string>() +
-                       "\" is not known; `intarsia list` shows those that are");
+    return Unsupported(
+        "[load] \"" + std::string(key) + "\" is " +
+        type.dump(-1, ' ', true, Json::error_handler_t::replace) +
+        ", a family that is not known; `intarsia list` shows "
+        "those that are");
   }
   *family = found->name;
   ASSIGN_OR_RETURN(FamilyModel model, gguf ? found->from_gguf(config)
@@ -245,6 +307,9 @@ Result<FamilyModel> TranslateCheckpoint(const Checkpoint& checkpoint,
     const StoredTensor* table = checkpoint.Find("token_embd.weight");
     if (table != nullptr && table->shape.rank() == 2 &&
         table->shape[0] <= (1 << 24)) {
+      if (table->shape[0] == 0) {
+        return InvalidArgument("[load] token_embd.weight has no rows");
+      }
       model.config.vocab_size = static_cast<int>(table->shape[0]);
     }
     if (checkpoint.Find("output.weight") == nullptr) {
@@ -256,12 +321,27 @@ Result<FamilyModel> TranslateCheckpoint(const Checkpoint& checkpoint,
   return model;
 }
 
+}  // namespace
+
+Result<FamilyModel> TranslateCheckpoint(const Checkpoint& checkpoint,
+                                        std::string* family) {
+  return InFile(Translate(checkpoint, family), ConfigPath(checkpoint));
+}
+
 Result<LoadedModel> LoadModel(const Checkpoint& checkpoint,
                               const LoadOptions& options) {
   LoadedModel out;
   ASSIGN_OR_RETURN(FamilyModel translated,
                    TranslateCheckpoint(checkpoint, &out.family));
-  ASSIGN_OR_RETURN(out.model, Model::Create(std::move(translated.config)));
+  auto model = Model::Create(std::move(translated.config));
+  if (!model.ok()) {
+    const Status named =
+        out.family == "intarsia"
+            ? model.status()
+            : NameForeignFields(model.status(), checkpoint.config());
+    return InFile(named, ConfigPath(checkpoint));
+  }
+  out.model = std::move(model).value();
   out.layouts = std::move(translated.other_layouts);
   out.layouts.insert(out.layouts.begin(), std::move(translated.tensors));
   out.warnings = std::move(translated.warnings);

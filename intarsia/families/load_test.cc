@@ -147,7 +147,8 @@ TEST(LoadTest, TensorsThatDoNotFit) {
     Folder folder(SmallConfig("llama"));
     std::erase_if(folder.tensors,
                   [&](const NamedTensor& t) { return t.name == norm; });
-    EXPECT_THAT(folder.Refusal(), HasSubstr("the checkpoint lacks final_norm"));
+    EXPECT_THAT(folder.Refusal(),
+                HasSubstr("the checkpoint lacks model.norm.weight"));
   }
 }
 

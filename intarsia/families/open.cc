@@ -4,6 +4,7 @@
 
 #include "intarsia/checkpoint/checked.h"
 #include "intarsia/core/device.h"
+#include "intarsia/core/in_file.h"
 #include "intarsia/hub/model_cache.h"
 #include "intarsia/model/pack.h"
 
@@ -103,7 +104,9 @@ void Pack(int threads, OpenedModel* opened) {
 }  // namespace
 
 Result<std::unique_ptr<Tokenizer>> OpenTokenizer(const Checkpoint& checkpoint) {
-  if (checkpoint.gguf() != nullptr) return TokenizerFromGguf(checkpoint);
+  if (checkpoint.gguf() != nullptr) {
+    return InFile(TokenizerFromGguf(checkpoint), checkpoint.path());
+  }
   if (checkpoint.tokenizer_path().empty()) {
     for (const char* name : {"tokenizer.model", "rwkv_vocab_v20230424.txt"}) {
       const std::filesystem::path file =

@@ -1,0 +1,294 @@
+// Faulty files: every error names the file, and the field or the tensor at
+// fault; none is an internal one. Sound models of each family are made faulty
+// in one place: a field of another type or out of range, a key or a tensor that
+// is missing or has another shape.
+#include <gtest/gtest.h>
+
+#include <cmath>
+
+#include "intarsia/checkpoint/gguf.h"
+#include "intarsia/convert/gguf_model.h"
+#include "intarsia/engine/model_runner.h"
+#include "intarsia/families/fuzz/sound_configs.h"
+#include "intarsia/families/open.h"
+#include "tests/small_models.h"
+
+namespace intarsia {
+namespace {
+
+using Json = nlohmann::json;
+
+// Opens, and computes where it could be opened; the error's text, or "".
+std::string Fault(const std::string& path) {
+  auto opened = OpenModel(path);
+  if (!opened.ok()) return opened.status().message();
+  const int vocab = opened->model().config().vocab_size;
+  const std::vector<int32_t> tokens = {0, 1 % vocab, 2 % vocab};
+  try {
+    ModelRunner runner(opened->model(),
+                       {.threads = 1, .context = 8, .device = Cpu()});
+    const auto logits = runner.Run({{runner.Open(), tokens}});
+    return logits.ok() ? "" : logits.status().message();
+  } catch (const EngineError& error) {
+    return error.what();
+  }
+}
+
+struct Tally {
+  int cases = 0, refused = 0;
+};
+
+// `names`: one of them must stand in an error, or the names of what the file
+// lacks.
+void ExpectNamed(const std::string& path, const std::vector<std::string>& names,
+                 const std::string& what, Tally* tally) {
+  ++tally->cases;
+  std::string message;
+  try {
+    message = Fault(path);
+  } catch (const std::exception& error) {
+    ADD_FAILURE() << what << ": internal: " << error.what();
+    return;
+  }
+  if (message.empty()) return;
+  ++tally->refused;
+  const size_t at = message.find(path);
+  EXPECT_NE(at, std::string::npos) << what << ": " << message;
+  EXPECT_EQ(message.find(path, at + 1), std::string::npos)
+      << what << " names the file twice: " << message;
+  for (const std::string& name : names) {
+    if (message.find(name) != std::string::npos) return;
+  }
+  if (message.find("the checkpoint lacks ") != std::string::npos) return;
+  ADD_FAILURE() << what << " names neither field nor tensor: " << message;
+}
+
+const Json& WrongValues() {
+  static const auto* values = new Json(Json::parse(
+      R"([null, true, "x", "", [], {}, [1], -1, 0, 1, 3, 7, 1.5, 1e30, -1e30,
+          65537, 16777217, 2147483648, 9223372036854775807,
+          18446744073709551615, {"type": 5}, [[]], "\u001b[31m"])"));
+  return *values;
+}
+
+SmallModel ModelOf(const Json& config) {
+  SmallModel model(config);
+  model.tokenizer = LetterTokenizer(config.value("vocab_size", 10));
+  return model;
+}
+
+// Sound configurations that are read as folders of Hugging Face.
+std::vector<Json> SoundConfigs() {
+  std::vector<Json> configs;
+  for (const char* text : kSoundConfigs) {
+    Json config = Json::parse(text);
+    if (config.contains("model_type")) configs.push_back(config);
+  }
+  return configs;
+}
+
+std::vector<std::string> TensorNames(const SmallModel& model) {
+  std::vector<std::string> names;
+  for (const NamedTensor& tensor : model.tensors) names.push_back(tensor.name);
+  return names;
+}
+
+TEST(ErrorsTest, FieldsOfConfigurations) {
+  Tally tally;
+  for (const Json& sound : SoundConfigs()) {
+    const TempFolder folder;
+    const SmallModel model = ModelOf(sound);
+    model.Write(folder.path());
+    ASSERT_EQ(Fault(folder.path()), "") << sound.dump();
+    // A changed size shows in a tensor that does not fit.
+    const std::vector<std::string> tensors = TensorNames(model);
+    const auto expect = [&](const Json& config, const std::string& key) {
+      WriteFile(folder / "config.json", config.dump());
+      std::vector<std::string> names = tensors;
+      names.push_back(key);
+      // Of fields that contradict each other any may be named.
+      for (const auto& [other, value] : config.items()) {
+        names.push_back("\"" + other + "\"");
+      }
+      ExpectNamed(folder.path(), names, config.dump(), &tally);
+    };
+    for (const auto& [key, value] : sound.items()) {
+      for (const Json& wrong : WrongValues()) {
+        Json config = sound;
+        config[key] = wrong;
+        expect(config, key);
+      }
+      Json config = sound;
+      config.erase(key);
+      expect(config, key);
+      if (!value.is_object()) continue;
+      for (const auto& [inner, unused] : value.items()) {
+        for (const Json& wrong : WrongValues()) {
+          config = sound;
+          config[key][inner] = wrong;
+          expect(config, inner);
+        }
+        config = sound;
+        config[key].erase(inner);
+        expect(config, inner);
+      }
+    }
+  }
+  EXPECT_GT(tally.cases, 2000);
+  EXPECT_GT(tally.refused, 800);
+}
+
+// Shapes that `tensor` may be given in a file.
+std::vector<Tensor> OtherShapes(const Tensor& tensor) {
+  std::vector<Tensor> others;
+  const Shape& shape = tensor.shape();
+  others.push_back(Tensor::Zeros({tensor.numel() + 1}));
+  others.push_back(Tensor::Zeros(Shape()));
+  others.push_back(Tensor::Zeros({0}));
+  others.push_back(Tensor::Zeros({1, tensor.numel(), 1, 1}));
+  others.push_back(Tensor::Zeros(shape.With(0, shape[0] + 1)));
+  others.push_back(Tensor::Zeros(shape.With(0, 0)));
+  others.push_back(Tensor::Zeros(shape.With(shape.rank() - 1, 0)));
+  if (shape.rank() == 2) others.push_back(Tensor::Zeros({shape[1], shape[0]}));
+  others.push_back(Tensor::Zeros(shape, DType::kI32));
+  return others;
+}
+
+TEST(ErrorsTest, TensorsOfFolders) {
+  Tally tally;
+  for (const Json& sound : SoundConfigs()) {
+    const SmallModel model = ModelOf(sound);
+    const TempFolder folder;
+    model.Write(folder.path());
+    for (size_t i = 0; i < model.tensors.size(); ++i) {
+      const std::string& name = model.tensors[i].name;
+      const std::string what =
+          sound["model_type"].get<std::string>() + " " + name;
+      const auto expect = [&](const SmallModel& other) {
+        ASSERT_TRUE(
+            WriteSafetensors(folder / "model.safetensors", other.tensors).ok());
+        ExpectNamed(folder.path(), {name}, what, &tally);
+      };
+      SmallModel other = model;
+      other.tensors.erase(other.tensors.begin() + static_cast<long>(i));
+      expect(other);
+      for (const Tensor& shape : OtherShapes(model.tensors[i].tensor)) {
+        other = model;
+        other.tensors[i].tensor = shape;
+        expect(other);
+      }
+    }
+  }
+  EXPECT_GT(tally.refused, 500);
+}
+
+// The same model as GGUF.
+struct SmallGguf {
+  GgufEntries entries;
+  std::vector<NamedTensor> tensors;
+};
+
+SmallGguf GgufOf(const Json& config) {
+  const TempFolder folder;
+  ModelOf(config).Write(folder.path());
+  const auto checkpoint = Checkpoint::Open(folder.path());
+  CHECK(checkpoint.ok()) << checkpoint.status().message();
+  const auto model = ToGgufModel(**checkpoint);
+  CHECK(model.ok()) << model.status().message();
+  SmallGguf gguf{model->metadata, {}};
+  for (const LazyTensor& lazy : model->tensors) {
+    gguf.tensors.push_back({lazy.name, lazy.values()->Clone()});
+  }
+  return gguf;
+}
+
+std::vector<GgufValue> WrongEntries() {
+  return {std::string("x"),
+          std::string(),
+          true,
+          uint32_t{0},
+          uint32_t{1},
+          uint32_t{3},
+          int32_t{-1},
+          uint64_t{1} << 24,
+          uint64_t{1} << 31,
+          ~uint64_t{0},
+          1.5f,
+          NAN,
+          INFINITY,
+          -1e30,
+          std::vector<uint32_t>{1, 2},
+          std::vector<std::string>{"a"}};
+}
+
+std::vector<Json> GgufConfigs() {
+  std::vector<Json> configs;
+  for (const char* type : {"llama", "qwen2", "qwen3", "gpt2"}) {
+    configs.push_back(SmallConfig(type));
+  }
+  return configs;
+}
+
+TEST(ErrorsTest, KeysOfGguf) {
+  Tally tally;
+  for (const Json& config : GgufConfigs()) {
+    const SmallGguf sound = GgufOf(config);
+    const TempFolder folder;
+    const std::string path = folder / "m.gguf";
+    std::vector<std::string> tensors;
+    for (const NamedTensor& t : sound.tensors) tensors.push_back(t.name);
+    const auto expect = [&](const SmallGguf& gguf, const std::string& key,
+                            const std::string& what) {
+      ASSERT_TRUE(WriteGguf(path, gguf.entries, gguf.tensors).ok());
+      std::vector<std::string> names = tensors;
+      names.push_back(key);
+      // The tokenizer's parts contradict one another.
+      if (key.starts_with("tokenizer.ggml.")) names.push_back("token");
+      ExpectNamed(path, names, key + what, &tally);
+    };
+    ASSERT_TRUE(WriteGguf(path, sound.entries, sound.tensors).ok());
+    ASSERT_EQ(Fault(path), "");
+    for (size_t i = 0; i < sound.entries.size(); ++i) {
+      const std::string key = sound.entries[i].first;
+      if (key == "general.alignment") continue;
+      SmallGguf other = sound;
+      other.entries.erase(other.entries.begin() + static_cast<long>(i));
+      expect(other, key, " removed");
+      for (size_t w = 0; const GgufValue& wrong : WrongEntries()) {
+        other = sound;
+        other.entries[i].second = wrong;
+        expect(other, key, " wrong " + std::to_string(w++));
+      }
+    }
+  }
+  EXPECT_GT(tally.refused, 300);
+}
+
+TEST(ErrorsTest, TensorsOfGguf) {
+  Tally tally;
+  for (const Json& config : GgufConfigs()) {
+    const SmallGguf sound = GgufOf(config);
+    const TempFolder folder;
+    const std::string path = folder / "m.gguf";
+    for (size_t i = 0; i < sound.tensors.size(); ++i) {
+      const std::string& name = sound.tensors[i].name;
+      // Without its own head a file is tied.
+      if (name == "output.weight") continue;
+      SmallGguf other = sound;
+      other.tensors.erase(other.tensors.begin() + static_cast<long>(i));
+      ASSERT_TRUE(WriteGguf(path, other.entries, other.tensors).ok());
+      ExpectNamed(path, {name}, name + " removed", &tally);
+      for (const Tensor& shape : OtherShapes(sound.tensors[i].tensor)) {
+        other = sound;
+        other.tensors[i].tensor = shape;
+        if (!WriteGguf(path, other.entries, other.tensors).ok()) continue;
+        ExpectNamed(path, {name}, name + " " + shape.shape().ToString(),
+                    &tally);
+      }
+    }
+  }
+  EXPECT_GT(tally.refused, 300);
+}
+
+}  // namespace
+}  // namespace intarsia
