@@ -152,6 +152,18 @@ void PrintError(const std::string& message) {
   std::fprintf(stderr, "error: %s\n", TerminalLine(message).c_str());
 }
 
+Status ReportLosses(const std::string& verb,
+                    const std::vector<std::string>& losses, bool allowed) {
+  for (const std::string& loss : losses) Warn("lost: " + loss);
+  if (losses.empty() || allowed) return Status::Ok();
+  return InvalidArgument(
+      "[" + verb + "] the new file has no place for " +
+      (losses.size() == 1
+           ? losses[0]
+           : std::to_string(losses.size()) + " things, which are named above") +
+      "; --allow-loss goes on without");
+}
+
 bool StderrIsTerminal() { return isatty(STDERR_FILENO) == 1; }
 bool StdoutIsTerminal() { return isatty(STDOUT_FILENO) == 1; }
 

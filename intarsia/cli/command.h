@@ -53,6 +53,10 @@ void Warn(const std::string& message);
 // kind when they differ in names, numbers and quotations alone.
 void WarnAll(const std::vector<std::string>& messages);
 void PrintError(const std::string& message);
+// What a new file would have no place for, a line each; an error unless
+// `allowed` (--allow-loss). `verb` begins it.
+Status ReportLosses(const std::string& verb,
+                    const std::vector<std::string>& losses, bool allowed);
 bool StderrIsTerminal();
 bool StdoutIsTerminal();
 Result<uint64_t> ParseSize(const std::string& text);  // "500M", "2G", bytes

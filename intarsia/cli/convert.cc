@@ -1,6 +1,4 @@
 // intarsia convert MODEL OUT: the same model in another kind of file.
-#include <filesystem>
-
 #include "intarsia/cli/command.h"
 #include "intarsia/convert/hf_model.h"
 #include "intarsia/formats/format.h"
@@ -11,6 +9,7 @@ namespace {
 
 struct Flags : CommonFlags {
   std::string model, out, to, split, shard = "5G";
+  bool allow_loss = false;
 };
 
 double Bytes(const LazyTensor& tensor) {
@@ -30,6 +29,7 @@ Result<std::vector<std::string>> WriteGgufOf(const Checkpoint& checkpoint,
   }
   ASSIGN_OR_RETURN(GgufModel model, ToGgufModel(checkpoint));
   WarnAll(model.warnings);
+  RETURN_IF_ERROR(ReportLosses("convert", model.losses, flags.allow_loss));
   ProgressBar bar("gguf");
   double total = 0, done = 0;
   for (LazyTensor& tensor : model.tensors) {
@@ -54,10 +54,19 @@ Result<std::vector<std::string>> Convert(const Checkpoint& checkpoint,
   if (to == "gguf") return WriteGgufOf(checkpoint, flags);
   ASSIGN_OR_RETURN(const uint64_t shard, ParseSize(flags.shard));
   if (to == "native") {
-    RETURN_IF_ERROR(WriteNativeFolder(checkpoint, flags.out, shard));
+    ASSIGN_OR_RETURN(const ModelFiles files, ReadModelFiles(checkpoint));
+    WarnAll(files.warnings);
+    RETURN_IF_ERROR(ReportLosses("convert", files.losses, flags.allow_loss));
+    std::vector<std::string> warnings;
+    RETURN_IF_ERROR(
+        WriteNativeFolder(checkpoint, files, flags.out, shard, &warnings));
+    WarnAll(warnings);
   } else {
     ASSIGN_OR_RETURN(const HfModel model, ReadHfModel(checkpoint));
     WarnAll(model.warnings);
+    WarnAll(model.files.warnings);
+    RETURN_IF_ERROR(
+        ReportLosses("convert", model.files.losses, flags.allow_loss));
     RETURN_IF_ERROR(WriteHfFolder(model, flags.out, shard));
   }
   return std::vector<std::string>{flags.out};
@@ -74,12 +83,9 @@ Status Run(const Flags& flags) {
     to = "gguf";
   }
   ASSIGN_OR_RETURN(const std::string path, ResolveModel(flags.model));
-  std::error_code error;
-  if (std::filesystem::equivalent(path, flags.out, error)) {
-    return InvalidArgument("[convert] " + flags.out + " is the model itself");
-  }
   ASSIGN_OR_RETURN(const std::unique_ptr<Checkpoint> checkpoint,
                    Checkpoint::Open(path));
+  RETURN_IF_ERROR(CheckNotSource(*checkpoint, flags.out));
   ASSIGN_OR_RETURN(const std::vector<std::string> paths,
                    Convert(*checkpoint, to, flags));
   if (flags.json) {
@@ -103,6 +109,8 @@ Command MakeConvert(CLI::App& root) {
       ->required();
   app->add_option("--to", flags->to, "By default GGUF for OUT.gguf")
       ->check(CLI::IsMember({"gguf", "hf", "native"}));
+  app->add_flag("--allow-loss", flags->allow_loss,
+                "Go on without what the new file has no place for");
   app->add_option("--split-max-size", flags->split,
                   "GGUF: parts of at most so much (500M, 2G)");
   app->add_option("--max-shard-size", flags->shard,

@@ -2,10 +2,10 @@
 #include "intarsia/convert/quantize.h"
 
 #include <cstdlib>
-#include <filesystem>
 #include <optional>
 
 #include "intarsia/cli/command.h"
+#include "intarsia/convert/hf_model.h"
 #include "intarsia/core/terminal_text.h"
 #include "intarsia/formats/format.h"
 #include "intarsia/hub/model_cache.h"
@@ -17,7 +17,7 @@ struct Flags : CommonFlags {
   std::string model, out, type, imatrix, split;
   std::vector<std::string> tensor_types;
   QuantizeOptions options;
-  bool dry_run = false;
+  bool dry_run = false, allow_loss = false;
 };
 
 // "q5_k", "Q5_K" → "q5_k"; empty stays empty.
@@ -138,12 +138,9 @@ Status Run(Flags& flags) {
     return InvalidArgument("[quantize] name a file to write, or --dry-run");
   }
   ASSIGN_OR_RETURN(const std::string path, ResolveModel(flags.model));
-  std::error_code ignored;
-  if (std::filesystem::equivalent(path, flags.out, ignored)) {
-    return InvalidArgument("[quantize] " + flags.out + " is the model itself");
-  }
   ASSIGN_OR_RETURN(const std::unique_ptr<Checkpoint> checkpoint,
                    Checkpoint::Open(path));
+  if (!flags.dry_run) RETURN_IF_ERROR(CheckNotSource(*checkpoint, flags.out));
   ASSIGN_OR_RETURN(const GgufModel model, ToGgufModel(*checkpoint));
   std::optional<ImportanceMatrix> importance;
   if (!flags.imatrix.empty()) {
@@ -153,6 +150,7 @@ Status Run(Flags& flags) {
   ASSIGN_OR_RETURN(const std::vector<QuantizedTensor> plan,
                    PlanQuantization(model, flags.options));
   WarnAll(model.warnings);
+  RETURN_IF_ERROR(ReportLosses("quantize", model.losses, flags.allow_loss));
   WarnOfFallbacks(plan);
   const Totals totals = Sum(plan);
   if (importance && totals.importance == 0) {
@@ -214,6 +212,8 @@ Command MakeQuantize(CLI::App& root) {
                 "Every matrix in the type's own format");
   app->add_flag("--allow-requantize", flags->options.allow_requantize,
                 "Take matrices that are quantised already");
+  app->add_flag("--allow-loss", flags->allow_loss,
+                "Go on without what GGUF has no place for");
   app->add_option("--split-max-size", flags->split,
                   "Write parts of at most so much: 500M, 2G");
   app->add_flag("--dry-run", flags->dry_run, "Show sizes, write nothing");

@@ -5,13 +5,10 @@
 #include <algorithm>
 #include <filesystem>
 
-#include "intarsia/checkpoint/test_files.h"
-#include "intarsia/convert/hf_model.h"
 #include "intarsia/convert/layouts.h"
-#include "intarsia/convert/quantize.h"
+#include "intarsia/convert/test_convert.h"
+#include "intarsia/families/gguf_tokenizer.h"
 #include "intarsia/families/load.h"
-#include "intarsia/families/open.h"
-#include "intarsia/families/test_models.h"
 #include "intarsia/formats/format.h"
 
 namespace intarsia {
@@ -19,53 +16,8 @@ namespace {
 
 using Json = nlohmann::json;
 
-constexpr uint64_t kShard = 1 << 30;
-
-// A folder of random bf16 weights for the configuration.
-void WriteHf(const std::string& folder, const Json& config) {
-  std::filesystem::create_directories(folder);
-  std::vector<NamedTensor> tensors = RandomModel(config).tensors;
-  for (NamedTensor& tensor : tensors) {
-    tensor.tensor = tensor.tensor.To(DType::kBF16);
-  }
-  ASSERT_TRUE(
-      WriteSafetensors(
-          (std::filesystem::path(folder) / "model.safetensors").string(),
-          tensors)
-          .ok());
-  WriteFile(folder + "/config.json", config.dump());
-}
-
-std::unique_ptr<Checkpoint> Open(const std::string& path) {
-  auto opened = Checkpoint::Open(path);
-  EXPECT_TRUE(opened.ok()) << opened.status().message();
-  return opened.ok() ? std::move(*opened) : nullptr;
-}
-
-void ToGguf(const std::string& from, const std::string& to) {
-  const auto checkpoint = Open(from);
-  const auto model = ToGgufModel(*checkpoint);
-  ASSERT_TRUE(model.ok()) << model.status().message();
-  const auto paths = WriteGgufParts(to, model->metadata, model->tensors, 0);
-  ASSERT_TRUE(paths.ok()) << paths.status().message();
-}
-
-void ToHf(const std::string& from, const std::string& to) {
-  const auto checkpoint = Open(from);
-  const auto model = ReadHfModel(*checkpoint);
-  ASSERT_TRUE(model.ok()) << model.status().message();
-  const Status status = WriteHfFolder(*model, to, kShard);
-  ASSERT_TRUE(status.ok()) << status.message();
-}
-
-void ToNative(const std::string& from, const std::string& to) {
-  const auto checkpoint = Open(from);
-  const Status status = WriteNativeFolder(*checkpoint, to, kShard);
-  ASSERT_TRUE(status.ok()) << status.message();
-}
-
 void ExpectSameTensors(const std::string& a, const std::string& b) {
-  const auto one = Open(a), other = Open(b);
+  const auto one = OpenPath(a), other = OpenPath(b);
   EXPECT_EQ(one->tensors().size(), other->tensors().size());
   for (const StoredTensor& tensor : one->tensors()) {
     const StoredTensor* found = other->Find(tensor.name);
@@ -79,7 +31,7 @@ void ExpectSameTensors(const std::string& a, const std::string& b) {
 }
 
 std::vector<float> Logits(const std::string& path) {
-  const auto checkpoint = Open(path);
+  const auto checkpoint = OpenPath(path);
   const auto loaded = LoadModel(*checkpoint);
   EXPECT_TRUE(loaded.ok()) << loaded.status().message();
   if (!loaded.ok()) return {};
@@ -114,9 +66,10 @@ TEST_P(RoundTripTest, ThroughGgufAndBack) {
   ExpectNear(Logits(folder / "m.gguf"), logits);
   ToHf(folder / "m.gguf", folder / "hf2");
   ExpectSameTensors(folder / "hf", folder / "hf2");
-  EXPECT_EQ(Open(folder / "hf")->config(), Open(folder / "hf2")->config());
+  EXPECT_EQ(OpenPath(folder / "hf")->config(),
+            OpenPath(folder / "hf2")->config());
   // Without the configuration that came along, what GGUF itself says does.
-  const auto checkpoint = Open(folder / "m.gguf");
+  const auto checkpoint = OpenPath(folder / "m.gguf");
   GgufModel bare = *ToGgufModel(*checkpoint);
   std::erase_if(bare.metadata,
                 [](const auto& entry) { return entry.first == kSourceConfig; });
@@ -134,7 +87,7 @@ TEST_P(RoundTripTest, ThroughNativeAndBack) {
   ToNative(folder / "hf", folder / "native");
   ExpectNear(Logits(folder / "native"), logits);
   if (!WholeTensors(GetParam())) {
-    const auto model = ReadHfModel(*Open(folder / "native"));
+    const auto model = ReadHfModel(*OpenPath(folder / "native"));
     EXPECT_NE(model.status().message().find("cut or turned"),
               std::string::npos);
     return;
@@ -151,7 +104,7 @@ TEST_P(RoundTripTest, ThroughNativeAndBack) {
 TEST_P(RoundTripTest, BlocksMoveAsTheyAre) {
   const TempFolder folder;
   WriteHf(folder / "hf", SmallConfig(GetParam()));
-  const auto checkpoint = Open(folder / "hf");
+  const auto checkpoint = OpenPath(folder / "hf");
   const auto model = ToGgufModel(*checkpoint);
   const QuantizeOptions options{.mix = FindQuantMix("Q5_0")};
   const auto plan = PlanQuantization(*model, options);
@@ -164,14 +117,14 @@ TEST_P(RoundTripTest, BlocksMoveAsTheyAre) {
     ExpectNear(Logits(folder / "hf2"), Logits(folder / "q.gguf"));
     return;
   }
-  EXPECT_EQ(Open(folder / "native")->Find("blocks.0.0.q_proj")->encoding,
+  EXPECT_EQ(OpenPath(folder / "native")->Find("blocks.0.0.q_proj")->encoding,
             "q5_0");
   ToGguf(folder / "native", folder / "q2.gguf");
   ExpectSameTensors(folder / "q.gguf", folder / "q2.gguf");
   // Hugging Face's folders have no blocks: exact in f32.
   ToHf(folder / "q.gguf", folder / "hf2");
-  EXPECT_EQ(Open(folder / "hf2")->config()["torch_dtype"], "float32");
-  const auto loaded = LoadModel(*Open(folder / "hf2"));
+  EXPECT_EQ(OpenPath(folder / "hf2")->config()["torch_dtype"], "float32");
+  const auto loaded = LoadModel(*OpenPath(folder / "hf2"));
   EXPECT_TRUE(loaded.ok());
 }
 
@@ -251,8 +204,8 @@ TEST_P(TokenizerTest, GoesAlong) {
       "intarsia/tokenizer/testdata/" + name + ".tokenizer.json",
       folder / "hf/tokenizer.json");
   ToGguf(folder / "hf", folder / "m.gguf");
-  const auto gguf = Open(folder / "m.gguf");
-  const auto one = OpenTokenizer(*Open(folder / "hf"));
+  const auto gguf = OpenPath(folder / "m.gguf");
+  const auto one = OpenTokenizer(*OpenPath(folder / "hf"));
   const auto other = OpenTokenizer(*gguf);
   ASSERT_TRUE(one.ok() && *one != nullptr);
   ASSERT_TRUE(other.ok()) << other.status().message();
@@ -278,7 +231,7 @@ TEST_P(TokenizerTest, GoesAlong) {
   ASSERT_TRUE(
       WriteGgufParts(folder / "b.gguf", bare.metadata, bare.tensors, 0).ok());
   ToHf(folder / "b.gguf", folder / "hf2");
-  const auto made = OpenTokenizer(*Open(folder / "hf2"));
+  const auto made = OpenTokenizer(*OpenPath(folder / "hf2"));
   ASSERT_TRUE(made.ok()) << made.status().message();
   ASSERT_NE(*made, nullptr);
   for (const char* text : kTexts) {

@@ -5,6 +5,7 @@
 #include <type_traits>
 
 #include "intarsia/convert/hf_model.h"
+#include "intarsia/families/gguf_tokenizer.h"
 
 namespace intarsia {
 namespace {
@@ -13,6 +14,29 @@ const GgufValue* Find(const GgufEntries& entries, const std::string& key) {
   const auto found = std::ranges::find_if(
       entries, [&](const auto& entry) { return entry.first == key; });
   return found == entries.end() ? nullptr : &found->second;
+}
+
+// Texts of files of ours, without what would run code of others; a source
+// configuration that no longer describes the model stays behind.
+Status CheckSource(const Checkpoint& gguf, GgufModel* model) {
+  for (const char* key : {kSourceConfig, kTokenizerConfig, kGenerationConfig}) {
+    const std::string text = model->Text(key);
+    nlohmann::ordered_json json = nlohmann::ordered_json::parse(
+        text, nullptr, /*allow_exceptions=*/false);
+    if (json.is_object() && Scrub(&json)) model->Set(key, json.dump());
+  }
+  const std::string source = model->Text(kSourceConfig);
+  if (source.empty()) return Status::Ok();
+  const StoredTensor* table = gguf.Find("token_embd.weight");
+  const std::string disagrees =
+      SourceDisagrees(JsonOrNull(source), gguf.config(),
+                      table == nullptr ? 0 : table->shape[0]);
+  if (disagrees.empty()) return Status::Ok();
+  model->warnings.push_back(std::string(kSourceConfig) +
+                            " is left out: " + disagrees);
+  std::erase_if(model->metadata,
+                [](const auto& entry) { return entry.first == kSourceConfig; });
+  return Status::Ok();
 }
 
 }  // namespace
@@ -55,6 +79,7 @@ Result<GgufModel> ToGgufModel(const Checkpoint& gguf) {
   }
   GgufModel model;
   model.metadata = gguf.gguf()->ToEntries();
+  RETURN_IF_ERROR(CheckSource(gguf, &model));
   for (const StoredTensor& stored : gguf.tensors()) {
     model.tensors.push_back(
         {.name = stored.name,

@@ -14,7 +14,8 @@ namespace intarsia {
 struct GgufModel {
   GgufEntries metadata;
   std::vector<LazyTensor> tensors;
-  std::vector<std::string> warnings = {};  // what GGUF does not keep
+  std::vector<std::string> warnings = {};
+  std::vector<std::string> losses = {};  // what GGUF does not keep
 
   // A metadata value, or `fallback`; integers of all widths.
   std::string Text(const std::string& key) const;

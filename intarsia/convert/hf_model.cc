@@ -1,13 +1,12 @@
 #include "intarsia/convert/hf_model.h"
 
-#include <fstream>
 #include <map>
-#include <sstream>
 
 #include "intarsia/checkpoint/checked.h"
 #include "intarsia/checkpoint/json_input.h"
 #include "intarsia/convert/layouts.h"
 #include "intarsia/families/fp8_blocks.h"
+#include "intarsia/families/gguf_tokenizer.h"
 #include "intarsia/formats/format.h"
 
 namespace intarsia {
@@ -15,24 +14,11 @@ namespace {
 
 using Json = nlohmann::json;
 
-std::string ReadText(const std::string& path) {
-  if (path.empty()) return {};
-  std::ostringstream text;
-  text << std::ifstream(path, std::ios::binary).rdbuf();
-  return text.str();
-}
-
 LazyTensor Lazy(const StoredTensor& stored, std::string name) {
   return {.name = std::move(name),
           .encoding = stored.encoding,
           .shape = stored.shape,
           .values = [&stored]() -> Result<Tensor> { return stored.bytes; }};
-}
-
-void ReadFiles(const Checkpoint& checkpoint, HfModel* out) {
-  out->tokenizer = ReadText(checkpoint.tokenizer_path());
-  out->tokenizer_config = ReadText(checkpoint.tokenizer_config_path());
-  out->generation_config = ReadText(checkpoint.generation_config_path());
 }
 
 // f32 in GGUF what the source kept in 16 bits, where no bit is lost.
@@ -105,6 +91,34 @@ Result<Json> ParseSource(const std::string& text, const std::string& where) {
   return config;
 }
 
+// bos and eos as the metadata has them, where they were changed after the
+// source configuration was written: the list of ends of ours names no longer
+// the one that GGUF's own key does.
+void TakeIds(const Json& fields, HfModel* out) {
+  const Json list = fields.value(kEndIds, Json());
+  const Json eos = fields.value("tokenizer.ggml.eos_token_id", Json());
+  if (eos.is_number_integer()) {
+    const auto names = [&](const Json& ids) {
+      for (const Json& id : ids.is_array() ? ids : Json::array({ids})) {
+        if (id == eos) return true;
+      }
+      return false;
+    };
+    if (!names(list) && !names(out->config.value("eos_token_id", Json()))) {
+      out->config["eos_token_id"] = eos;
+      out->files.texts.erase("generation_config.json");
+      out->warnings.push_back(
+          std::string(kSourceConfig) +
+          " has other end tokens than tokenizer.ggml.eos_token_id, which "
+          "counts");
+    }
+  }
+  const Json bos = fields.value("tokenizer.ggml.bos_token_id", Json());
+  if (out->files.ids_changed && bos.is_number_integer()) {
+    out->config["bos_token_id"] = bos;
+  }
+}
+
 // Metadata of one architecture as fields for the family, without large arrays.
 Result<HfModel> FromGguf(const Checkpoint& checkpoint) {
   HfModel out;
@@ -112,16 +126,31 @@ Result<HfModel> FromGguf(const Checkpoint& checkpoint) {
   const GgufMetadata& metadata = *checkpoint.gguf();
   Json fields = checkpoint.config();
   fields.erase(kHfTokenizer);
+  ASSIGN_OR_RETURN(out.files, ReadModelFiles(checkpoint));
+  const StoredTensor* table = checkpoint.Find("token_embd.weight");
+  const int64_t rows = table == nullptr ? 0 : table->shape[0];
+  std::string disagrees = "not there";
   if (metadata.Has(kSourceConfig)) {
     ASSIGN_OR_RETURN(const std::string text, metadata.String(kSourceConfig));
     ASSIGN_OR_RETURN(out.config, ParseSource(text, where + kSourceConfig));
+    disagrees = SourceDisagrees(out.config, fields, rows);
+    if (!disagrees.empty()) {
+      out.warnings.push_back(std::string(kSourceConfig) +
+                             " does not count: " + disagrees);
+    }
+  }
+  if (disagrees.empty()) {
+    TakeIds(fields, &out);
   } else {
     ASSIGN_OR_RETURN(out.config, ConfigOfGguf(fields));
-    const StoredTensor* table = checkpoint.Find("token_embd.weight");
-    if (table != nullptr) out.config["vocab_size"] = table->shape[0];
+    if (rows > 0) out.config["vocab_size"] = rows;
     const bool tied = checkpoint.Find("output.weight") == nullptr;
     out.config["tie_word_embeddings"] = tied;
+    if (out.files.end_ids.size() > 1) {
+      out.config["eos_token_id"] = out.files.end_ids;
+    }
   }
+  Scrub(&out.config);
   ASSIGN_OR_RETURN(const std::vector<NamePair> pairs,
                    JoinNames(out.config, fields));
   std::string dtype = TextOr(out.config, "torch_dtype");
@@ -158,8 +187,17 @@ Result<HfModel> FromGguf(const Checkpoint& checkpoint) {
     return Unsupported(where + "tensor " + Printable(name) +
                        " has no name in a Hugging Face folder");
   }
-  TokenizerFromGguf(metadata, &out);
   return out;
+}
+
+// Apart from names and ids, which change no result of the model's.
+bool SameModel(ModelConfig a, ModelConfig b) {
+  for (ModelConfig* config : {&a, &b}) {
+    config->name.clear();
+    config->bos_id = -1;
+    config->eos_ids.clear();
+  }
+  return ToJson(a) == ToJson(b);
 }
 
 Result<HfModel> FromNative(const Checkpoint& checkpoint) {
@@ -178,6 +216,13 @@ Result<HfModel> FromNative(const Checkpoint& checkpoint) {
     return Unsupported(where + "came from a family that is not known");
   }
   ASSIGN_OR_RETURN(const FamilyModel maps, family->from_config(out.config));
+  ASSIGN_OR_RETURN(const ModelConfig now,
+                   ParseModelConfig(checkpoint.config()));
+  if (!SameModel(now, maps.config)) {
+    return Unsupported(where +
+                       "intarsia.json was changed after it was made from a "
+                       "config.json: there is no way back to that");
+  }
   for (const TensorMap& map : maps.tensors) {
     const StoredTensor* stored = checkpoint.Find(map.native);
     if (stored == nullptr) {
@@ -190,7 +235,8 @@ Result<HfModel> FromNative(const Checkpoint& checkpoint) {
     }
     out.tensors.push_back(Lazy(*stored, map.foreign));
   }
-  ReadFiles(checkpoint, &out);
+  ASSIGN_OR_RETURN(out.files, ReadModelFiles(checkpoint));
+  Scrub(&out.config);
   return out;
 }
 
@@ -216,19 +262,58 @@ Result<HfModel> ReadHfModel(const Checkpoint& checkpoint) {
   }
   HfModel out;
   out.config = checkpoint.config();
+  bool packed = false;
   for (const StoredTensor& stored : checkpoint.tensors()) {
     if (IsFp8Scale(checkpoint, stored.name)) continue;
     LazyTensor& tensor = out.tensors.emplace_back(Lazy(stored, stored.name));
     if (!IsFp8Blocks(checkpoint, stored)) continue;
     tensor.encoding = "f8_e4m3_128";
+    packed = true;
     tensor.values = [&]() -> Result<Tensor> {
       ASSIGN_OR_RETURN(const StoredTensor packed,
                        PackFp8Blocks(checkpoint, stored));
       return packed.bytes;
     };
   }
-  ReadFiles(checkpoint, &out);
+  ASSIGN_OR_RETURN(out.files, ReadModelFiles(checkpoint));
+  Scrub(&out.config);
+  // What was in 8 bits with scales beside it is one tensor now.
+  if (packed) out.config.erase("quantization_config");
   return out;
+}
+
+std::string SourceDisagrees(const Json& source, const Json& fields,
+                            int64_t vocab_size) {
+  const auto shown = [](const Json& value) {
+    return value.is_null() ? std::string("missing") : Printable(value.dump());
+  };
+  const Result<Json> by_source = GgufFieldsOf(source);
+  if (!by_source.ok()) return by_source.status().message();
+  const auto differ = [&](const std::string& key) {
+    const Json have = fields.value(key, Json());
+    const Json want = by_source->value(key, Json());
+    // A real in the file is an f32.
+    const bool same = have.is_number() && want.is_number()
+                          ? have.get<float>() == want.get<float>()
+                          : have == want;
+    return same ? std::string()
+                : key + " is " + shown(have) + ", by it " + shown(want);
+  };
+  for (const auto& item : by_source->items()) {
+    if (std::string what = differ(item.key()); !what.empty()) return what;
+  }
+  // What the metadata has beside that was put there later.
+  const std::string prefix = TextOr(*by_source, "general.architecture") + ".";
+  for (const auto& item : fields.items()) {
+    if (!item.key().starts_with(prefix)) continue;
+    if (std::string what = differ(item.key()); !what.empty()) return what;
+  }
+  const int64_t rows = FieldOr(source, "vocab_size", int64_t{0});
+  if (vocab_size > 0 && rows != vocab_size) {
+    return "the token table has " + std::to_string(vocab_size) +
+           " rows, by it " + std::to_string(rows);
+  }
+  return {};
 }
 
 }  // namespace intarsia

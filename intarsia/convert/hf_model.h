@@ -10,6 +10,7 @@
 
 #include "intarsia/checkpoint/checkpoint.h"
 #include "intarsia/convert/gguf_model.h"
+#include "intarsia/convert/model_files.h"
 #include "intarsia/core/status.h"
 #include "intarsia/families/family.h"
 
@@ -18,9 +19,7 @@ namespace intarsia {
 struct HfModel {
   nlohmann::json config;            // config.json
   std::vector<LazyTensor> tensors;  // under Hugging Face's names
-  std::string tokenizer;            // tokenizer.json as text; empty: none
-  std::string tokenizer_config;     // tokenizer_config.json
-  std::string generation_config;    // generation_config.json
+  ModelFiles files;                 // what lies beside them
   std::vector<std::string> warnings;
 };
 
@@ -34,25 +33,34 @@ Result<HfModel> ReadHfModel(const Checkpoint& checkpoint);
 // tokenizer.json go along as metadata, so that the way back is exact.
 Result<GgufModel> ToGgufModel(const HfModel& model, const std::string& name);
 
-// config.json, model.safetensors (sharded past `max_shard_bytes`) and the
-// tokenizer's files. Formats that safetensors lacks become f32, exactly.
+// config.json, model.safetensors (sharded past `max_shard_bytes`) and the files
+// beside it. Formats that safetensors lacks become f32, exactly. An older model
+// of the same kind in the folder is replaced once the new one is whole; whoever
+// ends the process meanwhile finds the older, the newer or one that does not
+// load. Other files stay. Refused: a folder with a model of the other kind.
 Status WriteHfFolder(const HfModel& model, const std::string& folder,
                      uint64_t max_shard_bytes);
 
-// intarsia.json and tensors under our names, blocks as they are. Any family.
-Status WriteNativeFolder(const Checkpoint& checkpoint,
-                         const std::string& folder, uint64_t max_shard_bytes);
+// intarsia.json, tensors under our names, blocks as they are, and the files
+// (ReadModelFiles of the checkpoint). Any family. `warnings` may be null.
+Status WriteNativeFolder(const Checkpoint& checkpoint, const ModelFiles& files,
+                         const std::string& folder, uint64_t max_shard_bytes,
+                         std::vector<std::string>* warnings);
 
-// tokenizer.ggml.* from tokenizer.json, and back. Byte-level BPE; for others
-// the metadata holds tokenizer.json alone, and a warning says so.
-void TokenizerToGguf(const HfModel& model, GgufModel* out);
-void TokenizerFromGguf(const GgufMetadata& metadata, HfModel* out);
+// Refuses an output that is the model itself, a part of it, or a folder with a
+// file of it.
+Status CheckNotSource(const Checkpoint& source, const std::string& out);
 
 // The native tensor is the foreign one, unchanged.
 bool IsWhole(const TensorMap& map);
 
-// Keys of files of ours: the config.json that a model came with.
+// Key of files of ours: the config.json that a model came with. It counts where
+// it agrees with the metadata: each field that GGUF has too is the same.
 inline constexpr char kSourceConfig[] = "intarsia.source_config";
-inline constexpr char kHfTokenizer[] = "tokenizer.huggingface.json";
+
+// What the source configuration says otherwise than the metadata; empty: they
+// agree. `fields`: the metadata as JSON.
+std::string SourceDisagrees(const nlohmann::json& source,
+                            const nlohmann::json& fields, int64_t vocab_size);
 
 }  // namespace intarsia

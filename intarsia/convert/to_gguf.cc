@@ -161,7 +161,8 @@ Result<GgufModel> ToGgufModel(const HfModel& model, const std::string& name) {
   }
   out.Set("general.file_type", FileType(out.tensors));
   out.Set(kSourceConfig, model.config.dump());
-  TokenizerToGguf(model, &out);
+  FilesToGguf(model.files, model.config,
+              FieldOr(model.config, "vocab_size", int64_t{0}), &out);
   return out;
 }
 

@@ -1,8 +1,10 @@
 // Folders of Hugging Face and of this project.
 #include <filesystem>
 #include <map>
+#include <set>
 
 #include "intarsia/checkpoint/atomic_file.h"
+#include "intarsia/checkpoint/write_item.h"
 #include "intarsia/convert/hf_model.h"
 #include "intarsia/convert/layouts.h"
 #include "intarsia/families/load.h"
@@ -13,28 +15,90 @@ namespace {
 
 using Json = nlohmann::json;
 
-Status MakeFolder(const std::string& folder) {
+namespace fs = std::filesystem;
+
+constexpr const char* kEntries[] = {"model.safetensors",
+                                    "model.safetensors.index.json"};
+
+// A folder that is to hold a model of one kind: new, or with an older model of
+// that kind in it.
+Status MakeFolder(const std::string& folder, bool native) {
   std::error_code error;
-  std::filesystem::create_directories(folder, error);
-  if (!error) return Status::Ok();
-  return InvalidArgument("[convert] cannot make the folder " + folder + ": " +
-                         error.message());
+  fs::create_directories(folder, error);
+  if (error) {
+    return InvalidArgument("[convert] cannot make the folder " + folder + ": " +
+                           error.message());
+  }
+  const fs::path path(folder);
+  const bool has_native = fs::exists(path / "intarsia.json", error);
+  const bool has_hf = fs::exists(path / "config.json", error);
+  if (native ? has_hf && !has_native : has_native) {
+    return InvalidArgument(
+        "[convert] " + folder + " holds a model of the other kind (" +
+        (native ? "config.json" : "intarsia.json") +
+        "), whose weights have the same names: give another folder");
+  }
+  for (const char* name : kEntries) {
+    if (!fs::is_symlink(path / name, error)) continue;
+    return InvalidArgument("[convert] " + (path / name).string() +
+                           " is a link: give another folder");
+  }
+  return Status::Ok();
 }
 
-Status WriteText(const std::string& folder, const char* name,
-                 const std::string& text) {
-  if (text.empty()) return Status::Ok();
-  AtomicFile file((std::filesystem::path(folder) / name).string(), "convert");
+Status AddText(const fs::path& path, const std::string& text, FileSet* files) {
+  AtomicFile& file = files->Add(path.string(), "convert");
   RETURN_IF_ERROR(file.Open());
   RETURN_IF_ERROR(file.Write(text));
-  return file.Commit();
+  return file.Finish();
 }
 
-Status WriteTokenizer(const HfModel& model, const std::string& folder) {
-  RETURN_IF_ERROR(WriteText(folder, "tokenizer.json", model.tokenizer));
+// "model-00002-of-00007.safetensors".
+bool IsShard(const std::string& name) {
+  return name.starts_with("model-") && name.ends_with(".safetensors") &&
+         name.find("-of-") != std::string::npos;
+}
+
+// What an older model left behind would be read with the new one. The weights'
+// entry goes first: without it nothing loads.
+void RemoveOlder(const fs::path& folder,
+                 const std::map<std::string, std::string>& texts,
+                 FileSet* files) {
+  for (const char* name : kEntries) files->Remove((folder / name).string());
+  for (const std::string& name : ModelFileNames(folder.string())) {
+    if (!texts.contains(name)) files->Remove((folder / name).string());
+  }
+  std::error_code ignored;
+  for (const auto& entry : fs::directory_iterator(folder, ignored)) {
+    if (IsShard(entry.path().filename().string())) {
+      files->Remove(entry.path().string());
+    }
+  }
+}
+
+// All files of a model in one step: until they are whole the older model stays,
+// and a process that is ended amid the last moves leaves no mixture.
+Status WriteFolder(const std::string& folder,
+                   const std::map<std::string, std::string>& texts,
+                   std::span<const LazyTensor> tensors,
+                   uint64_t max_shard_bytes,
+                   const SafetensorsMetadata& metadata) {
+  FileSet files;
+  RemoveOlder(folder, texts, &files);
+  for (const auto& [name, text] : texts) {
+    const fs::path path = fs::path(folder) / name;
+    std::error_code error;
+    fs::create_directories(path.parent_path(), error);
+    if (error) {
+      return InvalidArgument("[convert] cannot make the folder " +
+                             path.parent_path().string() + ": " +
+                             error.message());
+    }
+    RETURN_IF_ERROR(AddText(path, text, &files));
+  }
   RETURN_IF_ERROR(
-      WriteText(folder, "tokenizer_config.json", model.tokenizer_config));
-  return WriteText(folder, "generation_config.json", model.generation_config);
+      AddSafetensors(folder, tensors, max_shard_bytes, metadata, &files));
+  return files.Commit();
 }
 
 // As safetensors can hold it, made when it is written: blocks become f32, since
@@ -64,7 +128,7 @@ Result<LazyTensor> Plain(const LazyTensor& tensor) {
 
 Status WriteHfFolder(const HfModel& model, const std::string& folder,
                      uint64_t max_shard_bytes) {
-  RETURN_IF_ERROR(MakeFolder(folder));
+  RETURN_IF_ERROR(MakeFolder(folder, /*native=*/false));
   std::vector<LazyTensor> tensors;
   bool blocks = false;
   for (const LazyTensor& tensor : model.tensors) {
@@ -72,18 +136,23 @@ Status WriteHfFolder(const HfModel& model, const std::string& folder,
     blocks = blocks || plain.encoding != tensor.encoding;
     tensors.push_back(std::move(plain));
   }
-  RETURN_IF_ERROR(WriteSafetensorsSharded(folder, tensors, max_shard_bytes,
-                                          {{"format", "pt"}}));
   Json config = model.config;
-  if (blocks) config["torch_dtype"] = "float32";
-  RETURN_IF_ERROR(WriteTokenizer(model, folder));
-  return WriteText(folder, "config.json", config.dump(2) + "\n");
+  if (blocks) {
+    config[config.contains("dtype") ? "dtype" : "torch_dtype"] = "float32";
+    config.erase("quantization_config");
+  }
+  std::map<std::string, std::string> texts = model.files.texts;
+  texts["config.json"] = config.dump(2) + "\n";
+  return WriteFolder(folder, texts, tensors, max_shard_bytes,
+                     {{"format", "pt"}});
 }
 
-Status WriteNativeFolder(const Checkpoint& checkpoint,
-                         const std::string& folder, uint64_t max_shard_bytes) {
-  RETURN_IF_ERROR(MakeFolder(folder));
+Status WriteNativeFolder(const Checkpoint& checkpoint, const ModelFiles& files,
+                         const std::string& folder, uint64_t max_shard_bytes,
+                         std::vector<std::string>* warnings) {
+  RETURN_IF_ERROR(MakeFolder(folder, /*native=*/true));
   ASSIGN_OR_RETURN(const LoadedModel loaded, LoadModel(checkpoint));
+  if (warnings != nullptr) *warnings = loaded.warnings;
   // Where there is a way to Hugging Face's layout, tensors go by it, so that
   // the way back is exact; else they lie as the model holds them.
   Result<HfModel> source = ReadHfModel(checkpoint);
@@ -106,6 +175,7 @@ Status WriteNativeFolder(const Checkpoint& checkpoint,
       }
     }
   }
+  config.eos_ids = files.end_ids;
   for (const std::string& path : loaded.model->paths()) {
     const auto name = foreign.find(path);
     const auto raw =
@@ -126,10 +196,39 @@ Status WriteNativeFolder(const Checkpoint& checkpoint,
     }
     tensors.push_back(std::move(tensor));
   }
-  RETURN_IF_ERROR(
-      WriteSafetensorsSharded(folder, tensors, max_shard_bytes, metadata));
-  if (source.ok()) RETURN_IF_ERROR(WriteTokenizer(*source, folder));
-  return WriteText(folder, "intarsia.json", ToJson(config).dump(2) + "\n");
+  std::map<std::string, std::string> texts = files.texts;
+  texts["intarsia.json"] = ToJson(config).dump(2) + "\n";
+  return WriteFolder(folder, texts, Lazily(tensors), max_shard_bytes, metadata);
+}
+
+Status CheckNotSource(const Checkpoint& source, const std::string& out) {
+  std::set<std::string> paths = {source.path()};
+  for (const StoredTensor& tensor : source.tensors()) paths.insert(tensor.path);
+  // What would be written over: the file, its parts, or a folder's files.
+  std::set<std::string> written = {out};
+  const fs::path target(out);
+  std::error_code ignored;
+  const bool folder = fs::is_directory(target, ignored);
+  const fs::path parent = target.has_parent_path() ? target.parent_path() : ".";
+  const std::string stem = target.stem().string() + "-";
+  for (const auto& entry :
+       fs::directory_iterator(folder ? target : parent, ignored)) {
+    const std::string name = entry.path().filename().string();
+    // "00002-of-00007.gguf" behind the stem.
+    const bool part = name.size() == stem.size() + 19 &&
+                      name.starts_with(stem) && name.ends_with(".gguf") &&
+                      name.compare(stem.size() + 5, 4, "-of-") == 0;
+    if (folder || part) written.insert(entry.path().string());
+  }
+  for (const std::string& path : paths) {
+    for (const std::string& over : written) {
+      if (!fs::equivalent(path, over, ignored) || ignored) continue;
+      return InvalidArgument("[convert] " + out +
+                             " is the model itself, or holds a file of it (" +
+                             over + "): give another name");
+    }
+  }
+  return Status::Ok();
 }
 
 }  // namespace intarsia

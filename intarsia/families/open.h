@@ -3,6 +3,7 @@
 
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "intarsia/families/load.h"
 #include "intarsia/tokenizer/tokenizer.h"
@@ -23,7 +24,9 @@ Result<OpenedModel> OpenModel(const std::string& name,
                               const LoadOptions& options = {},
                               Device device = {});
 
-// The tokenizer that a checkpoint carries; null where it has none.
-Result<std::unique_ptr<Tokenizer>> OpenTokenizer(const Checkpoint& checkpoint);
+// The tokenizer that a checkpoint carries; null where it has none. What of it
+// does not count is said in `warnings`, which may be null.
+Result<std::unique_ptr<Tokenizer>> OpenTokenizer(
+    const Checkpoint& checkpoint, std::vector<std::string>* warnings = nullptr);
 
 }  // namespace intarsia

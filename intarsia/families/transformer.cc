@@ -1,5 +1,6 @@
 #include "intarsia/families/transformer.h"
 
+#include <algorithm>
 #include <limits>
 #include <nlohmann/json.hpp>
 
@@ -330,7 +331,23 @@ void ReadGgufIds(const Json& metadata, ModelConfig* config) {
   };
   config->bos_id = id("tokenizer.ggml.bos_token_id");
   const int eos = id("tokenizer.ggml.eos_token_id");
-  if (eos >= 0) config->eos_ids.push_back(eos);
+  // The list counts while it names the end that GGUF's own key names.
+  std::vector<int> all;
+  const Json list = metadata.value("tokenizer.ggml.eos_token_ids", Json());
+  for (const Json& item : list.is_array() ? list : Json::array()) {
+    const auto given = item.is_number_integer() ? item.get<int64_t>() : -1;
+    if (given < 0 || given > std::numeric_limits<int>::max()) continue;
+    all.push_back(static_cast<int>(given));
+  }
+  if (eos >= 0 && std::ranges::find(all, eos) == all.end()) all = {eos};
+  for (const char* key :
+       {"tokenizer.ggml.eot_token_id", "tokenizer.ggml.eom_token_id"}) {
+    const int more = id(key);
+    if (more >= 0 && std::ranges::find(all, more) == all.end()) {
+      all.push_back(more);
+    }
+  }
+  config->eos_ids = std::move(all);
 }
 
 Result<FamilyModel> TransformerFromGguf(const TransformerTraits& traits,

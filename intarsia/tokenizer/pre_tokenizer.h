@@ -30,6 +30,15 @@ struct NamedPreTokenizer {
   bool bytes = true;           // else BPE over characters, spaces as U+2581
 };
 
+// A name with its splits, each by a pattern whose matches are pieces.
+struct PreTokenizerName {
+  std::string name;
+  std::vector<std::string> patterns;
+  NamedPreTokenizer rest;
+};
+// All that are known; of names that mean the same the usual one comes first.
+const std::vector<PreTokenizerName>& PreTokenizerNames();
+
 class PreTokenizer {
  public:
   // The text as one piece.

@@ -250,6 +250,22 @@ const Entry kNamed[] = {
 
 }  // namespace
 
+const std::vector<PreTokenizerName>& PreTokenizerNames() {
+  static const auto* const names = [] {
+    auto* out = new std::vector<PreTokenizerName>;
+    for (const Entry& entry : kNamed) {
+      PreTokenizerName& name = out->emplace_back();
+      name.name = entry.name;
+      name.rest = entry.rest;
+      for (const char* pattern : entry.patterns) {
+        if (pattern != nullptr) name.patterns.emplace_back(pattern);
+      }
+    }
+    return out;
+  }();
+  return *names;
+}
+
 Result<PreTokenizer> PreTokenizer::FromName(std::string_view name,
                                             NamedPreTokenizer* named) {
   const auto* entry =

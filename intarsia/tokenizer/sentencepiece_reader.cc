@@ -206,6 +206,21 @@ Result<std::unique_ptr<Tokenizer>> Tokenizer::FromSentencePiece(
   return TokenizerError(source, result.status());
 }
 
+Result<std::unique_ptr<Tokenizer>> Tokenizer::FromText(
+    std::string_view text, std::string_view config_json,
+    const std::string& source) {
+  const size_t start = text.find_first_not_of(" \t\r\n");
+  if (start != std::string_view::npos && text[start] == '{') {
+    return FromJson(text, config_json, source);
+  }
+  // A protobuf begins with the key of its first piece, 0x0A; the list of words
+  // with an id.
+  if (!text.empty() && text.front() >= '0' && text.front() <= '9') {
+    return FromRwkvVocab(text, source);
+  }
+  return FromSentencePiece(text, config_json, source);
+}
+
 Result<std::unique_ptr<Tokenizer>> Tokenizer::FromFile(
     const std::string& path, const std::string& config_path) {
   const Result<std::string> text = ReadWholeFile(path);
@@ -217,16 +232,7 @@ Result<std::unique_ptr<Tokenizer>> Tokenizer::FromFile(
     config = *std::move(read);
   }
   ASSIGN_OR_RETURN(config, ConfigWithTemplates(std::move(config), path));
-  const size_t start = text->find_first_not_of(" \t\r\n");
-  if (start != std::string::npos && (*text)[start] == '{') {
-    return FromJson(*text, config, path);
-  }
-  // A protobuf begins with the key of its first piece, 0x0A; the list of words
-  // with an id.
-  if (!text->empty() && text->front() >= '0' && text->front() <= '9') {
-    return FromRwkvVocab(*text, path);
-  }
-  return FromSentencePiece(*text, config, path);
+  return FromText(*text, config, path);
 }
 
 }  // namespace intarsia

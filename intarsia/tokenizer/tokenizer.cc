@@ -87,6 +87,10 @@ bool Tokenizer::is_special(int32_t id) const {
   return id >= 0 && id < vocab_size() && tokens_[id].special;
 }
 
+bool Tokenizer::is_added(int32_t id) const {
+  return id >= 0 && id < vocab_size() && tokens_[id].added;
+}
+
 bool Tokenizer::is_end_of_generation(int32_t id) const {
   return id >= 0 && id < vocab_size() && tokens_[id].end_of_generation;
 }

@@ -90,6 +90,9 @@ class Tokenizer {
       std::string_view text, const std::string& source = "rwkv_vocab");
 
   // Reads one of the above, told apart by the contents.
+  static Result<std::unique_ptr<Tokenizer>> FromText(
+      std::string_view text, std::string_view config_json,
+      const std::string& source);
   static Result<std::unique_ptr<Tokenizer>> FromFile(
       const std::string& path, const std::string& config_path = "");
 
@@ -113,6 +116,9 @@ class Tokenizer {
 
   bool is_special(int32_t id) const;
 
+  // A token that is found in the text before the model cuts it.
+  bool is_added(int32_t id) const;
+
   // True for eos and for the special tokens that end a turn in the formats in
   // use, such as <|im_end|>.
   bool is_end_of_generation(int32_t id) const;
@@ -124,6 +130,16 @@ class Tokenizer {
   // The Jinja text; empty if the files have none. A model may have more than
   // one ("tool_use", "rag"); an unknown name gives the default.
   const std::string& chat_template(std::string_view name = "default") const;
+
+  // All of them by name.
+  const std::map<std::string, std::string, std::less<>>& chat_templates()
+      const {
+    return chat_templates_;
+  }
+
+  // What add_special puts before a text and after it.
+  const std::vector<int32_t>& prefix() const { return prefix_; }
+  const std::vector<int32_t>& suffix() const { return suffix_; }
 
   // Decoding one token at a time. What Push and Finish return, end to end, is
   // what Decode returns for all of it, and each piece is whole characters.

@@ -1,0 +1,172 @@
+#include "intarsia/convert/model_files.h"
+
+#include <algorithm>
+#include <filesystem>
+#include <set>
+
+#include "intarsia/checkpoint/checked.h"
+#include "intarsia/checkpoint/json_input.h"
+#include "intarsia/engine/answer.h"
+#include "intarsia/families/load.h"
+#include "intarsia/families/open.h"
+#include "intarsia/tokenizer/tokenizer_config.h"
+
+namespace intarsia {
+namespace {
+
+namespace fs = std::filesystem;
+using Json = nlohmann::json;
+
+constexpr const char* kNames[] = {
+    "tokenizer.json",     "tokenizer_config.json",   "special_tokens_map.json",
+    "added_tokens.json",  "generation_config.json",  "chat_template.jinja",
+    "chat_template.json", "tokenizer.model",         "vocab.json",
+    "merges.txt",         "rwkv_vocab_v20230424.txt"};
+constexpr char kMoreTemplates[] = "additional_chat_templates";
+
+constexpr const char* kLeftOut[] = {"auto_map",
+                                    "custom_pipelines",
+                                    "custom_generate",
+                                    "name_or_path",
+                                    "_name_or_path",
+                                    "tokenizer_file",
+                                    "vocab_file",
+                                    "merges_file",
+                                    "added_tokens_file",
+                                    "special_tokens_map_file",
+                                    "tokenizer_config_file"};
+
+bool IsLeftOut(const std::string& key) {
+  return std::ranges::find(kLeftOut, key) != std::end(kLeftOut);
+}
+
+template <typename AnyJson>
+bool ScrubTree(AnyJson* json) {
+  bool changed = false;
+  if (json->is_object()) {
+    for (auto at = json->begin(); at != json->end();) {
+      if (IsLeftOut(at.key())) {
+        at = json->erase(at);
+        changed = true;
+      } else {
+        changed |= ScrubTree(&at.value());
+        ++at;
+      }
+    }
+  } else if (json->is_array()) {
+    for (AnyJson& item : *json) changed |= ScrubTree(&item);
+  }
+  return changed;
+}
+
+// Only where something is to be left out, so that other files keep every byte.
+std::string Scrubbed(const std::string& name, std::string text) {
+  if (!name.ends_with("_config.json")) return text;
+  nlohmann::ordered_json json =
+      nlohmann::ordered_json::parse(text, nullptr, /*allow_exceptions=*/false);
+  if (json.is_discarded() || !Scrub(&json)) return text;
+  return json.dump(2) + "\n";
+}
+
+Status ReadFolder(const std::string& path, ModelFiles* out) {
+  std::error_code ignored;
+  for (const std::string& name : ModelFileNames(path)) {
+    const fs::path file = fs::path(path) / name;
+    if (!fs::is_regular_file(file, ignored)) continue;
+    Result<std::string> text = ReadWholeFile(file.string());
+    if (!text.ok()) {
+      return Status(text.status().code(), "[convert] " + file.string() + ": " +
+                                              text.status().message());
+    }
+    out->texts[name] = Scrubbed(name, *std::move(text));
+  }
+  return Status::Ok();
+}
+
+// One number or a list of them.
+std::vector<int> IdsOf(const Json& value) {
+  std::vector<int> ids;
+  for (const Json& item : value.is_array() ? value : Json::array({value})) {
+    if (item.is_number_integer() && item.get<int64_t>() >= 0 &&
+        item.get<int64_t>() < (int64_t{1} << 31)) {
+      ids.push_back(item.get<int>());
+    }
+  }
+  return ids;
+}
+
+// As the verbs find them, and, as transformers does, by generation_config.json
+// before the configuration.
+std::vector<int> EndIds(const Checkpoint& checkpoint, const ModelFiles& files) {
+  std::vector<int> ids;
+  std::string family;
+  const Result<FamilyModel> model = TranslateCheckpoint(checkpoint, &family);
+  if (model.ok()) ids = model->config.eos_ids;
+  const Json generation = JsonOrNull(files.Text("generation_config.json"));
+  if (generation.is_object() && generation.contains("eos_token_id")) {
+    const std::vector<int> given = IdsOf(generation["eos_token_id"]);
+    if (!given.empty()) ids = given;
+  }
+  if (files.tokenizer != nullptr) {
+    ModelConfig config;
+    config.eos_ids = std::move(ids);
+    const std::vector<int32_t> all = StopIds(config, *files.tokenizer);
+    ids.assign(all.begin(), all.end());
+  }
+  std::ranges::sort(ids);
+  const auto same = std::ranges::unique(ids);
+  ids.erase(same.begin(), same.end());
+  return ids;
+}
+
+}  // namespace
+
+bool Scrub(nlohmann::ordered_json* json) { return ScrubTree(json); }
+void Scrub(nlohmann::json* config) { ScrubTree(config); }
+
+Json JsonOrNull(const std::string& text) {
+  if (text.empty()) return nullptr;
+  Result<Json> json = ParseJson(text, "[convert]", {.non_finite = true});
+  return json.ok() && json->is_object() ? *json : Json();
+}
+
+const std::string& ModelFiles::Text(const std::string& name) const {
+  static const std::string none;
+  const auto found = texts.find(name);
+  return found == texts.end() ? none : found->second;
+}
+
+Result<ModelFiles> ReadModelFiles(const Checkpoint& checkpoint) {
+  ModelFiles out;
+  if (checkpoint.gguf() != nullptr) {
+    RETURN_IF_ERROR(FilesFromGguf(*checkpoint.gguf(), &out));
+  } else if (checkpoint.kind() != CheckpointKind::kSafetensors) {
+    RETURN_IF_ERROR(ReadFolder(checkpoint.path(), &out));
+  }
+  Result<std::unique_ptr<Tokenizer>> tokenizer =
+      OpenTokenizer(checkpoint, &out.warnings);
+  if (tokenizer.ok()) {
+    out.tokenizer = *std::move(tokenizer);
+  } else {
+    out.warnings.push_back(
+        "the tokenizer goes along as it is, but this "
+        "program does not read it: " +
+        tokenizer.status().message());
+  }
+  out.end_ids = EndIds(checkpoint, out);
+  return out;
+}
+
+std::vector<std::string> ModelFileNames(const std::string& folder) {
+  std::vector<std::string> names(std::begin(kNames), std::end(kNames));
+  std::error_code ignored;
+  for (const auto& entry :
+       fs::directory_iterator(fs::path(folder) / kMoreTemplates, ignored)) {
+    if (entry.path().extension() != ".jinja") continue;
+    names.push_back(std::string(kMoreTemplates) + "/" +
+                    entry.path().filename().string());
+  }
+  return names;
+}
+
+}  // namespace intarsia

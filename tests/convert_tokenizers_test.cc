@@ -1,0 +1,176 @@
+// Every tokenizer of the recordings (tests/tokenizers) on its way through GGUF:
+// the file encodes as the folder does. Where converting says nothing of the
+// tokenizer, GGUF's own keys alone do too, for the programs that read no other.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+
+#include "intarsia/convert/test_convert.h"
+#include "intarsia/families/gguf_tokenizer.h"
+#include "intarsia/tokenizer/unicode_forms.h"
+#include "tests/tokenizers/kinds.h"
+
+namespace intarsia {
+namespace {
+
+constexpr int kVocabulary = 4096;
+constexpr size_t kStrings = 1500;
+
+// What two readings of a vocabulary have in common.
+enum class Common {
+  kAll,
+  kEncoding,  // ids of texts, special tokens written in them or not
+  kPlain,     // of texts whose special tokens are text
+};
+
+void ExpectSame(const Tokenizer& a, const Tokenizer& b, Common common,
+                bool composed = false) {
+  if (common == Common::kAll) {
+    EXPECT_EQ(a.bos_id(), b.bos_id());
+    EXPECT_EQ(a.eos_id(), b.eos_id());
+  }
+  int wrong = 0;
+  for (size_t i = 0; i < kStrings && wrong < 3; ++i) {
+    const std::string text =
+        composed ? NormalizeNfc(ReplaceInvalidUtf8(Strings()[i]))
+                 : Strings()[i];
+    for (const bool parse : {false, true}) {
+      if (parse && common == Common::kPlain) continue;
+      const auto ids = a.Encode(text, {true, parse});
+      EXPECT_EQ(ids, b.Encode(text, {true, parse})) << text;
+      if (common != Common::kAll) continue;
+      EXPECT_EQ(a.Decode(ids, false), b.Decode(ids, false)) << text;
+    }
+    wrong += ::testing::Test::HasFailure();
+  }
+}
+
+void ExpectGoesAlong(const std::string& file, const std::string& text,
+                     const Json& tokenizer_config) {
+  const TempFolder folder;
+  Json config = SmallConfig("llama", 32);
+  config["vocab_size"] = kVocabulary;
+  config["num_hidden_layers"] = 1;
+  WriteHf(folder / "source", config);
+  WriteFile(folder / "source/" + file, text);
+  if (!tokenizer_config.is_null()) {
+    WriteFile(folder / "source/tokenizer_config.json", tokenizer_config.dump());
+  }
+  const auto source = TokenizerOf(folder / "source");
+  ASSERT_NE(source, nullptr);
+  const std::vector<std::string> warnings =
+      ToGguf(folder / "source", folder / "m.gguf");
+  const auto whole = TokenizerOf(folder / "m.gguf");
+  ASSERT_NE(whole, nullptr);
+  ExpectSame(*source, *whole, Common::kAll);
+  ToHf(folder / "m.gguf", folder / "hf");
+  const auto back = TokenizerOf(folder / "hf");
+  ASSERT_NE(back, nullptr);
+  ExpectSame(*source, *back, Common::kAll);
+  if (!warnings.empty()) {
+    ::testing::Test::RecordProperty("said", warnings[0]);
+    return;
+  }
+  RewriteGguf(folder / "m.gguf", folder / "b.gguf", [](GgufModel* model) {
+    std::erase_if(model->metadata, [](const auto& entry) {
+      return entry.first == kHfTokenizer || entry.first == kTokenizerModel;
+    });
+  });
+  const auto bare = TokenizerOf(folder / "b.gguf");
+  ASSERT_NE(bare, nullptr);
+  // GGUF has no place for whether <unk> in a text is that token.
+  ExpectSame(*source, *bare,
+             file == "tokenizer.json" ? Common::kEncoding : Common::kPlain);
+}
+
+class ConvertTokenizerJson : public ::testing::TestWithParam<std::string> {};
+
+TEST_P(ConvertTokenizerJson, EncodesTheSame) {
+  ExpectGoesAlong("tokenizer.json", Compose(Kinds()[GetParam()]).dump(),
+                  nullptr);
+}
+INSTANTIATE_TEST_SUITE_P(, ConvertTokenizerJson,
+                         ::testing::ValuesIn(KindNames()), kParameterName);
+
+class ConvertSentencePiece : public ::testing::TestWithParam<std::string> {};
+
+TEST_P(ConvertSentencePiece, EncodesTheSame) {
+  ExpectGoesAlong("tokenizer.model", Unpack(GetParam() + ".model.gz"), nullptr);
+}
+TEST_P(ConvertSentencePiece, EncodesTheSameWithAnEnd) {
+  ExpectGoesAlong("tokenizer.model", Unpack(GetParam() + ".model.gz"),
+                  {{"bos_token", "<s>"},
+                   {"eos_token", "</s>"},
+                   {"add_bos_token", false},
+                   {"add_eos_token", true}});
+}
+INSTANTIATE_TEST_SUITE_P(, ConvertSentencePiece,
+                         ::testing::Values("llama", "user", "unigram",
+                                           "unigram_bytes"),
+                         kParameterName);
+
+TEST(ConvertRwkv, EncodesTheSame) {
+  ExpectGoesAlong("rwkv_vocab_v20230424.txt", Unpack("rwkv.txt.gz"), nullptr);
+}
+
+// Files of other programs have GGUF's own keys alone.
+class ForeignGguf : public ::testing::TestWithParam<std::string> {};
+
+TEST_P(ForeignGguf, GivesAFolderThatEncodesTheSame) {
+  const TempFolder folder;
+  Json config = SmallConfig("llama", 32);
+  config["vocab_size"] = kVocabulary;
+  config["num_hidden_layers"] = 1;
+  WriteHf(folder / "plain", config);
+  ToGguf(folder / "plain", folder / "plain.gguf");
+  const TokenizerVocab vocab = GgufVocab(GetParam());
+  RewriteGguf(folder / "plain.gguf", folder / "m.gguf", [&](GgufModel* model) {
+    const std::string ggml = "tokenizer.ggml.";
+    model->Set(ggml + "model", vocab.model);
+    model->Set(ggml + "pre", vocab.pre);
+    model->Set(ggml + "tokens", vocab.tokens);
+    model->Set(ggml + "token_type", vocab.token_types);
+    if (!vocab.merges.empty()) model->Set(ggml + "merges", vocab.merges);
+    if (!vocab.scores.empty()) model->Set(ggml + "scores", vocab.scores);
+    if (vocab.model == "t5") {
+      model->Set(ggml + "add_space_prefix", true);
+      model->Set(ggml + "remove_extra_whitespaces", true);
+      const std::string& map = vocab.precompiled_charsmap;
+      model->Set(ggml + "precompiled_charsmap",
+                 std::vector<uint8_t>(map.begin(), map.end()));
+    }
+    if (vocab.unk_id >= 0) {
+      model->Set(ggml + "unknown_token_id",
+                 static_cast<uint32_t>(vocab.unk_id));
+    }
+    model->Set(ggml + "bos_token_id", uint32_t{1});
+    model->Set(ggml + "eos_token_id", uint32_t{2});
+  });
+  const auto source = TokenizerOf(folder / "m.gguf");
+  ASSERT_NE(source, nullptr);
+  ToHf(folder / "m.gguf", folder / "hf");
+  const auto back = TokenizerOf(folder / "hf");
+  ASSERT_NE(back, nullptr);
+  // llama.cpp composes no characters under the name qwen2; the tokenizer that
+  // it stands for does.
+  ExpectSame(*source, *back,
+             vocab.model == "gpt2" ? Common::kEncoding : Common::kPlain,
+             GetParam() == "qwen2");
+  // And the way on: the same name again.
+  ToGguf(folder / "hf", folder / "m2.gguf");
+  const auto again = OpenPath(folder / "m2.gguf");
+  ASSERT_TRUE(again->gguf()->Has("tokenizer.ggml.pre"));
+  EXPECT_EQ(*again->gguf()->String("tokenizer.ggml.model"), vocab.model);
+}
+INSTANTIATE_TEST_SUITE_P(
+    , ForeignGguf,
+    ::testing::Values("gpt-2", "smollm", "llama-bpe", "dbrx", "jais-2", "qwen2",
+                      "qwen35", "deepseek-llm", "deepseek-coder", "deepseek-v3",
+                      "falcon", "default", "poro-chat", "viking", "tekken",
+                      "chameleon", "gpt-4o", "tiny_aya", "superbpe",
+                      "bailingmoe", "seed-coder", "kimi-k2", "exaone-moe",
+                      "youtu", "llama", "t5"),
+    kParameterName);
+
+}  // namespace
+}  // namespace intarsia
