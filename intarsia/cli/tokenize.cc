@@ -28,7 +28,9 @@ Result<std::unique_ptr<Tokenizer>> Open(const std::string& name) {
     return Tokenizer::FromFile(path, fs::exists(config) ? config.string() : "");
   }
   ASSIGN_OR_RETURN(const auto checkpoint, Checkpoint::Open(path));
-  ASSIGN_OR_RETURN(auto tokenizer, OpenTokenizer(*checkpoint));
+  std::vector<std::string> warnings;
+  ASSIGN_OR_RETURN(auto tokenizer, OpenTokenizer(*checkpoint, &warnings));
+  WarnAll(warnings);
   if (tokenizer == nullptr) {
     return NotFound("[tokenize] " + path + " has no tokenizer");
   }
@@ -109,7 +111,7 @@ void Print(const Tokenizer& tokenizer, const std::vector<int32_t>& ids) {
 Status Decode(const Flags& flags, const Tokenizer& tokenizer) {
   std::string list = flags.decode;
   if (list == "-") {
-    ASSIGN_OR_RETURN(list, ReadTextFile("-"));
+    ASSIGN_OR_RETURN(list, ReadTextFile("-", kMostPromptBytes));
   }
   ASSIGN_OR_RETURN(const std::vector<int32_t> ids, ParseIds(list));
   for (const int32_t id : ids) {
@@ -129,7 +131,7 @@ Status Decode(const Flags& flags, const Tokenizer& tokenizer) {
 Status Encode(const Flags& flags, const Tokenizer& tokenizer) {
   std::string text = flags.text;
   if (!flags.file.empty()) {
-    ASSIGN_OR_RETURN(text, ReadTextFile(flags.file));
+    ASSIGN_OR_RETURN(text, ReadTextFile(flags.file, kMostPromptBytes));
   }
   if (flags.chat) {
     std::vector<ChatMessage> messages;
