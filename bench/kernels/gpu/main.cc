@@ -105,6 +105,7 @@ std::vector<GpuCase> AllCases(bool quick) {
 #endif
   if (!quick) add(AttentionSteps());
   if (!quick) add(ScanPeer());
+  if (!quick) add(MlaPeer());
   return all;
 }
 

@@ -16,4 +16,7 @@ std::vector<GpuCase> AttentionSteps();
 // shared library that INTARSIA_SCAN_PEER names; none without it.
 std::vector<GpuCase> ScanPeer();
 
+// The same for MLA decoding, from INTARSIA_MLA_PEER.
+std::vector<GpuCase> MlaPeer();
+
 }  // namespace intarsia::bench

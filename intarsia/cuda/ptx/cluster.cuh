@@ -49,4 +49,11 @@ __device__ __forceinline__ void MbarrierArriveCluster(uint32_t barrier) {
       : "memory");
 }
 
+// The same without the fence of the cluster: after nothing but reads, of tensor
+// cores or the copy engine, that this thread has waited for.
+__device__ __forceinline__ void MbarrierArriveClusterRelaxed(uint32_t barrier) {
+  asm volatile("mbarrier.arrive.shared::cluster.b64 _, [%0];" ::"r"(barrier)
+               : "memory");
+}
+
 }  // namespace intarsia::ptx

@@ -52,6 +52,20 @@ __device__ __forceinline__ bool MbarrierTryWait(uint64_t* barrier,
   return done != 0;
 }
 
+// Whether it has ended, without the short wait that a try may include.
+__device__ __forceinline__ bool MbarrierTest(uint64_t* barrier,
+                                             uint32_t parity) {
+  uint32_t done;
+  asm volatile(
+      "{\n.reg .pred p;\n"
+      "mbarrier.test_wait.parity.shared::cta.b64 p, [%1], %2;\n"
+      "selp.u32 %0, 1, 0, p;\n}"
+      : "=r"(done)
+      : "r"(SharedAddress(barrier)), "r"(parity)
+      : "memory");
+  return done != 0;
+}
+
 // Waits until the phase of this parity has ended. With INTARSIA_SPIN_LIMIT
 // defined (when trying out a kernel), a wait gives up after so many tries: a
 // protocol error then shows as a wrong result, not as a device that hangs.

@@ -29,6 +29,34 @@ __device__ __forceinline__ void TmaLoad3d(void* destination,
       : "memory");
 }
 
+__device__ __forceinline__ void TmaLoad4d(void* destination,
+                                          const CUtensorMap* map,
+                                          uint64_t* barrier, int32_t c0,
+                                          int32_t c1, int32_t c2, int32_t c3) {
+  asm volatile(
+      "cp.async.bulk.tensor.4d.shared::cluster.global.tile"
+      ".mbarrier::complete_tx::bytes [%0], [%1, {%3, %4, %5, %6}], [%2];" ::"r"(
+          SharedAddress(destination)),
+      "l"(map), "r"(SharedAddress(barrier)), "r"(c0), "r"(c1), "r"(c2), "r"(c3)
+      : "memory");
+}
+
+// As TmaLoad4d, to every block of the cluster whose bit is set in `blocks`: at
+// the same place in its shared memory, its bytes on the same barrier of its
+// own.
+__device__ __forceinline__ void TmaLoad4dMulticast(
+    void* destination, const CUtensorMap* map, uint64_t* barrier, int32_t c0,
+    int32_t c1, int32_t c2, int32_t c3, uint16_t blocks) {
+  asm volatile(
+      "cp.async.bulk.tensor.4d.shared::cluster.global.tile"
+      ".mbarrier::complete_tx::bytes.multicast::cluster"
+      " [%0], [%1, {%3, %4, %5, %6}], [%2], %7;" ::"r"(
+          SharedAddress(destination)),
+      "l"(map), "r"(SharedAddress(barrier)), "r"(c0), "r"(c1), "r"(c2), "r"(c3),
+      "h"(blocks)
+      : "memory");
+}
+
 __device__ __forceinline__ void TmaLoad2d(void* destination,
                                           const CUtensorMap* map,
                                           uint64_t* barrier, int32_t c0,
@@ -49,6 +77,14 @@ __device__ __forceinline__ void BulkLoad(void* destination, const void* source,
       " [%0], [%1], %2, [%3];" ::"r"(SharedAddress(destination)),
       "l"(source), "r"(bytes), "r"(SharedAddress(barrier))
       : "memory");
+}
+
+// Brings `bytes` (a multiple of 16) from a 16-byte aligned address to L2.
+__device__ __forceinline__ void BulkPrefetch(const void* source,
+                                             uint32_t bytes) {
+  asm volatile("cp.async.bulk.prefetch.L2.global [%0], %1;" ::"l"(source),
+               "r"(bytes)
+               : "memory");
 }
 
 // From shared to global memory. The writer of the shared memory has executed

@@ -56,6 +56,16 @@ __device__ __forceinline__ uint64_t WgmmaDescriptor(uint32_t address,
          (uint64_t{(stride & 0x3FFFF) >> 4} << 32) | (uint64_t{1} << 62);
 }
 
+// K-major without a swizzle: 8 rows x 16 bytes lie together in 128; `leading` =
+// bytes to the next 16 bytes of K, `stride` = bytes to the next 8 rows.
+__device__ __forceinline__ uint64_t WgmmaPlainDescriptor(uint32_t address,
+                                                         uint32_t leading,
+                                                         uint32_t stride) {
+  return (uint64_t{(address & 0x3FFFF) >> 4}) |
+         (uint64_t{(leading & 0x3FFFF) >> 4} << 16) |
+         (uint64_t{(stride & 0x3FFFF) >> 4} << 32);
+}
+
 // The descriptor of an address `bytes` further on, which stays inside the
 // first 256 KiB.
 __device__ __forceinline__ uint64_t Advance(uint64_t descriptor,

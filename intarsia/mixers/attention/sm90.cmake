@@ -8,4 +8,5 @@ intarsia_cuda_kernels(
   ${INTARSIA_ATTENTION_SM90_DIR}/sm90_attention_forward_hd256.cu
   ${INTARSIA_ATTENTION_SM90_DIR}/sm90_attention_backward.cc
   ${INTARSIA_ATTENTION_SM90_DIR}/sm90_attention_backward_hd64.cu
-  ${INTARSIA_ATTENTION_SM90_DIR}/sm90_attention_backward_hd128.cu)
+  ${INTARSIA_ATTENTION_SM90_DIR}/sm90_attention_backward_hd128.cu
+  ${INTARSIA_ATTENTION_SM90_DIR}/sm90_mla_decode.cu)

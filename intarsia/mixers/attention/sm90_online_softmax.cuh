@@ -19,6 +19,15 @@ class OnlineSoftmax {
   __device__ __forceinline__ explicit OnlineSoftmax(float scale_log2)
       : scale_log2_(scale_log2) {}
 
+  // Before the first block, where Next is to take that one too.
+  __device__ __forceinline__ void Start() {
+#pragma unroll
+    for (int r = 0; r < 2; ++r) {
+      max_[r] = -INFINITY;
+      sum_[r] = 0;
+    }
+  }
+
   // The first block: scores become probabilities relative to their maximum.
   template <int kCount>
   __device__ __forceinline__ void First(float (&s)[kCount]) {
