@@ -36,8 +36,8 @@ void ExpectSame(const Tokenizer& a, const Tokenizer& b, Common common,
                  : Strings()[i];
     for (const bool parse : {false, true}) {
       if (parse && common == Common::kPlain) continue;
-      const auto ids = a.Encode(text, {true, parse});
-      EXPECT_EQ(ids, b.Encode(text, {true, parse})) << text;
+      const auto ids = *a.Encode(text, {true, parse});
+      EXPECT_EQ(ids, *b.Encode(text, {true, parse})) << text;
       if (common != Common::kAll) continue;
       EXPECT_EQ(a.Decode(ids, false), b.Decode(ids, false)) << text;
     }

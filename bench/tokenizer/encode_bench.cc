@@ -39,7 +39,7 @@ int main(int argc, char** argv) {
   }
   const auto pass = [&](size_t* tokens, uint32_t* sum) {
     for (const std::string& document : documents) {
-      const auto ids = (*tokenizer)->Encode(document, {false, true});
+      const auto ids = *(*tokenizer)->Encode(document, {false, true});
       *tokens += ids.size();
       for (const int32_t id : ids) {
         *sum = (*sum ^ static_cast<uint32_t>(id)) * 16777619u;

@@ -78,10 +78,10 @@ intarsia_model_info InfoOf(const OpenedModel& opened) {
       tokenizer != nullptr && !tokenizer->chat_template().empty();
   info.bos_token =
       tokenizer != nullptr ? tokenizer->bos_id() : model.config().bos_id;
-  info.eos_token = tokenizer != nullptr ? tokenizer->eos_id()
-                   : model.config().eos_ids.empty()
-                       ? -1
-                       : model.config().eos_ids.front();
+  info.eos_token = tokenizer != nullptr ? tokenizer->eos_id() : -1;
+  if (info.eos_token < 0 && !model.config().eos_ids.empty()) {
+    info.eos_token = model.config().eos_ids.front();
+  }
   return info;
 }
 
@@ -101,11 +101,13 @@ Outcome Tokenize(const intarsia_model* model, std::string_view text,
   if ((flags & ~kKnown) != 0) {
     return InvalidArgument("[c_api] unknown flags of intarsia_tokenize");
   }
-  const std::vector<int32_t> ids =
+  const auto encoded =
       (*tokenizer)
           ->Encode(text,
                    {.add_special = (flags & INTARSIA_ADD_SPECIAL) != 0,
                     .parse_special = (flags & INTARSIA_PARSE_SPECIAL) != 0});
+  if (!encoded.ok()) return encoded.status();
+  const std::vector<int32_t>& ids = *encoded;
   *count = ids.size();
   if (ids.size() > capacity) {
     return Outcome(INTARSIA_BUFFER_TOO_SMALL,

@@ -62,8 +62,10 @@ Result<Answer> Conversation::Respond(const Show& show,
   ASSIGN_OR_RETURN(const std::string text,
                    InFile(RenderMessages(*opened_.tokenizer, messages_),
                           opened_.checkpoint->path()));
-  const std::vector<int32_t> all = opened_.tokenizer->Encode(
-      text, {.add_special = false, .parse_special = true});
+  constexpr EncodeOptions kEncoding{.add_special = false,
+                                    .parse_special = true};
+  ASSIGN_OR_RETURN(const std::vector<int32_t> all,
+                   opened_.tokenizer->Encode(text, kEncoding));
   Request request;
   sequence_.Prepare(all, &request);
   request.max_tokens = flags_.max_tokens;

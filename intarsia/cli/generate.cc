@@ -43,8 +43,9 @@ Status Run(const Flags& flags) {
   }
   Request request;
   // A chat template writes its own beginning of text.
-  request.prompt = tokenizer.Encode(
-      text, {.add_special = !flags.chat, .parse_special = true});
+  const EncodeOptions encoding{.add_special = !flags.chat,
+                               .parse_special = true};
+  ASSIGN_OR_RETURN(request.prompt, tokenizer.Encode(text, encoding));
   if (request.prompt.empty()) {
     return InvalidArgument("[generate] the prompt has no tokens");
   }

@@ -65,7 +65,8 @@ Status Run(Flags& flags) {
   }
   ASSIGN_OR_RETURN(const std::string text,
                    ReadTextFile(flags.text, kMostTextBytes));
-  const std::vector<int32_t> tokens = opened.tokenizer->Encode(text);
+  ASSIGN_OR_RETURN(const std::vector<int32_t> tokens,
+                   opened.tokenizer->Encode(text));
   PerplexityOptions& options = flags.options;
   options.threads = flags.threads;
   options.device = flags.device_of();

@@ -140,9 +140,10 @@ Status Encode(const Flags& flags, const Tokenizer& tokenizer) {
     ASSIGN_OR_RETURN(text, RenderMessages(tokenizer, messages));
   }
   // As `generate` does it: a chat template writes its own beginning.
-  const std::vector<int32_t> ids =
-      tokenizer.Encode(text, {.add_special = !flags.chat && !flags.no_special,
-                              .parse_special = !flags.plain});
+  const EncodeOptions options{.add_special = !flags.chat && !flags.no_special,
+                              .parse_special = !flags.plain};
+  ASSIGN_OR_RETURN(const std::vector<int32_t> ids,
+                   tokenizer.Encode(text, options));
   if (flags.json) {
     PrintJson(ToJson(tokenizer, ids, text));
   } else {

@@ -218,7 +218,7 @@ TEST_P(TokenizerTest, GoesAlong) {
   for (const char* text : kTexts) {
     // GGUF's qwen2 composes no characters, as llama.cpp does not.
     if (name == "qwen2" && text == kTexts[2]) continue;
-    EXPECT_EQ((*one)->Encode(text), (*other)->Encode(text)) << text;
+    EXPECT_EQ(*(*one)->Encode(text), *(*other)->Encode(text)) << text;
   }
   if (!gguf->gguf()->Has("tokenizer.ggml.tokens")) {
     EXPECT_EQ(name, "gpt2");  // its prefix space has no place there
@@ -235,7 +235,7 @@ TEST_P(TokenizerTest, GoesAlong) {
   ASSERT_TRUE(made.ok()) << made.status().message();
   ASSERT_NE(*made, nullptr);
   for (const char* text : kTexts) {
-    EXPECT_EQ((*one)->Encode(text), (*made)->Encode(text)) << text;
+    EXPECT_EQ(*(*one)->Encode(text), *(*made)->Encode(text)) << text;
   }
 }
 

@@ -9,7 +9,7 @@
 #include "intarsia/engine/answer.h"
 #include "intarsia/families/load.h"
 #include "intarsia/families/open.h"
-#include "intarsia/tokenizer/tokenizer_config.h"
+#include "intarsia/tokenizer/side_files.h"
 
 namespace intarsia {
 namespace {

@@ -328,9 +328,9 @@ TEST_F(FilesTest, TokenizersComeAlongWhole) {
       const auto after = TokenizerOf(way);
       ASSERT_NE(after, nullptr);
       for (const char* text : kTexts) {
-        EXPECT_EQ(before->Encode(text), after->Encode(text)) << way << text;
-        EXPECT_EQ(before->Encode(text, {true, true}),
-                  after->Encode(text, {true, true}))
+        EXPECT_EQ(*before->Encode(text), *after->Encode(text)) << way << text;
+        EXPECT_EQ(*before->Encode(text, {true, true}),
+                  *after->Encode(text, {true, true}))
             << way << text;
       }
       EXPECT_EQ(before->bos_id(), after->bos_id()) << way;
@@ -346,7 +346,7 @@ TEST_F(FilesTest, TokenizersComeAlongWhole) {
     });
     const auto bare = TokenizerOf(folder_ / "b.gguf");
     for (const char* text : kTexts) {
-      EXPECT_EQ(before->Encode(text), bare->Encode(text)) << text;
+      EXPECT_EQ(*before->Encode(text), *bare->Encode(text)) << text;
     }
   }
 }
@@ -364,16 +364,16 @@ TEST_F(FilesTest, ChangedMetadataCounts) {
     return TokenizerOf(folder_ / "e.gguf");
   };
   const auto as = TokenizerOf(folder_ / "m.gguf");
-  EXPECT_EQ(as->Encode("AB"), (std::vector<int32_t>{kBos, as->Find("ab")}));
+  EXPECT_EQ(*as->Encode("AB"), (std::vector<int32_t>{kBos, as->Find("ab")}));
   // Ids and flags: the rest of the tokenizer stays.
   const auto no_bos = edited([](GgufModel* model) {
     model->Set("tokenizer.ggml.add_bos_token", false);
   });
-  EXPECT_EQ(no_bos->Encode("AB"), (std::vector<int32_t>{as->Find("ab")}));
+  EXPECT_EQ(*no_bos->Encode("AB"), (std::vector<int32_t>{as->Find("ab")}));
   const auto other_bos = edited([](GgufModel* model) {
     model->Set("tokenizer.ggml.bos_token_id", uint32_t{kTurn});
   });
-  EXPECT_EQ(other_bos->Encode("AB").front(), kTurn);
+  EXPECT_EQ(other_bos->Encode("AB")->front(), kTurn);
   const auto other_eos = edited([](GgufModel* model) {
     model->Set("tokenizer.ggml.eos_token_id", uint32_t{kCall});
   });
@@ -399,7 +399,7 @@ TEST_F(FilesTest, ChangedMetadataCounts) {
     model->Set("tokenizer.chat_template", std::string("new"));
   });
   EXPECT_EQ(template_changed->chat_template(), "new");
-  EXPECT_EQ(template_changed->Encode("AB"), as->Encode("AB"));
+  EXPECT_EQ(*template_changed->Encode("AB"), *as->Encode("AB"));
 }
 
 // The source configuration counts where it agrees with the metadata.

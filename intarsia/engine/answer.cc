@@ -20,18 +20,18 @@ Result<std::string> RenderMessages(const Tokenizer& tokenizer,
   }
   ChatTemplateOptions options;
   options.add_generation_prompt = open_answer;
-  if (tokenizer.bos_id() >= 0) {
-    options.extra["bos_token"] = tokenizer.Token(tokenizer.bos_id());
-  }
-  if (tokenizer.eos_id() >= 0) {
-    options.extra["eos_token"] = tokenizer.Token(tokenizer.eos_id());
+  for (const auto& [name, text] : tokenizer.named_tokens()) {
+    options.extra[name] = text;
   }
   return RenderChat(tokenizer.chat_template(), list, options);
 }
 
 std::vector<int32_t> StopIds(const ModelConfig& config,
                              const Tokenizer& tokenizer) {
-  std::vector<int32_t> ids(config.eos_ids.begin(), config.eos_ids.end());
+  std::vector<int32_t> ids;
+  for (const int id : config.eos_ids) {
+    if (id >= 0) ids.push_back(id);  // -1 is how some files say none
+  }
   for (int32_t id = 0; id < tokenizer.vocab_size(); ++id) {
     if (tokenizer.is_end_of_generation(id)) ids.push_back(id);
   }

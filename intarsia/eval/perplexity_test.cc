@@ -19,7 +19,7 @@ class PerplexityTest : public testing::Test {
     opened_.emplace(OpenModel("tests/golden/tiny").value());
     std::string text;
     for (int i = 0; i < 40; ++i) text += "The weights of a model, again. ";
-    tokens_ = opened_->tokenizer->Encode(text);
+    tokens_ = opened_->tokenizer->Encode(text).value();
     options_.context = 48;
     options_.pieces = 3;
     options_.threads = 1;

@@ -5,7 +5,7 @@
 
 #include "intarsia/checkpoint/checked.h"
 #include "intarsia/hub/sha256.h"
-#include "intarsia/tokenizer/tokenizer_config.h"
+#include "intarsia/tokenizer/side_files.h"
 
 namespace intarsia {
 namespace {
@@ -93,6 +93,21 @@ Result<TokenizerVocab> ReadGgufVocab(const GgufMetadata& metadata,
     int64_t more = -1;
     RETURN_IF_ERROR(id(key, &more));
     if (more >= 0) vocab.more_eog_ids.push_back(more);
+  }
+  // Files of ours and of Ollama list all ends.
+  if (metadata.Has(kEndIds)) {
+    ASSIGN_OR_RETURN(const std::vector<int64_t> ids, metadata.Ints(kEndIds));
+    vocab.more_eog_ids.insert(vocab.more_eog_ids.end(), ids.begin(), ids.end());
+  }
+  // GGUF's names of tokens (one is misspelt there) and those of templates.
+  constexpr std::pair<const char*, const char*> kNames[] = {
+      {"unknown_token_id", "unk_token"},   {"padding_token_id", "pad_token"},
+      {"seperator_token_id", "sep_token"}, {"separator_token_id", "sep_token"},
+      {"cls_token_id", "cls_token"},       {"mask_token_id", "mask_token"}};
+  for (const auto& [key, name] : kNames) {
+    int64_t named = -1;
+    RETURN_IF_ERROR(id(key, &named));
+    if (named >= 0) vocab.named_ids[name] = named;
   }
   if (metadata.Has("tokenizer.ggml.pre")) {
     ASSIGN_OR_RETURN(vocab.pre, metadata.String("tokenizer.ggml.pre"));

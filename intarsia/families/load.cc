@@ -8,6 +8,7 @@
 #include "intarsia/core/in_file.h"
 #include "intarsia/families/foreign_fields.h"
 #include "intarsia/families/fp8_blocks.h"
+#include "intarsia/families/generation_config.h"
 
 namespace intarsia {
 namespace {
@@ -333,6 +334,9 @@ Result<LoadedModel> LoadModel(const Checkpoint& checkpoint,
   LoadedModel out;
   ASSIGN_OR_RETURN(FamilyModel translated,
                    TranslateCheckpoint(checkpoint, &out.family));
+  RETURN_IF_ERROR(ReadGenerationConfig(checkpoint.generation_config_path(),
+                                       &translated.config,
+                                       &translated.warnings));
   auto model = Model::Create(std::move(translated.config));
   if (!model.ok()) {
     const Status named =

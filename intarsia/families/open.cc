@@ -58,6 +58,16 @@ Result<OpenedModel> OpenModel(const std::string& name,
   ASSIGN_OR_RETURN(opened.loaded, LoadModel(*opened.checkpoint, options));
   ASSIGN_OR_RETURN(opened.tokenizer,
                    OpenTokenizer(*opened.checkpoint, &opened.loaded.warnings));
+  if (opened.tokenizer != nullptr) {
+    const Status rows =
+        opened.tokenizer->SetModelRows(opened.model().config().vocab_size);
+    if (!rows.ok()) {
+      return Status(rows.code(), rows.message() + " (in " + path + ")");
+    }
+    for (const std::string& warning : opened.tokenizer->warnings()) {
+      opened.loaded.warnings.push_back("tokenizer: " + warning);
+    }
+  }
   if (!device.is_cpu()) {
     opened.loaded.model->MoveTo(device);
   } else if (options.pack) {

@@ -22,40 +22,16 @@ bool StartsWithWord(std::string_view text) {
 
 AddedTokenMatcher::AddedTokenMatcher(std::vector<AddedToken> tokens)
     : tokens_(std::move(tokens)) {
-  tokens_.erase(
-      std::remove_if(tokens_.begin(), tokens_.end(),
-                     [](const AddedToken& t) { return t.content.empty(); }),
-      tokens_.end());
-  std::sort(tokens_.begin(), tokens_.end(),
-            [](const AddedToken& a, const AddedToken& b) {
-              return a.content < b.content;
-            });
-  for (const AddedToken& token : tokens_) {
-    starts_[static_cast<unsigned char>(token.content[0])] = true;
+  std::stable_partition(tokens_.begin(), tokens_.end(),
+                        [](const AddedToken& t) { return t.special; });
+  std::vector<std::pair<std::string, int32_t>> entries;
+  // Of equal keys a trie keeps the last.
+  for (size_t i = tokens_.size(); i-- > 0;) {
+    if (tokens_[i].content.empty()) continue;
+    entries.emplace_back(tokens_[i].content, static_cast<int32_t>(i));
+    starts_[static_cast<unsigned char>(tokens_[i].content[0])] = true;
   }
-}
-
-const AddedToken* AddedTokenMatcher::Match(std::string_view text) const {
-  // Walks the sorted tokens like a trie: [begin, end) share `depth` bytes with
-  // the text.
-  const AddedToken* found = nullptr;
-  auto begin = tokens_.begin(), end = tokens_.end();
-  for (size_t depth = 0; begin != end; ++depth) {
-    while (begin != end && begin->content.size() == depth) {
-      found = &*begin;
-      ++begin;
-    }
-    if (depth == text.size()) break;
-    const auto byte = static_cast<unsigned char>(text[depth]);
-    const auto at = [depth](const AddedToken& token) {
-      return static_cast<unsigned char>(token.content[depth]);
-    };
-    begin = std::partition_point(
-        begin, end, [&](const AddedToken& t) { return at(t) < byte; });
-    end = std::partition_point(
-        begin, end, [&](const AddedToken& t) { return at(t) == byte; });
-  }
-  return found;
+  trie_ = PrefixTrie(std::move(entries));
 }
 
 void AddedTokenMatcher::Split(std::string_view text, bool find_special,
@@ -64,14 +40,15 @@ void AddedTokenMatcher::Split(std::string_view text, bool find_special,
   size_t done = 0;  // end of the last span
   size_t at = 0;
   while (at < text.size() && !tokens_.empty()) {
-    const AddedToken* token = nullptr;
+    PrefixTrie::Match match;
     if (starts_[static_cast<unsigned char>(text[at])]) {
-      token = Match(text.substr(at));
+      match = trie_.Longest(text.substr(at));
     }
-    if (token == nullptr) {
+    if (match.length == 0) {
       ++at;
       continue;
     }
+    const AddedToken* token = &tokens_[static_cast<size_t>(match.value)];
     size_t begin = at, end = at + token->content.size();
     at = end;
     if (token->special && !find_special) continue;
@@ -80,8 +57,8 @@ void AddedTokenMatcher::Split(std::string_view text, bool find_special,
       continue;
     }
     if (token->lstrip) {
-      begin -= TrailingSpace(text.substr(0, begin));
-      begin = std::max(begin, done);
+      // No farther than the last span: all of them together are a text.
+      begin -= TrailingSpace(text.substr(done, begin - done));
     }
     if (token->rstrip) end += LeadingSpace(text.substr(end));
     if (begin > done) spans->push_back({text.substr(done, begin - done), -1});

@@ -9,6 +9,8 @@
 #include <string_view>
 #include <vector>
 
+#include "intarsia/tokenizer/prefix_trie.h"
+
 namespace intarsia {
 
 struct AddedToken {
@@ -24,7 +26,12 @@ struct AddedToken {
 // Finds the tokens of one set; leftmost first, longest among those.
 class AddedTokenMatcher {
  public:
-  // Tokens without content are never found.
+  // Bytes of a content; the search takes at most as many steps for each byte
+  // of a text.
+  static constexpr size_t kLongest = 1024;
+
+  // Tokens without content are never found; of equal contents (two tokens may
+  // be normalised to the same) the first special one counts, or the first.
   explicit AddedTokenMatcher(std::vector<AddedToken> tokens = {});
 
   // A stretch of text: an added token, or (id -1) what lies between.
@@ -37,11 +44,9 @@ class AddedTokenMatcher {
              std::vector<Span>* spans) const;
 
  private:
-  // The longest token that `text` starts with, or null.
-  const AddedToken* Match(std::string_view text) const;
-
-  std::vector<AddedToken> tokens_;  // sorted by content
-  bool starts_[256] = {};           // first bytes of tokens
+  std::vector<AddedToken> tokens_;
+  PrefixTrie trie_;        // values are indices of tokens_
+  bool starts_[256] = {};  // first bytes of tokens
 };
 
 }  // namespace intarsia

@@ -9,12 +9,27 @@ namespace intarsia {
 namespace {
 
 // Special tokens that end an answer in the chat formats in use.
-constexpr std::string_view kEndOfGeneration[] = {
-    "<|endoftext|>",   "<|im_end|>",           "<|eot_id|>",
-    "<|eom_id|>",      "<|end_of_text|>",      "</s>",
-    "<|end|>",         "<end_of_turn>",        "<|EOT|>",
-    "<EOT>",           "<|end_of_turn|>",      "<|END_OF_TURN_TOKEN|>",
-    "<|end_of_role|>", "<｜end▁of▁sentence｜>"};
+constexpr std::string_view kEndOfGeneration[] = {"<|endoftext|>",
+                                                 "<|im_end|>",
+                                                 "<|eot_id|>",
+                                                 "<|eom_id|>",
+                                                 "<|end_of_text|>",
+                                                 "</s>",
+                                                 "<|end|>",
+                                                 "<end_of_turn>",
+                                                 "<|EOT|>",
+                                                 "<EOT>",
+                                                 "_<EOT>",
+                                                 "[EOT]",
+                                                 "<|end_of_turn|>",
+                                                 "<turn|>",
+                                                 "<|END_OF_TURN_TOKEN|>",
+                                                 "<|end_of_role|>",
+                                                 "<|return|>",
+                                                 "<|call|>",
+                                                 "<end_of_utterance>",
+                                                 "<eos>",
+                                                 "<｜end▁of▁sentence｜>"};
 
 }  // namespace
 
@@ -26,17 +41,31 @@ Tokenizer::Entry* TokenizerBuilder::Place(int32_t id) {
   return &tokens[id];
 }
 
-Status TokenizerBuilder::AddToken(int32_t id, std::string text) {
+Status TokenizerBuilder::AddToken(int32_t id, std::string text,
+                                  Repeats repeats) {
   Tokenizer::Entry* entry = Place(id);
-  if (entry->present) {
+  const auto [place, is_new] = tokenizer_->ids_.try_emplace(text, id);
+  const bool taken = repeats == Repeats::kTaken ||
+                     (repeats == Repeats::kEmptyTaken && text.empty());
+  if (entry->present && !taken) {
     return InvalidArgument("id " + std::to_string(id) + " names both " +
                            QuoteToken(entry->text) + " and " +
                            QuoteToken(text));
   }
-  if (!tokenizer_->ids_.emplace(text, id).second) {
+  if (!is_new && !taken) {
     return InvalidArgument("token " + QuoteToken(text) + " has two ids, " +
-                           std::to_string(Find(text)) + " and " +
+                           std::to_string(place->second) + " and " +
                            std::to_string(id));
+  }
+  place->second = id;
+  ++model_size_;
+  if (entry->present) {
+    if (repeated_++ == 0) {
+      Warn("id " + std::to_string(id) + " names both " +
+           QuoteToken(entry->text) + " and " + QuoteToken(text) +
+           "; it is decoded to the first");
+    }
+    return Status::Ok();
   }
   entry->present = true;
   entry->text = std::move(text);
@@ -44,22 +73,45 @@ Status TokenizerBuilder::AddToken(int32_t id, std::string text) {
 }
 
 Status TokenizerBuilder::AddAddedToken(AddedToken token) {
-  const int32_t known = Find(token.content);
-  if (known >= 0 && known != token.id) {
-    return InvalidArgument("added token " + QuoteToken(token.content) +
-                           " has id " + std::to_string(token.id) +
-                           ", but the vocabulary gives it " +
-                           std::to_string(known));
+  if (token.content.empty()) return Status::Ok();
+  if (token.content.size() > AddedTokenMatcher::kLongest) {
+    return InvalidArgument(
+        "added token " + QuoteToken(token.content) + " has more than " +
+        std::to_string(AddedTokenMatcher::kLongest) + " bytes");
   }
-  if (known < 0) {
-    RETURN_IF_ERROR(AddToken(token.id, token.content));
+  const int32_t said = token.id;
+  token.id = Find(token.content);
+  const auto [index, is_new] =
+      added_index_.try_emplace(token.content, added_.size());
+  if (token.id < 0) {
+    token.id = std::max(model_size_, last_added_ + 1);
+    tokenizer_->ids_.emplace(token.content, token.id);
+    Tokenizer::Entry* entry = Place(token.id);
+    if (entry->present) {
+      Warn("id " + std::to_string(token.id) + " names both " +
+           QuoteToken(entry->text) + " and the added token " +
+           QuoteToken(token.content));
+    }
+    entry->present = true;
+    entry->text = token.content;
   }
+  if (said >= 0 && said != token.id && disagreeing_++ == 0) {
+    Warn("added token " + QuoteToken(token.content) + " has id " +
+         std::to_string(token.id) + ", not " + std::to_string(said) +
+         " as its list says");
+  }
+  last_added_ = std::max(last_added_, token.id);
   Tokenizer::Entry* entry = Place(token.id);
-  if (entry->added) return Status::Ok();
   entry->added = true;
-  entry->special = token.special;
+  entry->special = entry->special || token.special;
+  token.special = entry->special;
+  if (raw_added_) token.normalized = false;
   if (plain_added_) SetBytes(token.id, token.content);
-  added_.push_back(std::move(token));
+  if (is_new) {
+    added_.push_back(std::move(token));
+  } else {
+    added_[index->second] = std::move(token);
+  }
   return Status::Ok();
 }
 
@@ -79,6 +131,15 @@ void TokenizerBuilder::set_decoder(Decoder decoder) {
 
 void TokenizerBuilder::AddChatTemplate(std::string name, std::string text) {
   tokenizer_->chat_templates_.emplace(std::move(name), std::move(text));
+}
+
+void TokenizerBuilder::SetNamedToken(const std::string& name,
+                                     std::string text) {
+  tokenizer_->named_tokens_[name] = std::move(text);
+}
+
+void TokenizerBuilder::Warn(std::string text) {
+  tokenizer_->warnings_.push_back(std::move(text));
 }
 
 Result<std::unique_ptr<Tokenizer>> TokenizerBuilder::Build() {
@@ -106,23 +167,46 @@ Result<std::unique_ptr<Tokenizer>> TokenizerBuilder::Build() {
     }
   }
   if (eos_id_ >= 0) eog_ids_.push_back(eos_id_);
+  const auto added = [&](std::string_view name) {
+    return IsAdded(name) ? Find(name) : -1;
+  };
+  // Where a message is ended by <|return|> or <|call|>, <|end|> is between its
+  // parts.
+  const bool parts = added("<|return|>") >= 0 && added("<|call|>") >= 0;
   for (const std::string_view name : kEndOfGeneration) {
-    const int32_t id = Find(name);
-    if (id >= 0 && t.tokens_[id].added) eog_ids_.push_back(id);
+    const int32_t id = added(name);
+    if (id >= 0 && !(parts && name == "<|end|>")) eog_ids_.push_back(id);
   }
   for (const int32_t id : eog_ids_) t.tokens_[id].end_of_generation = true;
+  // What all tokens together may cost, as one text.
+  size_t bytes = 0;
+  for (const Tokenizer::Entry& entry : t.tokens_) bytes += entry.text.size();
+  MatchBudget budget(bytes);
   std::vector<AddedToken> raw, normalized;
   for (AddedToken& token : added_) {
     if (token.normalized) {
       // As the `tokenizers` library does, it is also decoded so.
-      token.content = normalizer_.Apply(token.content);
-      t.tokens_[token.id].text = token.content;
+      token.content = normalizer_.Apply(token.content, &budget);
+      if (token.content.size() > AddedTokenMatcher::kLongest) {
+        return InvalidArgument("added token " + QuoteToken(token.content) +
+                               " is too long when normalized");
+      }
+      Tokenizer::Entry& entry = t.tokens_[token.id];
+      entry.text = token.content;
+      // Decoding leaves out what has the text of a special token.
+      const auto known = added_index_.find(token.content);
+      entry.special = entry.special && known != added_index_.end() &&
+                      t.tokens_[Find(token.content)].special;
     }
     (token.normalized ? normalized : raw).push_back(std::move(token));
   }
   CHECK(t.model_ != nullptr);
   for (Tokenizer::Entry& entry : t.tokens_) {
-    if (!entry.plain) entry.bytes = t.decoder_.TokenBytes(entry.text);
+    if (entry.plain) continue;
+    entry.bytes = t.decoder_.TokenBytes(entry.text, &budget);
+  }
+  if (budget.spent()) {
+    return InvalidArgument("its patterns take too long for its own tokens");
   }
   t.raw_added_ = AddedTokenMatcher(std::move(raw));
   t.normalized_added_ = AddedTokenMatcher(std::move(normalized));
@@ -132,6 +216,12 @@ Result<std::unique_ptr<Tokenizer>> TokenizerBuilder::Build() {
   t.suffix_ = std::move(suffix_);
   t.bos_id_ = bos_id_;
   t.eos_id_ = eos_id_;
+  if (bos_id_ >= 0) {
+    t.named_tokens_.emplace("bos_token", t.tokens_[bos_id_].text);
+  }
+  if (eos_id_ >= 0) {
+    t.named_tokens_.emplace("eos_token", t.tokens_[eos_id_].text);
+  }
   return std::move(tokenizer_);
 }
 

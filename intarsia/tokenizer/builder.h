@@ -5,6 +5,7 @@
 #include <memory>
 #include <string>
 #include <string_view>
+#include <unordered_map>
 #include <utility>
 #include <vector>
 
@@ -17,12 +18,29 @@ class TokenizerBuilder {
  public:
   TokenizerBuilder();
 
-  // One token of the model's vocabulary. Fails on an id or text seen before.
-  Status AddToken(int32_t id, std::string text);
+  // What becomes of an id or a text that was seen before.
+  enum class Repeats {
+    kRefused,
+    kTaken,  // as the `tokenizers` library: two texts of an id both stand for
+             // it, the last id of a text counts
+    kEmptyTaken,  // of texts without characters alone: GGUF has such
+  };
+  // One token of the model's vocabulary.
+  Status AddToken(int32_t id, std::string text,
+                  Repeats repeats = Repeats::kRefused);
 
   // A token that is found in the text; after the vocabulary, and after what is
-  // made of the vocabulary alone. It may repeat one of it, with the same id.
+  // made of the vocabulary alone. As in the `tokenizers` library, its id is the
+  // vocabulary's or else the next one, whatever `token.id` says (a warning); a
+  // token added before takes the new flags, but stays special; one without
+  // content is passed over.
   Status AddAddedToken(AddedToken token);
+  // Whether a token was added; one of the vocabulary alone was not.
+  bool IsAdded(std::string_view content) const {
+    return added_index_.count(std::string(content)) != 0;
+  }
+  // Added tokens are looked for in the text as it is, whatever they say.
+  void set_raw_added(bool raw) { raw_added_ = raw; }
 
   // Tokens that decode to `bytes` whatever the decoder says.
   void SetBytes(int32_t id, std::string bytes);
@@ -40,6 +58,9 @@ class TokenizerBuilder {
   void set_eos(int32_t id) { eos_id_ = id; }
   void AddEndOfGeneration(int32_t id) { eog_ids_.push_back(id); }
   void AddChatTemplate(std::string name, std::string text);
+  // A special token under the name that chat templates know it by.
+  void SetNamedToken(const std::string& name, std::string text);
+  void Warn(std::string text);
 
   bool has_prefix() const { return !prefix_.empty(); }
   bool has_suffix() const { return !suffix_.empty(); }
@@ -58,7 +79,12 @@ class TokenizerBuilder {
   Normalizer normalizer_;
   PreTokenizer pre_tokenizer_;
   bool plain_added_ = false;
+  bool raw_added_ = false;
+  int32_t model_size_ = 0;  // tokens of the vocabulary
+  int32_t last_added_ = -1;
+  int repeated_ = 0, disagreeing_ = 0;  // ids; the first is a warning
   std::vector<AddedToken> added_;
+  std::unordered_map<std::string, size_t> added_index_;
   std::vector<int32_t> prefix_, suffix_, eog_ids_;
   int32_t bos_id_ = -1;
   int32_t eos_id_ = -1;

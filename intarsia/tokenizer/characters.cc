@@ -20,7 +20,8 @@ bool IsWordCharacter(char32_t code) {
   std::string text;
   AppendUtf8(code, &text);
   size_t begin = 0, end = 0;
-  return Regex::Matcher(word).Find(text, 0, &begin, &end);
+  MatchBudget budget(text.size());
+  return Regex::Matcher(word, &budget).Find(text, 0, &begin, &end);
 }
 
 size_t TrailingSpace(std::string_view text) {

@@ -4,7 +4,6 @@
 #include <cstring>
 #include <utility>
 
-#include "intarsia/tokenizer/regex.h"
 #include "intarsia/tokenizer/utf8.h"
 
 namespace intarsia {
@@ -87,11 +86,12 @@ std::optional<Charsmap::Match> Charsmap::Shortest(std::string_view text) const {
   return Find(text, false);
 }
 
-std::string NormalizeByGraphemes(const Charsmap& map, std::string_view text) {
+std::string NormalizeByGraphemes(const Charsmap& map, std::string_view text,
+                                 MatchBudget* budget) {
   static const Regex grapheme = Regex::Compile("\\X").value();
   constexpr size_t kWholeBelow = 6;  // bytes
   std::string out;
-  Regex::Matcher matcher(grapheme);
+  Regex::Matcher matcher(grapheme, budget);
   size_t begin = 0, end = 0;
   for (size_t at = 0; at < text.size(); at = end) {
     if (!matcher.Find(text, at, &begin, &end)) break;

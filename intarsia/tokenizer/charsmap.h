@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "intarsia/core/status.h"
+#include "intarsia/tokenizer/regex.h"
 
 namespace intarsia {
 
@@ -44,6 +45,7 @@ class Charsmap {
 // What the `tokenizers` library makes of a text by such a map: a grapheme of
 // less than six bytes becomes the replacement of the shortest key that it
 // begins with, if there is one; otherwise each of its characters is replaced.
-std::string NormalizeByGraphemes(const Charsmap& map, std::string_view text);
+std::string NormalizeByGraphemes(const Charsmap& map, std::string_view text,
+                                 MatchBudget* budget);
 
 }  // namespace intarsia

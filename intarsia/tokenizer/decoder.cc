@@ -20,10 +20,27 @@ bool EndsWith(std::string_view text, std::string_view part) {
 }
 
 void ReplaceAll(std::string_view from, std::string_view to, std::string* text) {
-  for (size_t at = text->find(from); at != std::string::npos;
-       at = text->find(from, at + to.size())) {
-    text->replace(at, from.size(), to);
+  size_t at = text->find(from);
+  if (at == std::string::npos) return;
+  std::string out;
+  size_t done = 0;
+  for (; at != std::string::npos; at = text->find(from, done)) {
+    out.append(*text, done, at - done).append(to);
+    done = at + from.size();
   }
+  *text = out.append(*text, done);
+}
+
+std::string ReplacePattern(const Regex& pattern, const std::string& to,
+                           std::string_view text, MatchBudget* budget) {
+  std::string out;
+  Regex::Matcher matcher(pattern, budget);
+  size_t done = 0, begin = 0, end = 0;
+  while (done < text.size() && matcher.Find(text, done, &begin, &end)) {
+    out.append(text.substr(done, begin - done)).append(to);
+    done = end;
+  }
+  return out.append(text.substr(done));
 }
 
 int HexDigit(char c) {
@@ -45,7 +62,11 @@ int FallbackByte(std::string_view token) {
 }  // namespace
 
 void Decoder::AddByteLevel() { steps_.push_back({Kind::kByteLevel}); }
-void Decoder::AddByteFallback() { steps_.push_back({Kind::kByteFallback}); }
+
+void Decoder::AddByteFallback(bool runs) {
+  steps_.push_back({Kind::kByteFallback});
+  byte_runs_ = byte_runs_ || runs;
+}
 
 void Decoder::AddReplace(std::string text, std::string replacement) {
   if (text.empty()) return;  // nothing to find
@@ -64,18 +85,45 @@ void Decoder::AddSeparator() {
   position_matters_ = true;
 }
 
-Status Decoder::AddStrip(char32_t character, int start, int stop, bool whole) {
+void Decoder::AddReplace(Regex pattern, std::string replacement) {
+  growth_ *= std::max<double>(1, static_cast<double>(replacement.size()));
+  Step step{Kind::kReplacePattern};
+  step.pattern = std::move(pattern);
+  step.replacement = std::move(replacement);
+  steps_.push_back(std::move(step));
+}
+
+void Decoder::AddStrip(char32_t character, int start, int stop) {
   std::string text;
   AppendUtf8(character, &text);
-  if (!whole) {
-    steps_.push_back({Kind::kStrip, text, "", false, start, stop});
-    return Status::Ok();
+  steps_.push_back({Kind::kStrip, text, "", false, start, stop});
+}
+
+void Decoder::AddWholeReplace(std::string text, std::string replacement) {
+  if (text.empty()) return;  // nothing to find
+  growth_ *= std::max(1.0, static_cast<double>(replacement.size()) /
+                               static_cast<double>(text.size()));
+  WholeStep step;
+  step.fallback.resize(text.size() + 1);
+  for (size_t i = 1, length = 0; i < text.size(); ++i) {
+    while (length > 0 && text[i] != text[length]) {
+      length = step.fallback[length];
+    }
+    if (text[i] == text[length]) ++length;
+    step.fallback[i + 1] = length;
   }
-  if (!strip_.empty()) return Unsupported("decoder: two Strip after a Fuse");
-  strip_ = text;
-  strip_start_ = start;
-  strip_stop_ = stop;
-  return Status::Ok();
+  step.text = std::move(text);
+  step.replacement = std::move(replacement);
+  whole_.push_back(std::move(step));
+}
+
+void Decoder::AddWholeStrip(char32_t character, int start, int stop) {
+  WholeStep step;
+  step.strip = true;
+  AppendUtf8(character, &step.text);
+  step.start = start;
+  step.stop = stop;
+  whole_.push_back(std::move(step));
 }
 
 void Decoder::AddDropLeadingSpace(bool once) {
@@ -83,7 +131,8 @@ void Decoder::AddDropLeadingSpace(bool once) {
   drop_once_ = once;
 }
 
-std::string Decoder::Apply(std::string_view token, bool first) const {
+std::string Decoder::Apply(std::string_view token, bool first,
+                           MatchBudget* budget) const {
   std::string text(token);
   for (const Step& step : steps_) {
     switch (step.kind) {
@@ -97,6 +146,9 @@ std::string Decoder::Apply(std::string_view token, bool first) const {
       }
       case Kind::kReplace:
         ReplaceAll(step.text, step.replacement, &text);
+        break;
+      case Kind::kReplacePattern:
+        text = ReplacePattern(step.pattern, step.replacement, text, budget);
         break;
       case Kind::kMetaspace:
         ReplaceAll(step.text, first && step.drop_first ? "" : " ", &text);
@@ -120,50 +172,105 @@ std::string Decoder::Apply(std::string_view token, bool first) const {
 void Decoder::State::Push(std::string_view text, std::string_view bytes,
                           bool plain, std::string* out) {
   const bool first = std::exchange(first_, false);
+  if (decoder_->byte_runs_ && !plain && bytes.size() == 1 &&
+      FallbackByte(text) >= 0) {
+    run_ += bytes;
+    return;
+  }
+  EndRun(out);
   std::string own;
   if (decoder_->drop_leading_ && !plain && !any_text_ &&
       !(dropped_ && decoder_->drop_once_) && StartsWith(text, kVisibleSpace)) {
     dropped_ = true;
-    own = decoder_->Apply(text.substr(kVisibleSpace.size()), first);
+    MatchBudget budget(text.size());
+    own = decoder_->Apply(text.substr(kVisibleSpace.size()), first, &budget);
     bytes = own;
   } else if (first && decoder_->position_matters_ && !plain) {
-    own = decoder_->Apply(text, true);
+    MatchBudget budget(text.size());
+    own = decoder_->Apply(text, true, &budget);
     bytes = own;
   }
   any_text_ = any_text_ || !bytes.empty();
-  Emit(bytes, out);
+  Feed(0, bytes, out);
 }
 
-void Decoder::State::Emit(std::string_view bytes, std::string* out) {
-  const std::string& strip = decoder_->strip_;
-  if (strip.empty()) {
+void Decoder::State::EndRun(std::string* out) {
+  if (run_.empty()) return;
+  const std::string run = std::exchange(run_, {});
+  if (IsValidUtf8(run)) return Feed(0, run, out);
+  std::string replaced;
+  for (size_t i = 0; i < run.size(); ++i) AppendUtf8(0xFFFD, &replaced);
+  Feed(0, replaced, out);
+}
+
+void Decoder::State::Feed(size_t step, std::string_view bytes,
+                          std::string* out) {
+  const std::vector<WholeStep>& steps = decoder_->whole_;
+  if (step == steps.size()) {
     out->append(bytes);
-    return;
+  } else if (steps[step].strip) {
+    FeedStrip(step, bytes, out);
+  } else {
+    FeedReplace(step, bytes, out);
   }
-  // A character cut by tokens would not be found; single bytes are the rule.
-  while (!start_done_ && !bytes.empty()) {
-    if (stripped_ < decoder_->strip_start_ && StartsWith(bytes, strip)) {
-      bytes.remove_prefix(strip.size());
-      ++stripped_;
-    } else {
-      start_done_ = true;
+}
+
+// Knuth, Morris and Pratt's search: of the bytes not handed on, all are a
+// beginning of the text to be replaced.
+void Decoder::State::FeedReplace(size_t step, std::string_view bytes,
+                                 std::string* out) {
+  const WholeStep& replace = decoder_->whole_[step];
+  const std::string_view text = replace.text;
+  size_t& matched = held_[step].matched;
+  std::string result;
+  for (const char byte : bytes) {
+    while (matched > 0 && text[matched] != byte) {
+      const size_t kept = replace.fallback[matched];
+      result.append(text.substr(0, matched - kept));
+      matched = kept;
+    }
+    if (text[matched] != byte) {
+      result += byte;
+    } else if (++matched == text.size()) {
+      result += replace.replacement;
+      matched = 0;
     }
   }
-  if (decoder_->strip_stop_ == 0) {
-    out->append(bytes);
-    return;
-  }
-  held_ += bytes;
-  size_t keep = held_.size();
-  for (int i = 0; i < decoder_->strip_stop_ &&
-                  EndsWith(std::string_view(held_).substr(0, keep), strip);
-       ++i) {
-    keep -= strip.size();
-  }
-  out->append(held_, 0, keep);
-  held_.erase(0, keep);
+  Feed(step + 1, result, out);
 }
 
-void Decoder::State::Finish() { *this = State(*decoder_); }
+// A character cut by tokens would not be found; single bytes are the rule.
+void Decoder::State::FeedStrip(size_t step, std::string_view bytes,
+                               std::string* out) {
+  const WholeStep& strip = decoder_->whole_[step];
+  Held& held = held_[step];
+  while (!held.start_done && !bytes.empty()) {
+    if (held.stripped < strip.start && StartsWith(bytes, strip.text)) {
+      bytes.remove_prefix(strip.text.size());
+      ++held.stripped;
+    } else {
+      held.start_done = true;
+    }
+  }
+  if (strip.stop == 0) return Feed(step + 1, bytes, out);
+  held.end += bytes;
+  std::string_view keep = held.end;
+  for (int i = 0; i < strip.stop && EndsWith(keep, strip.text); ++i) {
+    keep.remove_suffix(strip.text.size());
+  }
+  Feed(step + 1, keep, out);
+  held.end.erase(0, keep.size());
+}
+
+void Decoder::State::Finish(std::string* out) {
+  EndRun(out);
+  for (size_t step = 0; step < held_.size(); ++step) {
+    const WholeStep& whole = decoder_->whole_[step];
+    if (whole.strip) continue;  // what it holds is stripped
+    Feed(step + 1, std::string_view(whole.text).substr(0, held_[step].matched),
+         out);
+  }
+  *this = State(*decoder_);
+}
 
 }  // namespace intarsia

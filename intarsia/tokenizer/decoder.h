@@ -1,29 +1,36 @@
 // Tokens to bytes: a chain of steps for each token, as tokenizer.json, a
-// SentencePiece model or GGUF metadata says, and spaces to strip from the text
-// that comes out. All of it works on a stream.
+// SentencePiece model or GGUF metadata says, and a chain for the text that
+// comes out. All of it works on a stream, which holds back what may yet change.
 #pragma once
 
 #include <string>
 #include <string_view>
 #include <vector>
 
-#include "intarsia/core/status.h"
+#include "intarsia/tokenizer/regex.h"
 
 namespace intarsia {
 
 class Decoder {
  public:
   // Steps, in the order in which a token goes through them.
-  void AddByteLevel();     // GPT-2's alphabet to bytes, see byte_level.h
-  void AddByteFallback();  // "<0x41>" is a byte
+  void AddByteLevel();  // GPT-2's alphabet to bytes, see byte_level.h
+  // "<0x41>" is a byte. `runs`: as in the `tokenizers` library, neighbouring
+  // bytes that are no UTF-8 together give one U+FFFD for each of them.
+  void AddByteFallback(bool runs = false);
   void AddReplace(std::string text, std::string replacement);
+  void AddReplace(Regex pattern, std::string replacement);
   // `mark` (one character) becomes a space, or nothing in the first token if
   // `drop_first`.
   void AddMetaspace(std::string mark, bool drop_first);
   void AddSeparator();  // a space before each token but the first
-  // Up to `start` and `stop` of a character at the ends of each token, or, if
-  // it comes last and `whole`, of the whole text.
-  Status AddStrip(char32_t character, int start, int stop, bool whole);
+  // Up to `start` and `stop` of a character at the ends of each token.
+  void AddStrip(char32_t character, int start, int stop);
+
+  // Steps that the whole text goes through behind all others.
+  void AddWholeReplace(std::string text, std::string replacement);
+  void AddWholeStrip(char32_t character, int start, int stop);
+
   // SentencePiece's rule: a token that comes before any text loses one U+2581
   // at its start; `once`: only the first of such.
   void AddDropLeadingSpace(bool once);
@@ -33,33 +40,43 @@ class Decoder {
   double growth() const { return growth_; }
 
   // The bytes of a token as the vocabulary writes it, in the middle of a text.
-  std::string TokenBytes(std::string_view token) const {
-    return Apply(token, false);
+  std::string TokenBytes(std::string_view token, MatchBudget* budget) const {
+    return Apply(token, false, budget);
   }
 
   // One text being decoded.
   class State {
    public:
-    explicit State(const Decoder& decoder) : decoder_(&decoder) {}
+    explicit State(const Decoder& decoder)
+        : decoder_(&decoder), held_(decoder.whole_.size()) {}
 
     // Appends to `out` what can be said after the next token. `text` is as the
     // vocabulary writes it, `bytes` what TokenBytes gives for it; `plain`
     // tokens (unknown ones, added ones of some files) are taken as they are.
     void Push(std::string_view text, std::string_view bytes, bool plain,
               std::string* out);
-    // The end of the text: drops what was held back to be stripped.
-    void Finish();
+    // The end of the text: appends what was held back, and starts afresh.
+    void Finish(std::string* out);
 
    private:
-    void Emit(std::string_view bytes, std::string* out);
+    // What a step for the whole text holds back.
+    struct Held {
+      size_t matched = 0;  // bytes of a text that may be replaced
+      int stripped = 0;    // characters off the start
+      bool start_done = false;
+      std::string end;  // may be stripped
+    };
+    void EndRun(std::string* out);
+    void Feed(size_t step, std::string_view bytes, std::string* out);
+    void FeedReplace(size_t step, std::string_view bytes, std::string* out);
+    void FeedStrip(size_t step, std::string_view bytes, std::string* out);
 
     const Decoder* decoder_;
     bool first_ = true;      // no token yet
     bool any_text_ = false;  // something was decoded
     bool dropped_ = false;   // a leading space was dropped
-    int stripped_ = 0;       // characters off the start
-    bool start_done_ = false;
-    std::string held_;  // may be stripped from the end
+    std::string run_;        // bytes of tokens that are a byte each
+    std::vector<Held> held_;
   };
 
  private:
@@ -68,6 +85,7 @@ class Decoder {
     kByteLevel,
     kByteFallback,
     kReplace,
+    kReplacePattern,
     kMetaspace,
     kSeparator,
     kStrip
@@ -77,15 +95,26 @@ class Decoder {
     std::string text = {}, replacement = {};
     bool drop_first = false;
     int start = 0, stop = 0;
+    Regex pattern = {};
   };
-  std::string Apply(std::string_view token, bool first) const;
+  // Replaces `text`, or, where that is a strip, takes it off the ends.
+  struct WholeStep {
+    bool strip = false;
+    std::string text, replacement;
+    // For each length of a beginning of `text`, that of the longest shorter
+    // one which it ends with.
+    std::vector<size_t> fallback;
+    int start = 0, stop = 0;
+  };
+  std::string Apply(std::string_view token, bool first,
+                    MatchBudget* budget) const;
 
   std::vector<Step> steps_;
+  std::vector<WholeStep> whole_;
   double growth_ = 1;
+  bool byte_runs_ = false;
   bool position_matters_ = false;  // the first token differs
   bool drop_leading_ = false, drop_once_ = false;
-  std::string strip_;  // a character, of the whole text
-  int strip_start_ = 0, strip_stop_ = 0;
 };
 
 }  // namespace intarsia

@@ -109,12 +109,11 @@ Status AddNormalizer(const Json& spec, int depth, Normalizer* out) {
 // Whether tokens are one text already.
 struct DecoderProgress {
   bool fused = false;
-  bool stripped = false;
   int steps = 0;
 };
 
-Status AddStrip(const Json& spec, const std::string& where,
-                DecoderProgress* progress, Decoder* out) {
+Status AddStrip(const Json& spec, const std::string& where, bool fused,
+                Decoder* out) {
   ASSIGN_OR_RETURN(const std::string content,
                    StringField(spec, "content", where));
   if (content.empty() || NextUtf8(content).length != content.size()) {
@@ -130,8 +129,50 @@ Status AddStrip(const Json& spec, const std::string& where,
   };
   ASSIGN_OR_RETURN(const int start, count("start"));
   ASSIGN_OR_RETURN(const int stop, count("stop"));
-  progress->stripped = progress->fused;
-  return out->AddStrip(NextUtf8(content).code, start, stop, progress->fused);
+  const char32_t character = NextUtf8(content).code;
+  fused ? out->AddWholeStrip(character, start, stop)
+        : out->AddStrip(character, start, stop);
+  return Status::Ok();
+}
+
+Status AddDecodedReplace(const Json& spec, const std::string& where, bool fused,
+                         Decoder* out) {
+  ASSIGN_OR_RETURN(Pattern pattern, ReadPattern(spec, where));
+  ASSIGN_OR_RETURN(std::string content, StringField(spec, "content", where));
+  if (!pattern.regex) {
+    fused ? out->AddWholeReplace(std::move(pattern.text), std::move(content))
+          : out->AddReplace(std::move(pattern.text), std::move(content));
+    return Status::Ok();
+  }
+  if (fused) {
+    return Unsupported(where +
+                       ": Replace by a Regex after Fuse would need "
+                       "the whole text at once");
+  }
+  ASSIGN_OR_RETURN(Regex regex, Regex::Compile(pattern.text));
+  out->AddReplace(std::move(regex), std::move(content));
+  return Status::Ok();
+}
+
+Status AddDecodedMetaspace(const Json& spec, const std::string& where,
+                           bool fused, Decoder* out) {
+  std::string mark(kVisibleSpace);
+  if (spec.contains("replacement")) {
+    ASSIGN_OR_RETURN(mark, StringField(spec, "replacement", where));
+  }
+  if (mark.empty() || NextUtf8(mark).length != mark.size()) {
+    return InvalidArgument(where + ".replacement: must be one character");
+  }
+  ASSIGN_OR_RETURN(bool drop, BoolField(spec, "add_prefix_space", true, where));
+  if (spec.contains("prepend_scheme")) {
+    ASSIGN_OR_RETURN(const std::string scheme,
+                     StringField(spec, "prepend_scheme", where));
+    drop = scheme != "never";
+  }
+  // The first token loses its marks; a fused text is nothing but that.
+  fused ? out->AddWholeReplace(std::move(mark), drop ? "" : " ")
+        : out->AddMetaspace(std::move(mark), drop);
+  return Status::Ok();
 }
 
 Status AddDecoder(const Json& spec, int depth, DecoderProgress* progress,
@@ -149,49 +190,27 @@ Status AddDecoder(const Json& spec, int depth, DecoderProgress* progress,
     }
     return Status::Ok();
   }
+  const bool fused = progress->fused;
   if (type == "Fuse") {
     progress->fused = true;
     return Status::Ok();
   }
-  if (type == "Strip") return AddStrip(spec, where, progress, out);
-  const bool known = type == "ByteLevel" || type == "ByteFallback" ||
-                     type == "Replace" || type == "Metaspace";
-  if (known && progress->fused) {
-    return Unsupported(where + ": " + type +
-                       " after Fuse would need the whole text at once");
+  if (type == "Strip") return AddStrip(spec, where, fused, out);
+  if (type == "Replace") return AddDecodedReplace(spec, where, fused, out);
+  if (type == "Metaspace") {
+    return AddDecodedMetaspace(spec, where, fused, out);
   }
-  if (type == "ByteLevel") {
-    out->AddByteLevel();
-  } else if (type == "ByteFallback") {
-    out->AddByteFallback();
-  } else if (type == "Replace") {
-    ASSIGN_OR_RETURN(Pattern pattern, ReadPattern(spec, where));
-    if (pattern.regex) {
-      return Unsupported(where + ": Replace by a Regex (known: by a String)");
-    }
-    ASSIGN_OR_RETURN(std::string content, StringField(spec, "content", where));
-    out->AddReplace(std::move(pattern.text), std::move(content));
-  } else if (type == "Metaspace") {
-    std::string mark(kVisibleSpace);
-    if (spec.contains("replacement")) {
-      ASSIGN_OR_RETURN(mark, StringField(spec, "replacement", where));
-    }
-    if (mark.empty() || NextUtf8(mark).length != mark.size()) {
-      return InvalidArgument(where + ".replacement: must be one character");
-    }
-    ASSIGN_OR_RETURN(bool drop,
-                     BoolField(spec, "add_prefix_space", true, where));
-    if (spec.contains("prepend_scheme")) {
-      ASSIGN_OR_RETURN(const std::string scheme,
-                       StringField(spec, "prepend_scheme", where));
-      drop = scheme != "never";
-    }
-    out->AddMetaspace(std::move(mark), drop);
-  } else {
+  if (type != "ByteLevel" && type != "ByteFallback") {
     return Unsupported(where + ": type \"" + type +
                        "\" (known: ByteFallback, ByteLevel, Fuse, Metaspace, "
                        "Replace, Sequence, Strip)");
   }
+  if (fused) {
+    return Unsupported(where + ": " + type +
+                       " after Fuse would need the whole text at once");
+  }
+  type == "ByteLevel" ? out->AddByteLevel()
+                      : out->AddByteFallback(/*runs=*/true);
   return Status::Ok();
 }
 

@@ -1,6 +1,7 @@
 // Tokenizer::FromJson: tokenizer.json and tokenizer_config.json, read as the
 // `tokenizers` library reads them.
 #include <algorithm>
+#include <cmath>
 #include <nlohmann/json.hpp>
 #include <utility>
 
@@ -8,8 +9,9 @@
 #include "intarsia/tokenizer/builder.h"
 #include "intarsia/tokenizer/json_components.h"
 #include "intarsia/tokenizer/json_fields.h"
+#include "intarsia/tokenizer/side_files.h"
+#include "intarsia/tokenizer/special_tokens.h"
 #include "intarsia/tokenizer/tokenizer.h"
-#include "intarsia/tokenizer/tokenizer_config.h"
 #include "intarsia/tokenizer/unigram.h"
 
 namespace intarsia {
@@ -76,7 +78,8 @@ Status ReadBpe(const Json& root, bool byte_level, TokenizerBuilder* builder) {
   const int64_t limit = IdLimit(root, vocab);
   for (const auto& [text, value] : vocab.items()) {
     ASSIGN_OR_RETURN(const int32_t id, TokenId(value, limit, "model.vocab"));
-    RETURN_IF_ERROR(builder->AddToken(id, text));
+    RETURN_IF_ERROR(
+        builder->AddToken(id, text, TokenizerBuilder::Repeats::kTaken));
   }
   BpeBuilder bpe(*builder, byte_level);
   ASSIGN_OR_RETURN(const Json* merges, ArrayField(model, "merges", "model"));
@@ -124,8 +127,14 @@ Status ReadUnigram(const Json& root, TokenizerBuilder* builder) {
     token.text = entry[0].get<std::string>();
     token.score = entry[1].get<double>();
     token.id = static_cast<int32_t>(i);
+    if (!std::isfinite(token.score)) {
+      return InvalidArgument("model.vocab[" + std::to_string(i) +
+                             "]: its score is no finite number");
+    }
+    RETURN_IF_ERROR(CheckPieceLength(token.text));
     lowest = i == 0 ? token.score : std::min(lowest, token.score);
-    RETURN_IF_ERROR(builder->AddToken(token.id, token.text));
+    RETURN_IF_ERROR(builder->AddToken(token.id, token.text,
+                                      TokenizerBuilder::Repeats::kTaken));
     config.tokens.push_back(std::move(token));
   }
   config.unk_score = lowest - kUnknownPenalty;
@@ -164,22 +173,14 @@ Status ReadAddedTokens(const Json& root, TokenizerBuilder* builder) {
   const Json& list = FieldOrNull(root, "added_tokens");
   if (list.is_null()) return Status::Ok();
   if (!list.is_array()) return InvalidArgument("added_tokens: not an array");
-  const int64_t limit = IdLimit(root, root["model"]["vocab"]);
+  constexpr int64_t kLimit = int64_t{1} << 31;
   for (size_t i = 0; i < list.size(); ++i) {
     const Json& spec = list[i];
     const std::string where = "added_tokens[" + std::to_string(i) + "]";
     RETURN_IF_ERROR(CheckObject(spec, where));
-    AddedToken token;
+    ASSIGN_OR_RETURN(AddedToken token, ReadAddedToken(spec, false, where));
     ASSIGN_OR_RETURN(token.id,
-                     TokenId(FieldOrNull(spec, "id"), limit, where + ".id"));
-    ASSIGN_OR_RETURN(token.content, StringField(spec, "content", where));
-    ASSIGN_OR_RETURN(token.special, BoolField(spec, "special", false, where));
-    ASSIGN_OR_RETURN(token.single_word,
-                     BoolField(spec, "single_word", false, where));
-    ASSIGN_OR_RETURN(token.lstrip, BoolField(spec, "lstrip", false, where));
-    ASSIGN_OR_RETURN(token.rstrip, BoolField(spec, "rstrip", false, where));
-    ASSIGN_OR_RETURN(token.normalized,
-                     BoolField(spec, "normalized", !token.special, where));
+                     TokenId(FieldOrNull(spec, "id"), kLimit, where + ".id"));
     RETURN_IF_ERROR(builder->AddAddedToken(std::move(token)));
   }
   return Status::Ok();
@@ -206,44 +207,45 @@ Status ReadTokenizer(const Json& root, TokenizerBuilder* builder) {
   return Status::Ok();
 }
 
-}  // namespace
-
-Result<std::unique_ptr<Tokenizer>> Tokenizer::FromJson(
-    std::string_view tokenizer_json, std::string_view config_json,
-    const std::string& source) {
+Result<std::unique_ptr<Tokenizer>> Build(std::string_view text,
+                                         const std::string& source,
+                                         const SideFiles& sides) {
   TokenizerBuilder builder;
   {
-    const Result<Json> root = ParseTokenizerJson(tokenizer_json);
+    const Result<Json> root = ParseTokenizerJson(text);
     if (!root.ok()) return TokenizerError(source, root.status());
     const Status status = ReadTokenizer(*root, &builder);
     if (!status.ok()) return TokenizerError(source, status);
-  }
-  if (!config_json.empty()) {
-    const std::string config_source = source + " (its tokenizer_config.json)";
-    const Result<Json> config = ParseTokenizerJson(config_json);
-    if (!config.ok()) return TokenizerError(config_source, config.status());
-    const Status status = ReadTokenizerConfig(*config, false, false, &builder);
-    if (!status.ok()) return TokenizerError(config_source, status);
+    UsualSpecialTokens usual;
+    const Json& pad = FieldOrNull(FieldOrNull(*root, "padding"), "pad_token");
+    if (pad.is_string()) usual.names["pad_token"] = pad.get<std::string>();
+    RETURN_IF_ERROR(ReadSpecialTokens(sides, FieldOrNull(*root, "added_tokens"),
+                                      usual, &builder));
   }
   Result<std::unique_ptr<Tokenizer>> result = builder.Build();
   if (!result.ok()) return TokenizerError(source, result.status());
   return result;
 }
 
+}  // namespace
+
+Result<std::unique_ptr<Tokenizer>> Tokenizer::FromJson(
+    std::string_view tokenizer_json, std::string_view config_json,
+    const std::string& source) {
+  ASSIGN_OR_RETURN(const SideFiles sides,
+                   SideFilesFromConfig(config_json, source));
+  return Build(tokenizer_json, source, sides);
+}
+
 Result<std::unique_ptr<Tokenizer>> Tokenizer::FromJsonFile(
     const std::string& tokenizer_path, const std::string& config_path) {
   const Result<std::string> tokenizer = ReadWholeFile(tokenizer_path);
-  if (!tokenizer.ok())
+  if (!tokenizer.ok()) {
     return TokenizerError(tokenizer_path, tokenizer.status());
-  std::string config;
-  if (!config_path.empty()) {
-    Result<std::string> text = ReadWholeFile(config_path);
-    if (!text.ok()) return TokenizerError(config_path, text.status());
-    config = *std::move(text);
   }
-  ASSIGN_OR_RETURN(config,
-                   ConfigWithTemplates(std::move(config), tokenizer_path));
-  return FromJson(*tokenizer, config, tokenizer_path);
+  ASSIGN_OR_RETURN(const SideFiles sides,
+                   ReadSideFiles(tokenizer_path, config_path));
+  return Build(*tokenizer, tokenizer_path, sides);
 }
 
 }  // namespace intarsia

@@ -46,9 +46,10 @@ void LoseStart(std::string_view replaced, std::string_view replacement,
 }
 
 std::string Replace(const Regex& pattern, const std::string& replacement,
-                    std::string_view text, bool* lost_start) {
+                    std::string_view text, MatchBudget* budget,
+                    bool* lost_start) {
   std::string out;
-  Regex::Matcher matcher(pattern);
+  Regex::Matcher matcher(pattern, budget);
   size_t done = 0, begin = 0, end = 0;
   while (done < text.size() && matcher.Find(text, done, &begin, &end)) {
     out.append(text.substr(done, begin - done)).append(replacement);
@@ -74,7 +75,9 @@ std::string ReplaceText(const std::string& wanted,
 
 }  // namespace
 
-std::string SentencePieceSpaces::Apply(std::string_view text) const {
+std::string SentencePieceSpaces::Apply(std::string_view text,
+                                       bool at_start) const {
+  const bool dummy = add_dummy_prefix && (at_start || !first_only);
   const std::string_view space = escape ? kVisibleSpace : " ";
   // What the next characters become; how many bytes they are.
   const auto next = [&](std::string_view rest, size_t* length) {
@@ -95,7 +98,7 @@ std::string SentencePieceSpaces::Apply(std::string_view text) const {
   std::string out;
   if (text.empty()) return out;
   out.reserve(text.size() + text.size() / 2);
-  if (add_dummy_prefix && !suffix) out += space;
+  if (dummy && !suffix) out += space;
   bool after_space = remove_extra;
   while (!text.empty()) {
     std::string_view part = next(text, &length);
@@ -116,7 +119,7 @@ std::string SentencePieceSpaces::Apply(std::string_view text) const {
          std::string_view(out).substr(out.size() - space.size()) == space) {
     out.resize(out.size() - space.size());
   }
-  if (add_dummy_prefix && suffix) out += space;
+  if (dummy && suffix) out += space;
   return out;
 }
 
@@ -191,6 +194,7 @@ void Normalizer::AddSentencePiece(SentencePieceSpaces spaces) {
 }
 
 std::string Normalizer::ApplyStep(const Step& step, std::string_view text,
+                                  bool at_start, MatchBudget* budget,
                                   bool* lost_start) {
   switch (step.kind) {
     case Kind::kForm:
@@ -211,21 +215,24 @@ std::string Normalizer::ApplyStep(const Step& step, std::string_view text,
       if (step.right) text.remove_suffix(TrailingSpace(text));
       return std::string(text);
     case Kind::kReplace:
-      return Replace(step.pattern, step.replacement, text, lost_start);
+      return Replace(step.pattern, step.replacement, text, budget, lost_start);
     case Kind::kReplaceText:
       return ReplaceText(step.text, step.replacement, text, lost_start);
     case Kind::kCharsmap:
-      return NormalizeByGraphemes(step.charsmap, text);
+      return NormalizeByGraphemes(step.charsmap, text, budget);
     case Kind::kSentencePiece:
-      return step.spaces.Apply(text);
+      return step.spaces.Apply(text, at_start);
   }
   return std::string(text);
 }
 
-std::string Normalizer::Apply(std::string_view text, bool* lost_start) const {
+std::string Normalizer::Apply(std::string_view text, MatchBudget* budget,
+                              bool* lost_start, bool at_start) const {
   bool lost = false;
   std::string result(text);
-  for (const Step& step : steps_) result = ApplyStep(step, result, &lost);
+  for (const Step& step : steps_) {
+    result = ApplyStep(step, result, at_start, budget, &lost);
+  }
   if (lost_start != nullptr) *lost_start = lost;
   return result;
 }

@@ -24,11 +24,13 @@ struct SentencePieceSpaces {
   Charsmap charsmap;
   PrefixTrie kept;  // user-defined tokens, which the map leaves alone
   bool add_dummy_prefix = true;
+  bool first_only = false;   // the dummy space only at the start of all text
   bool remove_extra = true;  // at both ends, and all but one of a run
   bool escape = true;        // ' ' becomes U+2581
   bool suffix = false;       // the dummy space goes behind the text
 
-  std::string Apply(std::string_view text) const;
+  // `at_start`: nothing stands before `text`.
+  std::string Apply(std::string_view text, bool at_start) const;
 };
 
 class Normalizer {
@@ -55,7 +57,10 @@ class Normalizer {
 
   // `text` must be valid UTF-8, and so is the result. `lost_start`, if not
   // null, is set where characters at the start of the text were taken away.
-  std::string Apply(std::string_view text, bool* lost_start = nullptr) const;
+  // `at_start`: nothing stands before `text`. Where the budget is spent, the
+  // result is of no use.
+  std::string Apply(std::string_view text, MatchBudget* budget,
+                    bool* lost_start = nullptr, bool at_start = true) const;
 
  private:
   enum class Kind {
@@ -81,6 +86,7 @@ class Normalizer {
   };
   Step* Add(Kind kind);
   static std::string ApplyStep(const Step& step, std::string_view text,
+                               bool at_start, MatchBudget* budget,
                                bool* lost_start);
 
   std::vector<Step> steps_;

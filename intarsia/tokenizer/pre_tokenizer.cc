@@ -114,11 +114,12 @@ Status PreTokenizer::AddSplit(std::string_view pattern, SplitBehavior behavior,
 }
 
 void PreTokenizer::SplitStage(const Stage& stage, bool at_start,
+                              MatchBudget* budget,
                               const std::vector<std::string_view>& from,
                               std::vector<std::string_view>* to,
                               std::deque<std::string>* storage) const {
   if (stage.kind == Kind::kSplit) {
-    Regex::Matcher matcher(stage.regex);
+    Regex::Matcher matcher(stage.regex, budget);
     for (const std::string_view piece : from) {
       SplitOne(&matcher, piece, stage.behavior, stage.invert, to);
     }
@@ -163,13 +164,14 @@ void PreTokenizer::SplitStage(const Stage& stage, bool at_start,
 }
 
 void PreTokenizer::Split(std::string_view text, bool at_start,
+                         MatchBudget* budget,
                          std::vector<std::string_view>* pieces,
                          std::deque<std::string>* storage) const {
   if (text.empty()) return;
   std::vector<std::string_view> from{text}, to;
   for (const Stage& stage : stages_) {
     to.clear();
-    SplitStage(stage, at_start, from, &to, storage);
+    SplitStage(stage, at_start, budget, from, &to, storage);
     std::swap(from, to);
   }
   pieces->insert(pieces->end(), from.begin(), from.end());

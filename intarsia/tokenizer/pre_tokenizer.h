@@ -57,7 +57,8 @@ class PreTokenizer {
   // Appends the pieces of `text` (valid UTF-8), in order, none of them empty.
   // `at_start`: nothing stands before `text`. Pieces view `text`, or strings
   // appended to `storage`, which keep their place.
-  void Split(std::string_view text, bool at_start,
+  // Where the budget is spent, they are of no use.
+  void Split(std::string_view text, bool at_start, MatchBudget* budget,
              std::vector<std::string_view>* pieces,
              std::deque<std::string>* storage) const;
 
@@ -87,7 +88,7 @@ class PreTokenizer {
   Status AddJsonMetaspace(const nlohmann::json& spec);
   Status AddSplit(std::string_view pattern, SplitBehavior behavior,
                   bool invert = false);
-  void SplitStage(const Stage& stage, bool at_start,
+  void SplitStage(const Stage& stage, bool at_start, MatchBudget* budget,
                   const std::vector<std::string_view>& from,
                   std::vector<std::string_view>* to,
                   std::deque<std::string>* storage) const;

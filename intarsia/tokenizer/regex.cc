@@ -4,6 +4,7 @@
 #include <pcre2.h>
 
 #include <cctype>
+#include <ctime>
 #include <utility>
 
 namespace intarsia {
@@ -11,7 +12,10 @@ namespace {
 
 constexpr size_t kMaxPatternBytes = 16384;
 constexpr uint32_t kMaxNesting = 100;
-constexpr uint32_t kMatchLimit = 1000000;
+// A match is tried with few steps first, then with more and more.
+constexpr uint32_t kFirstSteps = 512;
+constexpr uint32_t kStepsFactor = 4;
+constexpr uint32_t kMostSteps = 1u << 31;
 constexpr uint32_t kHeapLimitKib = 65536;
 
 // PCRE2's \s also holds U+180E, which is no white space since Unicode 6.3, and
@@ -186,12 +190,38 @@ using Handle = std::unique_ptr<T, Free>;
 
 struct Regex::Code {
   Handle<pcre2_code> code;
-  Handle<pcre2_match_context> limits;
 };
 
 struct Regex::Matcher::Data {
   Handle<pcre2_match_data> match;
+  Handle<pcre2_match_context> limits;
 };
+
+MatchBudget::MatchBudget(size_t text_bytes)
+    : text_bytes_(text_bytes),
+      limit_(0.5 + 5e-6 * static_cast<double>(text_bytes)) {}
+
+bool MatchBudget::Spend(bool now) {
+  constexpr int kLookEvery = 64;
+  if (spent_) return false;
+  if (!now && ++until_look_ < kLookEvery) return true;
+  until_look_ = 0;
+  timespec time = {};
+  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time);
+  const double seconds = static_cast<double>(time.tv_sec) +
+                         1e-9 * static_cast<double>(time.tv_nsec);
+  if (start_ < 0) start_ = seconds;
+  if (seconds - start_ > limit_) spent_ = true;
+  return !spent_;
+}
+
+Status MatchBudget::status() const {
+  if (!spent_) return Status::Ok();
+  return InvalidArgument(
+      "[tokenizer] a text of " + std::to_string(text_bytes_) +
+      " bytes takes the tokenizer's patterns too long to cut into pieces; "
+      "give it in parts");
+}
 
 Result<Regex> Regex::Compile(std::string_view pattern) {
   if (pattern.size() > kMaxPatternBytes) {
@@ -221,10 +251,6 @@ Result<Regex> Regex::Compile(std::string_view pattern) {
   pcre2_jit_compile(code.get(), PCRE2_JIT_COMPLETE);
   auto shared = std::make_shared<Code>();
   shared->code = std::move(code);
-  shared->limits.reset(pcre2_match_context_create(nullptr));
-  if (!shared->limits) throw EngineError("out of memory for a pattern");
-  pcre2_set_match_limit(shared->limits.get(), kMatchLimit);
-  pcre2_set_heap_limit(shared->limits.get(), kHeapLimitKib);
   Regex regex;
   regex.code_ = std::move(shared);
   return regex;
@@ -240,28 +266,45 @@ Result<Regex> Regex::Literal(std::string_view text) {
   return Compile(pattern);
 }
 
-Regex::Matcher::Matcher(const Regex& regex)
-    : regex_(regex), data_(std::make_shared<Data>()) {
+Regex::Matcher::Matcher(const Regex& regex, MatchBudget* budget)
+    : regex_(regex), budget_(*budget), data_(std::make_shared<Data>()) {
   data_->match.reset(pcre2_match_data_create(1, nullptr));
-  if (!data_->match) throw EngineError("out of memory for a match");
+  data_->limits.reset(pcre2_match_context_create(nullptr));
+  if (!data_->match || !data_->limits) {
+    throw EngineError("out of memory for a match");
+  }
+  pcre2_set_heap_limit(data_->limits.get(), kHeapLimitKib);
 }
 
 bool Regex::Matcher::Find(std::string_view subject, size_t from, size_t* begin,
                           size_t* end) {
+  if (!budget_.Spend(/*now=*/false)) return false;
   const Code& code = *regex_.code_;
   pcre2_match_data* match = data_->match.get();
-  const auto run = [&](uint32_t options) {
-    return pcre2_match(code.code.get(),
-                       reinterpret_cast<PCRE2_SPTR>(subject.data()),
-                       subject.size(), from, options | PCRE2_NO_UTF_CHECK,
-                       match, code.limits.get());
-  };
-  int rc = run(PCRE2_NOTEMPTY);
-  if (rc == PCRE2_ERROR_JIT_STACKLIMIT) {
-    // The interpreter keeps its backtracking points on the heap.
-    rc = run(PCRE2_NOTEMPTY | PCRE2_NO_JIT);
+  uint32_t options = PCRE2_NOTEMPTY | PCRE2_NO_UTF_CHECK;
+  int rc = PCRE2_ERROR_MATCHLIMIT;
+  for (uint32_t steps = kFirstSteps;; steps *= kStepsFactor) {
+    pcre2_set_match_limit(data_->limits.get(), steps);
+    const auto run = [&] {
+      return pcre2_match(
+          code.code.get(), reinterpret_cast<PCRE2_SPTR>(subject.data()),
+          subject.size(), from, options, match, data_->limits.get());
+    };
+    rc = run();
+    if (rc == PCRE2_ERROR_JIT_STACKLIMIT) {
+      // The interpreter keeps its backtracking points on the heap.
+      options |= PCRE2_NO_JIT;
+      rc = run();
+    }
+    if (rc != PCRE2_ERROR_MATCHLIMIT || steps >= kMostSteps / kStepsFactor ||
+        !budget_.Spend(/*now=*/true)) {
+      break;
+    }
   }
-  if (rc < 0) return false;
+  if (rc < 0) {
+    if (rc != PCRE2_ERROR_NOMATCH) budget_.GiveUp();
+    return false;
+  }
   const PCRE2_SIZE* range = pcre2_get_ovector_pointer(match);
   // \K in a lookahead could end a match before it starts, or step back.
   if (range[1] <= range[0] || range[0] < from) return false;

@@ -8,7 +8,10 @@
 #include "intarsia/tokenizer/byte_level.h"
 #include "intarsia/tokenizer/longest_match.h"
 #include "intarsia/tokenizer/rwkv_words.h"
+#include "intarsia/tokenizer/side_files.h"
+#include "intarsia/tokenizer/special_tokens.h"
 #include "intarsia/tokenizer/tokenizer.h"
+#include "intarsia/tokenizer/unigram.h"
 
 namespace intarsia {
 namespace {
@@ -49,9 +52,25 @@ Result<Word> ParseLine(std::string_view line) {
   return word;
 }
 
-Result<std::unique_ptr<Tokenizer>> Build(std::string_view text) {
+// What the configuration calls id 0.
+std::string EndOfText(const nlohmann::json& config) {
+  if (!config.is_object() || !config.contains("added_tokens_decoder")) {
+    return kEndOfText;
+  }
+  const nlohmann::json& listed = config["added_tokens_decoder"];
+  if (!listed.is_object() || !listed.contains("0")) return kEndOfText;
+  const nlohmann::json& token = listed["0"];
+  const auto content = token.is_object() ? token.find("content") : token.end();
+  return content != token.end() && content->is_string() && *content != ""
+             ? content->get<std::string>()
+             : kEndOfText;
+}
+
+Result<std::unique_ptr<Tokenizer>> BuildFrom(std::string_view text,
+                                             const SideFiles& sides) {
   TokenizerBuilder builder;
   builder.set_plain_added(true);
+  builder.set_raw_added(true);
   std::vector<std::pair<std::string, int32_t>> words;
   for (int number = 1; !text.empty(); ++number) {
     const size_t end = text.find('\n');
@@ -67,6 +86,7 @@ Result<std::unique_ptr<Tokenizer>> Build(std::string_view text) {
       return InvalidArgument(where + "id " + std::to_string(word->id) +
                              " is far past the number of words");
     }
+    RETURN_IF_ERROR(CheckPieceLength(word->bytes));
     // Any bytes, so the vocabulary's own text is that of byte-level BPE.
     RETURN_IF_ERROR(builder.AddToken(word->id, ByteLevelEncode(word->bytes)));
     builder.SetBytes(word->id, word->bytes);
@@ -75,23 +95,29 @@ Result<std::unique_ptr<Tokenizer>> Build(std::string_view text) {
   if (words.empty()) return InvalidArgument("the list has no words");
   builder.set_model(std::make_unique<LongestMatch>(std::move(words), -1));
   AddedToken end;
-  end.id = 0;
-  end.content = kEndOfText;
+  end.content = EndOfText(sides.config.json);
   end.special = true;
-  end.normalized = false;
+  RETURN_IF_ERROR(builder.AddToken(0, end.content));
+  UsualSpecialTokens usual;
+  usual.names["eos_token"] = end.content;
   RETURN_IF_ERROR(builder.AddAddedToken(std::move(end)));
-  builder.set_eos(0);
+  RETURN_IF_ERROR(ReadSpecialTokens(sides, nullptr, usual, &builder));
   return builder.Build();
 }
 
 }  // namespace
 
+Result<std::unique_ptr<Tokenizer>> BuildRwkv(std::string_view text,
+                                             const SideFiles& sides,
+                                             const std::string& source) {
+  Result<std::unique_ptr<Tokenizer>> result = BuildFrom(text, sides);
+  if (result.ok()) return result;
+  return TokenizerError(source, result.status());
+}
+
 Result<std::unique_ptr<Tokenizer>> Tokenizer::FromRwkvVocab(
     std::string_view text, const std::string& source) {
-  Result<std::unique_ptr<Tokenizer>> result = Build(text);
-  if (result.ok()) return result;
-  return Status(result.status().code(),
-                "[tokenizer] " + source + ": " + result.status().message());
+  return BuildRwkv(text, SideFiles(), source);
 }
 
 }  // namespace intarsia

@@ -1,15 +1,18 @@
 // Tokenizer::FromSentencePiece: a tokenizer.model, read as the sentencepiece
 // library reads it; and Tokenizer::FromFile.
 #include <algorithm>
+#include <cmath>
 #include <limits>
 #include <nlohmann/json.hpp>
 #include <utility>
 
 #include "intarsia/tokenizer/bpe_builder.h"
 #include "intarsia/tokenizer/builder.h"
+#include "intarsia/tokenizer/json_fields.h"
 #include "intarsia/tokenizer/sentencepiece_proto.h"
+#include "intarsia/tokenizer/side_files.h"
+#include "intarsia/tokenizer/special_tokens.h"
 #include "intarsia/tokenizer/tokenizer.h"
-#include "intarsia/tokenizer/tokenizer_config.h"
 #include "intarsia/tokenizer/unigram.h"
 #include "intarsia/tokenizer/user_defined.h"
 #include "intarsia/tokenizer/utf8.h"
@@ -29,6 +32,11 @@ Status AddPieces(const SentencePieceModel& model, TokenizerBuilder* builder,
     if (piece.text.empty()) {
       return InvalidArgument("piece " + std::to_string(i) + " is empty");
     }
+    if (!std::isfinite(piece.score)) {
+      return InvalidArgument("the score of piece " + std::to_string(i) +
+                             " is no finite number");
+    }
+    RETURN_IF_ERROR(CheckPieceLength(piece.text));
     RETURN_IF_ERROR(builder->AddToken(id, piece.text));
     if (piece.type == Type::kUnknown) {
       if (*unk_id >= 0) return InvalidArgument("two unknown pieces");
@@ -110,12 +118,26 @@ std::unique_ptr<TokenModel> BuildUnigram(const SentencePieceModel& model,
   return std::make_unique<Unigram>(std::move(config));
 }
 
-Status SetNormalizer(const SentencePieceModel& model,
+// Whether only the first stretch of a text gets the dummy prefix, and not each
+// one behind an added token: what transformers calls not legacy.
+Result<bool> PrefixFirstOnly(const nlohmann::json& config) {
+  if (!config.is_object()) return false;
+  const auto name = config.find("tokenizer_class");
+  const bool llama =
+      name != config.end() && name->is_string() &&
+      name->get_ref<const std::string&>().starts_with("LlamaTokenizer");
+  ASSIGN_OR_RETURN(const bool legacy,
+                   BoolField(config, "legacy", !llama, "the file"));
+  return !legacy;
+}
+
+Status SetNormalizer(const SentencePieceModel& model, bool first_only,
                      TokenizerBuilder* builder) {
   SentencePieceSpaces spaces;
   ASSIGN_OR_RETURN(spaces.charsmap, Charsmap::Parse(model.charsmap));
   spaces.kept = PrefixTrie(UserDefined(model));
   spaces.add_dummy_prefix = model.add_dummy_prefix;
+  spaces.first_only = first_only;
   spaces.remove_extra = model.remove_extra_whitespaces;
   spaces.escape = model.escape_whitespaces;
   spaces.suffix = model.whitespace_as_suffix;
@@ -149,25 +171,26 @@ Status AddControls(const SentencePieceModel& model, TokenizerBuilder* builder) {
   return Status::Ok();
 }
 
-Status SetFrame(const SentencePieceModel& model, std::string_view config_json,
-                TokenizerBuilder* builder) {
+// The names of special tokens, further added tokens, and the frame.
+Status AddSpecial(const SentencePieceModel& model, int32_t unk_id,
+                  const SideFiles& sides, TokenizerBuilder* builder) {
   const bool bpe = model.model_type == SentencePieceModel::ModelType::kBpe;
-  if (!config_json.empty()) {
-    ASSIGN_OR_RETURN(const nlohmann::json config,
-                     ParseTokenizerJson(config_json));
-    return ReadTokenizerConfig(config, bpe, !bpe, builder);
+  UsualSpecialTokens usual;
+  usual.add_bos = bpe;
+  usual.add_eos = !bpe;
+  const auto name = [&](const char* key, const std::string& piece) {
+    if (builder->Find(piece) >= 0) usual.names[key] = piece;
+  };
+  name("bos_token", model.bos_piece);
+  name("eos_token", model.eos_piece);
+  if (sides.config.json.is_object()) {
+    name("unk_token", std::string(builder->Text(unk_id)));
   }
-  const int32_t bos = builder->Find(model.bos_piece);
-  const int32_t eos = builder->Find(model.eos_piece);
-  builder->set_bos(bos);
-  builder->set_eos(eos);
-  if (bpe && bos >= 0) builder->set_prefix({bos});
-  if (!bpe && eos >= 0) builder->set_suffix({eos});
-  return Status::Ok();
+  return ReadSpecialTokens(sides, nullptr, usual, builder);
 }
 
-Result<std::unique_ptr<Tokenizer>> Build(std::string_view bytes,
-                                         std::string_view config_json) {
+Status Read(std::string_view bytes, const SideFiles& sides,
+            TokenizerBuilder* builder) {
   ASSIGN_OR_RETURN(const SentencePieceModel model,
                    ParseSentencePieceModel(bytes));
   using ModelType = SentencePieceModel::ModelType;
@@ -178,22 +201,33 @@ Result<std::unique_ptr<Tokenizer>> Build(std::string_view bytes,
   if (!model.denormalizer_charsmap.empty()) {
     return Unsupported("denormalizer_spec: a map for decoded text");
   }
-  TokenizerBuilder builder;
-  builder.set_plain_added(true);
+  builder->set_plain_added(true);
+  builder->set_raw_added(true);
   int32_t unk_id = -1;
-  RETURN_IF_ERROR(AddPieces(model, &builder, &unk_id));
+  RETURN_IF_ERROR(AddPieces(model, builder, &unk_id));
   if (model.model_type == ModelType::kBpe) {
     ASSIGN_OR_RETURN(std::unique_ptr<TokenModel> built,
-                     BuildBpe(model, builder, unk_id));
-    builder.set_model(std::move(built));
+                     BuildBpe(model, *builder, unk_id));
+    builder->set_model(std::move(built));
   } else {
-    builder.set_model(BuildUnigram(model, builder, unk_id));
+    builder->set_model(BuildUnigram(model, *builder, unk_id));
   }
-  RETURN_IF_ERROR(SetNormalizer(model, &builder));
-  SetDecoder(model, &builder);
-  RETURN_IF_ERROR(AddControls(model, &builder));
-  RETURN_IF_ERROR(SetFrame(model, config_json, &builder));
-  return builder.Build();
+  ASSIGN_OR_RETURN(const bool first_only, PrefixFirstOnly(sides.config.json));
+  RETURN_IF_ERROR(SetNormalizer(model, first_only, builder));
+  SetDecoder(model, builder);
+  RETURN_IF_ERROR(AddControls(model, builder));
+  return AddSpecial(model, unk_id, sides, builder);
+}
+
+Result<std::unique_ptr<Tokenizer>> Build(std::string_view bytes,
+                                         const SideFiles& sides,
+                                         const std::string& source) {
+  TokenizerBuilder builder;
+  const Status status = Read(bytes, sides, &builder);
+  if (!status.ok()) return TokenizerError(source, status);
+  Result<std::unique_ptr<Tokenizer>> result = builder.Build();
+  if (result.ok()) return result;
+  return TokenizerError(source, result.status());
 }
 
 }  // namespace
@@ -201,9 +235,9 @@ Result<std::unique_ptr<Tokenizer>> Build(std::string_view bytes,
 Result<std::unique_ptr<Tokenizer>> Tokenizer::FromSentencePiece(
     std::string_view model, std::string_view config_json,
     const std::string& source) {
-  Result<std::unique_ptr<Tokenizer>> result = Build(model, config_json);
-  if (result.ok()) return result;
-  return TokenizerError(source, result.status());
+  ASSIGN_OR_RETURN(const SideFiles sides,
+                   SideFilesFromConfig(config_json, source));
+  return Build(model, sides, source);
 }
 
 Result<std::unique_ptr<Tokenizer>> Tokenizer::FromText(
@@ -225,14 +259,17 @@ Result<std::unique_ptr<Tokenizer>> Tokenizer::FromFile(
     const std::string& path, const std::string& config_path) {
   const Result<std::string> text = ReadWholeFile(path);
   if (!text.ok()) return TokenizerError(path, text.status());
-  std::string config;
-  if (!config_path.empty()) {
-    Result<std::string> read = ReadWholeFile(config_path);
-    if (!read.ok()) return TokenizerError(config_path, read.status());
-    config = *std::move(read);
+  const size_t start = text->find_first_not_of(" \t\r\n");
+  if (start != std::string::npos && (*text)[start] == '{') {
+    return FromJsonFile(path, config_path);
   }
-  ASSIGN_OR_RETURN(config, ConfigWithTemplates(std::move(config), path));
-  return FromText(*text, config, path);
+  ASSIGN_OR_RETURN(const SideFiles sides, ReadSideFiles(path, config_path));
+  // A protobuf begins with the key of its first piece, 0x0A; the list of words
+  // with an id.
+  if (!text->empty() && text->front() >= '0' && text->front() <= '9') {
+    return BuildRwkv(*text, sides, path);
+  }
+  return Build(*text, sides, path);
 }
 
 }  // namespace intarsia

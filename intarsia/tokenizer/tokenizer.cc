@@ -8,16 +8,19 @@
 namespace intarsia {
 
 void Tokenizer::EncodeSegment(std::string_view text, bool at_start,
+                              MatchBudget* budget,
                               std::vector<int32_t>* ids) const {
   std::vector<std::string_view> pieces;
   std::deque<std::string> storage;
-  pre_tokenizer_.Split(text, at_start, &pieces, &storage);
+  pre_tokenizer_.Split(text, at_start, budget, &pieces, &storage);
+  if (budget->spent()) return;
   model_->Encode(pieces, ids);
 }
 
-std::vector<int32_t> Tokenizer::Encode(std::string_view text,
-                                       EncodeOptions options) const {
+Result<std::vector<int32_t>> Tokenizer::Encode(std::string_view text,
+                                               EncodeOptions options) const {
   CHECK_LT(text.size(), static_cast<size_t>(std::numeric_limits<int>::max()));
+  MatchBudget budget(text.size());
   std::string repaired;
   if (!IsValidUtf8(text)) {
     repaired = ReplaceInvalidUtf8(text);
@@ -37,7 +40,8 @@ std::vector<int32_t> Tokenizer::Encode(std::string_view text,
     std::string normalized;
     std::string_view own = span.text;
     if (!normalizer_.empty()) {
-      normalized = normalizer_.Apply(span.text, &lost_start);
+      normalized = normalizer_.Apply(span.text, &budget, &lost_start,
+                                     span.text.data() == text.data());
       own = normalized;
     }
     const bool first = span.text.data() == text.data() && !lost_start;
@@ -47,14 +51,44 @@ std::vector<int32_t> Tokenizer::Encode(std::string_view text,
         ids.push_back(inner.id);
       } else {
         EncodeSegment(inner.text, first && inner.text.data() == own.data(),
-                      &ids);
+                      &budget, &ids);
       }
     }
   }
   if (options.add_special) {
     ids.insert(ids.end(), suffix_.begin(), suffix_.end());
   }
+  RETURN_IF_ERROR(budget.status());
+  if (vocab_size() <= rows_) return ids;
+  for (const int32_t id : ids) {
+    if (id >= rows_) {
+      return InvalidArgument("[tokenizer] the text has the added token \"" +
+                             tokens_[static_cast<size_t>(id)].text +
+                             "\", whose id " + std::to_string(id) +
+                             " the model has no row for (it has " +
+                             std::to_string(rows_) + ")");
+    }
+  }
   return ids;
+}
+
+Status Tokenizer::SetModelRows(int64_t rows) {
+  rows_ = rows;
+  for (int64_t id = vocab_size() - 1; id >= rows; --id) {
+    const Entry& entry = tokens_[static_cast<size_t>(id)];
+    if (!entry.present || entry.added) continue;
+    return InvalidArgument("[tokenizer] the vocabulary has the id " +
+                           std::to_string(id) + ", but the model's table has " +
+                           std::to_string(rows) +
+                           " rows; the files are of two models");
+  }
+  if (vocab_size() > rows) {
+    warnings_.push_back("the tokenizer has " + std::to_string(vocab_size()) +
+                        " tokens, the model's table " + std::to_string(rows) +
+                        " rows; a text with an added token past the end is "
+                        "refused");
+  }
+  return Status::Ok();
 }
 
 std::string Tokenizer::Decode(std::span<const int32_t> ids,
@@ -67,6 +101,7 @@ std::string Tokenizer::Decode(std::span<const int32_t> ids,
     if (!entry.present || (skip_special && entry.special)) continue;
     state.Push(entry.text, entry.bytes, entry.plain, &bytes);
   }
+  state.Finish(&bytes);
   return IsValidUtf8(bytes) ? bytes : ReplaceInvalidUtf8(bytes);
 }
 
@@ -118,9 +153,9 @@ std::string Tokenizer::Stream::Push(int32_t id) {
 }
 
 std::string Tokenizer::Stream::Finish() {
+  state_.Finish(&pending_);
   const std::string text = ReplaceInvalidUtf8(pending_);
   pending_.clear();
-  state_.Finish();
   return text;
 }
 

@@ -16,6 +16,7 @@
 #include <array>
 #include <cstdint>
 #include <functional>
+#include <limits>
 #include <map>
 #include <memory>
 #include <optional>
@@ -51,7 +52,8 @@ struct TokenizerVocab {
   int64_t eos_id = -1;
   int64_t unk_id = -1;                // byte-level BPE does not use it
   std::vector<int64_t> more_eog_ids;  // eot, eom: end a generation as eos does
-  std::optional<bool> add_bos;        // unset: as is usual for `pre`
+  std::map<std::string, int64_t> named_ids;  // pad_token …: see named_tokens()
+  std::optional<bool> add_bos;               // unset: as is usual for `pre`
   std::optional<bool> add_eos;
   std::string chat_template;
   std::map<std::string, std::string> named_chat_templates;
@@ -96,9 +98,11 @@ class Tokenizer {
   static Result<std::unique_ptr<Tokenizer>> FromFile(
       const std::string& path, const std::string& config_path = "");
 
-  // Malformed UTF-8 is read as U+FFFD. `text` must be shorter than 2 GiB.
-  std::vector<int32_t> Encode(std::string_view text,
-                              EncodeOptions options = {}) const;
+  // Malformed UTF-8 is read as U+FFFD. `text` must be shorter than 2 GiB. Fails
+  // where the file's patterns take too long for the text, and where an added
+  // token has an id that the model has no row for (SetModelRows).
+  Result<std::vector<int32_t>> Encode(std::string_view text,
+                                      EncodeOptions options = {}) const;
 
   // Always valid UTF-8: bytes that form no character become U+FFFD. Unknown
   // ids (models pad their vocabularies) give nothing.
@@ -123,9 +127,23 @@ class Tokenizer {
   // use, such as <|im_end|>.
   bool is_end_of_generation(int32_t id) const;
 
+  // How many tokens the model's table has rows for. Fails if the vocabulary has
+  // more; added tokens past the end are a warning, and an error where a text
+  // has one.
+  Status SetModelRows(int64_t rows);
+
   int32_t vocab_size() const { return static_cast<int32_t>(tokens_.size()); }
   int32_t bos_id() const { return bos_id_; }  // -1: none
   int32_t eos_id() const { return eos_id_; }
+
+  // Special tokens under the names that the files give them (bos_token,
+  // pad_token, boi_token …), as chat templates see them.
+  const std::map<std::string, std::string>& named_tokens() const {
+    return named_tokens_;
+  }
+
+  // What in the files is contradictory or did not count, a sentence each.
+  const std::vector<std::string>& warnings() const { return warnings_; }
 
   // The Jinja text; empty if the files have none. A model may have more than
   // one ("tool_use", "rag"); an unknown name gives the default.
@@ -148,7 +166,8 @@ class Tokenizer {
     // The tokenizer must outlive the stream.
     explicit Stream(const Tokenizer& tokenizer, bool skip_special = true);
     std::string Push(int32_t id);
-    // What is left of an unfinished character, as U+FFFD; then starts afresh.
+    // What was held back, an unfinished character as U+FFFD; then starts
+    // afresh.
     std::string Finish();
 
    private:
@@ -172,7 +191,7 @@ class Tokenizer {
   };
 
   Tokenizer() = default;
-  void EncodeSegment(std::string_view text, bool at_start,
+  void EncodeSegment(std::string_view text, bool at_start, MatchBudget* budget,
                      std::vector<int32_t>* ids) const;
 
   // Lets a map be asked with a string_view.
@@ -194,7 +213,10 @@ class Tokenizer {
   std::vector<int32_t> prefix_, suffix_;  // what add_special adds
   int32_t bos_id_ = -1;
   int32_t eos_id_ = -1;
+  int64_t rows_ = std::numeric_limits<int64_t>::max();  // of the model's table
   std::map<std::string, std::string, std::less<>> chat_templates_;
+  std::map<std::string, std::string> named_tokens_;
+  std::vector<std::string> warnings_;
 };
 
 }  // namespace intarsia

@@ -47,9 +47,9 @@ TEST_P(Recorded, EncodeAndDecodeEqualTheTokenizersLibrary) {
   for (const auto& record : records) {
     const auto text = record["text"].get<std::string>();
     const auto ids = record[name].get<Ids>();
-    EXPECT_EQ(tokenizer->Encode(text, {true, true}), ids) << text;
+    EXPECT_EQ(*tokenizer->Encode(text, {true, true}), ids) << text;
     const auto plain = record.value(name + "_plain", ids);
-    EXPECT_EQ(tokenizer->Encode(text, {true, false}), plain) << text;
+    EXPECT_EQ(*tokenizer->Encode(text, {true, false}), plain) << text;
     const std::string decoded = record.value(name + "_text", text);
     EXPECT_EQ(tokenizer->Decode(ids, false), decoded);
     EXPECT_EQ(StreamAll(*tokenizer, ids, false), decoded);
@@ -97,7 +97,7 @@ TEST(FromVocab, EqualsTheSameVocabularyFromJson) {
           text.find("===") != std::string::npos || NormalizeNfc(text) != text) {
         continue;
       }
-      EXPECT_EQ((*tokenizer)->Encode(text, {true, true}),
+      EXPECT_EQ(*(*tokenizer)->Encode(text, {true, true}),
                 record[name].get<Ids>())
           << text;
       ++compared;
@@ -119,9 +119,9 @@ TEST(FromVocab, SpecialTokensFollowTheMetadata) {
   EXPECT_EQ(t.eos_id(), 2);
   EXPECT_EQ(t.chat_template(), "{{ messages }}");
   EXPECT_EQ(t.chat_template("tool_use"), "{{ tools }}");
-  const Ids ids = t.Encode("", {true, false});
+  const Ids ids = *t.Encode("", {true, false});
   EXPECT_EQ(ids, (Ids{1, 2}));
-  EXPECT_TRUE(t.Encode("", {false, false}).empty());
+  EXPECT_TRUE(t.Encode("", {false, false})->empty());
   EXPECT_TRUE(t.is_special(1));
   EXPECT_FALSE(t.is_special(t.Find("[PAD]")));
   EXPECT_TRUE(t.is_end_of_generation(2));
@@ -204,14 +204,14 @@ TEST(MissingBytes, AsEachReferenceTreatsThem) {
   vocab.merges = {"i n"};
   const auto gguf = Tokenizer::FromVocab(vocab);
   ASSERT_TRUE(gguf.ok());
-  EXPECT_EQ((*gguf)->Encode("in"), (Ids{2}));
+  EXPECT_EQ(*(*gguf)->Encode("in"), (Ids{2}));
   // In GPT-2's pattern a control character is a piece of its own, so "!" and
   // it are the ones that meet.
   vocab.tokens = {"!", "?", "!?"};
   vocab.merges = {"! ?"};
   const auto marks = Tokenizer::FromVocab(vocab);
   ASSERT_TRUE(marks.ok());
-  EXPECT_EQ((*marks)->Encode("!\x06?"), (Ids{0, 1}));
+  EXPECT_EQ(*(*marks)->Encode("!\x06?"), (Ids{0, 1}));
   Json root = {
       {"model",
        {{"type", "BPE"},
@@ -221,7 +221,7 @@ TEST(MissingBytes, AsEachReferenceTreatsThem) {
   const auto encode = [&] {
     const auto t = Tokenizer::FromJson(root.dump());
     CHECK(t.ok()) << t.status().message();
-    return (*t)->Encode("!\x06\x06?");
+    return *(*t)->Encode("!\x06\x06?");
   };
   EXPECT_EQ(encode(), (Ids{2}));
   root["model"]["unk_token"] = "<unk>";
@@ -245,7 +245,7 @@ TEST(Encode, InvalidUtf8IsReplacedAsPythonDoes) {
   };
   for (const auto& [bytes, text] : cases) {
     EXPECT_EQ(ReplaceInvalidUtf8(bytes), text);
-    EXPECT_EQ(tokenizer->Encode(bytes), tokenizer->Encode(text));
+    EXPECT_EQ(*tokenizer->Encode(bytes), *tokenizer->Encode(text));
   }
 }
 
@@ -253,7 +253,7 @@ TEST(Encode, AllByteValuesRoundTrip) {
   const auto tokenizer = Load("llama3");
   std::string text;
   for (char32_t c = 0; c < 0x3000; ++c) AppendUtf8(c, &text);
-  const Ids ids = tokenizer->Encode(text, {false, false});
+  const Ids ids = *tokenizer->Encode(text, {false, false});
   EXPECT_EQ(tokenizer->Decode(ids), text);
   for (int b = 0; b < 256; ++b) {
     const char byte = static_cast<char>(b);
@@ -268,7 +268,7 @@ TEST(Encode, LongWordsAreNotQuadratic) {
   for (const char* unit : {"a", "on", " ", "\n", "1", "."}) {
     std::string text;
     while (text.size() < 300000) text += unit;
-    const Ids ids = tokenizer->Encode(text);
+    const Ids ids = *tokenizer->Encode(text);
     EXPECT_EQ(tokenizer->Decode(ids), text);
   }
   // Quadratic merging would take minutes.
@@ -284,8 +284,8 @@ TEST(Encode, ThreadsMayShareATokenizer) {
     threads.emplace_back([&, t] {
       for (const auto& record : records) {
         wrong[t] +=
-            tokenizer->Encode(record["text"].get<std::string>(),
-                              {true, true}) != record["smollm"].get<Ids>();
+            *tokenizer->Encode(record["text"].get<std::string>(),
+                               {true, true}) != record["smollm"].get<Ids>();
       }
     });
   }
@@ -325,7 +325,7 @@ TEST(Json, ConfigNamesTheSpecialTokensAndTemplates) {
   ASSERT_TRUE(tokenizer.ok()) << tokenizer.status().message();
   EXPECT_EQ((*tokenizer)->bos_id(), -1);
   EXPECT_EQ((*tokenizer)->eos_id(), 2);
-  EXPECT_EQ((*tokenizer)->Encode(""), (Ids{2}));
+  EXPECT_EQ(*(*tokenizer)->Encode(""), (Ids{2}));
   EXPECT_EQ((*tokenizer)->chat_template(), "D");
   EXPECT_EQ((*tokenizer)->chat_template("tool_use"), "T");
   EXPECT_EQ((*tokenizer)->chat_template("other"), "D");
@@ -410,7 +410,6 @@ TEST(Json, EveryFaultIsNamed) {
       {"/model/vocab/a", -1, "token id -1 is outside"},
       {"/model/vocab/a", 18446744073709551615u, "is outside"},
       {"/model/vocab/a", 4000000000, "is outside"},
-      {"/model/vocab/a", 1, "id 1 names both"},
       {"/model/merges", "a b", "model.merges: must be an array"},
       {"/model/merges/0", "a", "not two tokens"},
       {"/model/merges/0", 5, "must be \"left right\" or a pair"},
@@ -424,10 +423,8 @@ TEST(Json, EveryFaultIsNamed) {
       {"/model/end_of_word_suffix", "</w>", "model.end_of_word_suffix"},
       {"/added_tokens", 1, "added_tokens: not an array"},
       {"/added_tokens/0", 1, "added_tokens[0]: must be an object"},
-      {"/added_tokens/0/id", 1 << 30, "added_tokens[0].id"},
-      {"/added_tokens/0/id", 0, "names both"},
+      {"/added_tokens/0/id", int64_t{1} << 31, "added_tokens[0].id"},
       {"/added_tokens/0/content", nullptr, "added_tokens[0].content"},
-      {"/added_tokens/0/content", "a", "but the vocabulary gives it 0"},
       {"/added_tokens/0/special", "yes", "must be true or false"},
       {"/normalizer",
        {{"type", "BertNormalizer"}},
@@ -453,8 +450,8 @@ TEST(Json, EveryFaultIsNamed) {
        "decoder: type \"WordPiece\" (known: ByteFallback"},
       {"/decoder",
        {{"type", "Sequence"},
-        {"decoders", {{{"type", "Fuse"}}, {{"type", "Metaspace"}}}}},
-       "Metaspace after Fuse"},
+        {"decoders", {{{"type", "Fuse"}}, {{"type", "ByteLevel"}}}}},
+       "ByteLevel after Fuse"},
       {"/decoder",
        {{"type", "Strip"}, {"content", "ab"}, {"start", 1}, {"stop", 0}},
        "must be one character"},
@@ -489,10 +486,6 @@ TEST(Json, EveryFaultIsNamed) {
   for (const char* text : {"", "{", "[]", "nul", "{\"model\":\xff}"}) {
     EXPECT_FALSE(Tokenizer::FromJson(text).ok()) << text;
   }
-  EXPECT_THAT(Tokenizer::FromJson(good.dump(), R"({"eos_token":"<y>"})")
-                  .status()
-                  .message(),
-              HasSubstr("eos_token \"<y>\" is not in the vocabulary"));
   EXPECT_EQ(Tokenizer::FromJsonFile("/nonexistent/t.json").status().code(),
             StatusCode::kNotFound);
 }

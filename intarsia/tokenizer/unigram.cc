@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "intarsia/tokenizer/bpe_builder.h"
 #include "intarsia/tokenizer/utf8.h"
 
 namespace intarsia {
@@ -28,6 +29,13 @@ struct Best {
 };
 
 }  // namespace
+
+Status CheckPieceLength(std::string_view text) {
+  constexpr size_t kLongest = 2048;
+  if (text.size() <= kLongest) return Status::Ok();
+  return InvalidArgument("token " + QuoteToken(text) + " has " +
+                         std::to_string(text.size()) + " bytes (at most 2048)");
+}
 
 Unigram::Unigram(UnigramConfig config)
     : config_(std::move(config)), trie_(MakeTrie(config_.tokens)) {

@@ -7,10 +7,15 @@
 #include <string>
 #include <vector>
 
+#include "intarsia/core/status.h"
 #include "intarsia/tokenizer/model.h"
 #include "intarsia/tokenizer/prefix_trie.h"
 
 namespace intarsia {
+
+// A search takes as many steps for a byte of text as the longest token has
+// bytes, so longer ones are refused.
+Status CheckPieceLength(std::string_view text);
 
 struct UnigramConfig {
   struct Token {

@@ -1,5 +1,6 @@
 // Tokenizer::FromVocab: what GGUF metadata says, read as llama.cpp reads it.
 #include <algorithm>
+#include <cmath>
 #include <limits>
 #include <utility>
 
@@ -41,6 +42,11 @@ Status CheckShape(const TokenizerVocab& vocab) {
         "tokenizer.ggml.scores has " + std::to_string(vocab.scores.size()) +
         " entries for " + std::to_string(vocab.tokens.size()) + " tokens");
   }
+  for (size_t i = 0; i < vocab.scores.size(); ++i) {
+    if (std::isfinite(vocab.scores[i])) continue;
+    return InvalidArgument("tokenizer.ggml.scores[" + std::to_string(i) +
+                           "] is no finite number");
+  }
   return Status::Ok();
 }
 
@@ -50,8 +56,8 @@ Status AddTokens(const TokenizerVocab& vocab, TokenizerBuilder* builder) {
       return InvalidArgument("token " + std::to_string(i) +
                              " is not valid UTF-8");
     }
-    RETURN_IF_ERROR(
-        builder->AddToken(static_cast<int32_t>(i), vocab.tokens[i]));
+    RETURN_IF_ERROR(builder->AddToken(static_cast<int32_t>(i), vocab.tokens[i],
+                                      TokenizerBuilder::Repeats::kEmptyTaken));
   }
   return Status::Ok();
 }
@@ -104,6 +110,14 @@ void AddSpecial(const TokenizerVocab& vocab, UsualFrame usual,
   for (const int64_t id : vocab.more_eog_ids) {
     if (id >= 0) builder->AddEndOfGeneration(static_cast<int32_t>(id));
   }
+  for (const auto& [name, id] : vocab.named_ids) {
+    if (id < 0 || id >= static_cast<int64_t>(vocab.tokens.size())) {
+      builder->Warn(name + " " + std::to_string(id) +
+                    " is outside the vocabulary and does not count");
+      continue;
+    }
+    builder->SetNamedToken(name, vocab.tokens[static_cast<size_t>(id)]);
+  }
   if (vocab.add_bos.value_or(usual.bos) && vocab.bos_id >= 0) {
     builder->set_prefix({static_cast<int32_t>(vocab.bos_id)});
   }
@@ -119,9 +133,6 @@ int32_t TypeOf(const TokenizerVocab& vocab, size_t id) {
 std::vector<float> Scores(const TokenizerVocab& vocab) {
   std::vector<float> scores(vocab.scores);
   scores.resize(vocab.tokens.size());
-  for (float& score : scores) {
-    if (!(score == score)) score = 0;  // an order needs numbers
-  }
   return scores;
 }
 
@@ -196,6 +207,7 @@ Status BuildT5(const TokenizerVocab& vocab, UsualFrame* usual,
   std::vector<std::pair<std::string, int32_t>> kept;
   float lowest = std::numeric_limits<float>::max();
   for (size_t i = 0; i < vocab.tokens.size(); ++i) {
+    RETURN_IF_ERROR(CheckPieceLength(vocab.tokens[i]));
     const int32_t type = TypeOf(vocab, i);
     const auto id = static_cast<int32_t>(i);
     if (type == kNormal) lowest = std::min(lowest, scores[i]);
@@ -229,6 +241,7 @@ Status BuildRwkv(const TokenizerVocab& vocab, TokenizerBuilder* builder) {
     const int32_t type = TypeOf(vocab, i);
     const auto id = static_cast<int32_t>(i);
     std::string bytes = UnescapeRwkv(vocab.tokens[i]);
+    RETURN_IF_ERROR(CheckPieceLength(bytes));
     if (type == kNormal) tokens.emplace_back(bytes, id);
     if (type != kControl) builder->SetBytes(id, std::move(bytes));
   }

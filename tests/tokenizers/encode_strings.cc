@@ -30,7 +30,7 @@ int main(int argc, char** argv) {
     const size_t size = static_cast<unsigned char>(packed[at]) +
                         256 * static_cast<unsigned char>(packed[at + 1]);
     const auto ids =
-        (*tokenizer)->Encode(packed.substr(at + 2, size), {false, argc == 3});
+        *(*tokenizer)->Encode(packed.substr(at + 2, size), {false, argc == 3});
     for (const int32_t id : ids) std::printf("%d ", id);
     std::printf("\n");
     for (const char c : (*tokenizer)->Decode(ids, false)) {

@@ -71,11 +71,11 @@ void Compare(const Tokenizer& tokenizer, const std::string& name,
   for (size_t i = 0; i < recording.count && wrong < kShown; ++i) {
     const std::string& bytes = Strings()[i];
     const std::string text = ReplaceInvalidUtf8(bytes);
-    const Ids ids = tokenizer.Encode(bytes, {add_special, true});
+    const Ids ids = *tokenizer.Encode(bytes, {add_special, true});
     if (i < recording.full.size()) {
       EXPECT_EQ(ids, recording.full[i]) << text;
     }
-    const Ids plain = tokenizer.Encode(bytes, {add_special, false});
+    const Ids plain = *tokenizer.Encode(bytes, {add_special, false});
     const std::string decoded = tokenizer.Decode(ids, false);
     EXPECT_EQ(Crc(ids), recording.ids[i]) << i << ": " << text << "\n"
                                           << Shown(ids, tokenizer);
@@ -128,7 +128,7 @@ TEST_P(SentencePieceFile, EqualsTheSentencePieceLibrary) {
   int ties = 0;
   for (size_t i = 0; i < recording.count; ++i) {
     const std::string text = ReplaceInvalidUtf8(Strings()[i]);
-    const Ids ids = t.Encode(text, {false, false});
+    const Ids ids = *t.Encode(text, {false, false});
     if (i < recording.full.size()) {
       EXPECT_EQ(ids, recording.full[i]) << text;
     }

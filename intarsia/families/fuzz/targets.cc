@@ -104,7 +104,9 @@ bool Load(const std::string& path) {
   if (!tokenizer.ok()) {
     CheckMessage(tokenizer.status());
   } else if (*tokenizer != nullptr) {
-    const auto ids = (*tokenizer)->Encode("a b1");
+    const auto encoded = (*tokenizer)->Encode("a b1");
+    if (!encoded.ok()) return true;
+    const std::vector<int32_t>& ids = *encoded;
     (void)(*tokenizer)->Decode(ids);
   }
   const auto loaded = LoadModel(**checkpoint);

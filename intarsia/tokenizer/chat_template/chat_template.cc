@@ -49,6 +49,32 @@ void Merge(const nlohmann::ordered_json& object, Dict* variables) {
   }
 }
 
+// As `transformers` hands messages to a template: fields of null are left out,
+// and what an answer was reasoned from has all of its names.
+nlohmann::ordered_json Normalized(const nlohmann::ordered_json& messages) {
+  nlohmann::ordered_json out = nlohmann::ordered_json::array();
+  for (const nlohmann::ordered_json& message : messages) {
+    if (!message.is_object()) {
+      out.push_back(message);
+      continue;
+    }
+    nlohmann::ordered_json reasoning;
+    for (const char* name : {"reasoning_content", "thinking", "reasoning"}) {
+      const auto field = message.find(name);
+      if (!reasoning.is_null() || field == message.end()) continue;
+      reasoning = *field;
+    }
+    nlohmann::ordered_json kept = nlohmann::ordered_json::object();
+    if (!reasoning.is_null()) kept["thinking"] = reasoning;
+    for (const auto& [key, value] : message.items()) {
+      if (!value.is_null()) kept[key] = value;
+    }
+    if (!reasoning.is_null()) kept["reasoning_content"] = reasoning;
+    out.push_back(std::move(kept));
+  }
+  return out;
+}
+
 }  // namespace
 
 Result<std::string> RenderTemplate(std::string_view template_text,
@@ -74,7 +100,7 @@ Result<std::string> RenderChat(std::string_view template_text,
     const auto set = [&](const char* name, const nlohmann::ordered_json& json) {
       dict.Set(chat_template::Value(name), chat_template::FromJson(json));
     };
-    set("messages", messages);
+    set("messages", Normalized(messages));
     set("tools", options.tools);
     set("documents", options.documents);
     set("add_generation_prompt", options.add_generation_prompt);

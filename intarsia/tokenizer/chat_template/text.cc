@@ -11,7 +11,8 @@ bool Matches(const Regex& regex, char32_t c) {
   std::string text;
   AppendUtf8(c, &text);
   size_t begin = 0, end = 0;
-  return Regex::Matcher(regex).Find(text, 0, &begin, &end);
+  MatchBudget budget(text.size());
+  return Regex::Matcher(regex, &budget).Find(text, 0, &begin, &end);
 }
 
 bool IsLineEnd(char32_t c) {

@@ -93,7 +93,8 @@ class Property {
     std::string text;
     AppendUtf8(c, &text);
     size_t begin = 0, end = 0;
-    return Regex::Matcher(regex_).Find(text, 0, &begin, &end);
+    MatchBudget budget(text.size());
+    return Regex::Matcher(regex_, &budget).Find(text, 0, &begin, &end);
   }
 
  private:

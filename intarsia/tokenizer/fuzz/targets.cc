@@ -24,7 +24,9 @@ bool Exercise(const Result<std::unique_ptr<Tokenizer>>& tokenizer,
   }
   const Tokenizer& t = **tokenizer;
   for (const bool special : {false, true}) {
-    const auto ids = t.Encode(sample, {special, special});
+    const auto encoded = t.Encode(sample, {special, special});
+    if (!encoded.ok()) continue;  // its patterns take too long
+    const std::vector<int32_t>& ids = *encoded;
     Tokenizer::Stream stream(t, special);
     std::string streamed;
     for (const int32_t id : ids) {
@@ -149,7 +151,7 @@ bool FuzzTokenizerConfig(std::string_view input) {
       (void)(*tokenizer)->chat_template(name).size();
     }
     const auto ids = (*tokenizer)->Encode("ab c", {true, true});
-    (void)(*tokenizer)->Decode(ids, false);
+    if (ids.ok()) (void)(*tokenizer)->Decode(*ids, false);
   }
   return tokenizer.ok();
 }

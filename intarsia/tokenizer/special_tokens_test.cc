@@ -1,0 +1,220 @@
+// Added and special tokens in every file that carries them, beside what
+// transformers 5.24.0 makes of the same folders
+// (tests/oracles/make_special_tokens.py).
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <filesystem>
+#include <fstream>
+
+#include "intarsia/tokenizer/base64.h"
+#include "intarsia/tokenizer/chat_template/chat_template.h"
+#include "intarsia/tokenizer/test_data.h"
+#include "intarsia/tokenizer/tokenizer.h"
+
+namespace intarsia {
+namespace {
+
+namespace fs = std::filesystem;
+using Ids = std::vector<int32_t>;
+using Json = nlohmann::json;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+
+class Folder {
+ public:
+  explicit Folder(const std::string& name)
+      : path_(fs::path(testing::TempDir()) / ("special_tokens_" + name)) {
+    fs::remove_all(path_);
+    fs::create_directories(path_);
+  }
+  ~Folder() { fs::remove_all(path_); }
+
+  void Write(const std::string& name, const std::string& bytes) const {
+    std::ofstream(path_ / name, std::ios::binary) << bytes;
+  }
+  std::string Of(const std::string& name) const {
+    return fs::exists(path_ / name) ? (path_ / name).string() : "";
+  }
+  Result<std::unique_ptr<Tokenizer>> Open() const {
+    const std::string json = Of("tokenizer.json");
+    return Tokenizer::FromFile(json.empty() ? Of("tokenizer.model") : json,
+                               Of("tokenizer_config.json"));
+  }
+
+ private:
+  fs::path path_;
+};
+
+std::string StreamAll(const Tokenizer& t, const Ids& ids, bool skip_special) {
+  Tokenizer::Stream stream(t, skip_special);
+  std::string text;
+  for (const int32_t id : ids) text += stream.Push(id);
+  return text + stream.Finish();
+}
+
+std::string Rendered(const Tokenizer& t, const std::string& text) {
+  ChatTemplateOptions options;
+  for (const auto& [name, token] : t.named_tokens()) {
+    options.extra[name] = token;
+  }
+  const auto rendered =
+      RenderChat(text, {{{"role", "user"}, {"content", "hi"}}}, options);
+  return rendered.ok() ? *rendered : rendered.status().message();
+}
+
+TEST(SpecialTokens, EqualTheRecordedFolders) {
+  const auto records = ReadRecords("special_tokens.jsonl.gz");
+  ASSERT_GE(records.size(), 50u);
+  const auto text_template = records[0]["template"].get<std::string>();
+  for (size_t i = 1; i < records.size(); ++i) {
+    const auto& record = records[i];
+    SCOPED_TRACE(record["name"].get<std::string>());
+    const Folder folder("recorded");
+    for (const auto& [name, value] : record["files"].items()) {
+      folder.Write(
+          name, value.is_string()
+                    ? value.get<std::string>()
+                    : DecodeBase64(value["base64"].get<std::string>()).value());
+    }
+    const auto tokenizer = folder.Open();
+    if (!tokenizer.ok()) {
+      ADD_FAILURE() << tokenizer.status().message();
+      continue;
+    }
+    const Tokenizer& t = **tokenizer;
+    for (const auto& row : record["texts"]) {
+      const auto text = row[0].get<std::string>();
+      const auto ids = row[1].get<Ids>();
+      EXPECT_EQ(*t.Encode(text, {true, true}), ids) << text;
+      EXPECT_EQ(t.Decode(ids, false), row[2].get<std::string>()) << text;
+      EXPECT_EQ(t.Decode(ids, true), row[3].get<std::string>()) << text;
+      EXPECT_EQ(StreamAll(t, ids, false), t.Decode(ids, false)) << text;
+    }
+    EXPECT_EQ(Rendered(t, text_template),
+              record["rendered"].get<std::string>());
+    EXPECT_EQ(t.eos_id(), record["eos"].get<int>());
+  }
+}
+
+const Json kVocabulary = {{"<s>", 0}, {"</s>", 1}, {"a", 2}, {"b", 3}};
+
+Json SmallTokenizer() {
+  return {
+      {"model",
+       {{"type", "BPE"}, {"vocab", kVocabulary}, {"merges", Json::array()}}},
+      {"added_tokens",
+       {{{"id", 0}, {"content", "<s>"}, {"special", true}},
+        {{"id", 1}, {"content", "</s>"}, {"special", true}}}},
+      {"decoder", {{"type", "Fuse"}}}};
+}
+
+TEST(SpecialTokens, WhatDisagreesIsAWarning) {
+  Json json = SmallTokenizer();
+  json["added_tokens"].push_back({{"id", 40}, {"content", "<x>"}});
+  const auto tokenizer = Tokenizer::FromJson(
+      json.dump(), R"({"pad_token": "<pad>", "bos_token": "<s>"})");
+  ASSERT_TRUE(tokenizer.ok()) << tokenizer.status().message();
+  const Tokenizer& t = **tokenizer;
+  EXPECT_EQ(t.Find("<x>"), 4);
+  EXPECT_EQ(t.Find("<pad>"), 5);
+  EXPECT_THAT(
+      t.warnings(),
+      ElementsAre(HasSubstr("\"<x>\" has id 4, not 40"),
+                  HasSubstr("pad_token \"<pad>\" is not in the vocabulary")));
+  EXPECT_EQ(t.named_tokens().at("pad_token"), "<pad>");
+  EXPECT_EQ(t.named_tokens().count("eos_token"), 0u);
+}
+
+TEST(SpecialTokens, FaultsNameTheirFileAndField) {
+  const struct {
+    const char *file, *text, *why;
+  } faults[] = {
+      {"tokenizer_config.json", "{", "is not valid JSON"},
+      {"tokenizer_config.json", "[]", "the file: must be an object"},
+      {"tokenizer_config.json", R"({"eos_token": 3})",
+       "eos_token: must be text or an object, is number"},
+      {"tokenizer_config.json", R"({"eos_token": {"text": "a"}})",
+       "eos_token.content: must be a string"},
+      {"tokenizer_config.json", R"({"extra_special_tokens": 3})",
+       "extra_special_tokens: must be a list or an object, is number"},
+      {"tokenizer_config.json", R"({"extra_special_tokens": {"q": 3}})",
+       "extra_special_tokens.q: must be text or an object"},
+      {"tokenizer_config.json", R"({"additional_special_tokens": ["a", 3]})",
+       "additional_special_tokens[1]: must be text"},
+      {"tokenizer_config.json", R"({"added_tokens_decoder": {"x": "<x>"}})",
+       "added_tokens_decoder: \"x\" is no token id"},
+      {"tokenizer_config.json", R"({"added_tokens_decoder": {"7": 3}})",
+       "added_tokens_decoder.7: must be text or an object"},
+      {"tokenizer_config.json", R"({"add_bos_token": "yes"})",
+       "add_bos_token: must be true or false"},
+      {"special_tokens_map.json", R"({"pad_token": []})",
+       "pad_token: must be text or an object, is array"},
+      {"added_tokens.json", R"({"<x>": "4"})", "\"<x>\": must be a whole"},
+      {"added_tokens.json", R"({"<x>": -4})", "token id -4 is outside"},
+      {"added_tokens.json", "3", "the file: must be an object"},
+  };
+  for (const auto& fault : faults) {
+    const Folder folder("faults");
+    folder.Write("tokenizer.json", SmallTokenizer().dump());
+    folder.Write(fault.file, fault.text);
+    const auto tokenizer = folder.Open();
+    ASSERT_FALSE(tokenizer.ok()) << fault.why;
+    EXPECT_EQ(tokenizer.status().message().rfind("[tokenizer] ", 0), 0u);
+    EXPECT_THAT(tokenizer.status().message(),
+                HasSubstr(std::string(fault.file) + ": "));
+    EXPECT_THAT(tokenizer.status().message(), HasSubstr(fault.why));
+  }
+  // Contents past the searchable length, and one that grows past it.
+  Json json = SmallTokenizer();
+  json["added_tokens"].push_back(
+      {{"id", 4}, {"content", std::string(1025, 'x')}});
+  EXPECT_THAT(Tokenizer::FromJson(json.dump()).status().message(),
+              HasSubstr("has more than 1024 bytes"));
+}
+
+TEST(SpecialTokens, AVocabularyPastTheTableIsRefusedAnAddedTokenWhenMet) {
+  Json json = SmallTokenizer();
+  json["added_tokens"].push_back({{"id", 4}, {"content", "<x>"}});
+  auto tokenizer = Tokenizer::FromJson(json.dump()).value();
+  EXPECT_TRUE(tokenizer->SetModelRows(5).ok());
+  EXPECT_THAT(tokenizer->warnings(), ElementsAre());
+  ASSERT_TRUE(tokenizer->SetModelRows(4).ok());
+  EXPECT_THAT(tokenizer->warnings(),
+              ElementsAre(HasSubstr("has 5 tokens, the model's table 4 rows")));
+  EXPECT_EQ(*tokenizer->Encode("ab"), (Ids{2, 3}));
+  EXPECT_THAT(tokenizer->Encode("a<x>").status().message(),
+              HasSubstr("\"<x>\", whose id 4 the model has no row for"));
+  EXPECT_THAT(tokenizer->SetModelRows(3).message(),
+              HasSubstr("the id 3, but the model's table has 3 rows"));
+}
+
+TEST(SpecialTokens, ReasoningHasAllOfItsNamesInATemplate) {
+  // As transformers 5.24.0 renders it.
+  const std::string text =
+      "{% for m in messages %}{% for k, v in m.items() %}{{ k }}={{ v }};"
+      "{% endfor %}{% endfor %}";
+  const struct {
+    const char *message, *rendered;
+  } cases[] = {
+      {R"({"role":"assistant","content":"c","reasoning":"r"})",
+       "thinking=r;role=assistant;content=c;reasoning=r;reasoning_content=r;"},
+      {R"({"role":"assistant","thinking":"t","content":null})",
+       "thinking=t;role=assistant;reasoning_content=t;"},
+      {R"({"role":"a","reasoning_content":"x","thinking":"t"})",
+       "thinking=t;role=a;reasoning_content=x;"},
+      {R"({"role":"a","reasoning":null,"tool_calls":null})", "role=a;"},
+      {R"({"role":"a","reasoning":""})",
+       "thinking=;role=a;reasoning=;reasoning_content=;"},
+  };
+  for (const auto& c : cases) {
+    const auto rendered =
+        RenderChat(text, nlohmann::ordered_json::array(
+                             {nlohmann::ordered_json::parse(c.message)}));
+    ASSERT_TRUE(rendered.ok()) << rendered.status().message();
+    EXPECT_EQ(*rendered, c.rendered);
+  }
+}
+
+}  // namespace
+}  // namespace intarsia

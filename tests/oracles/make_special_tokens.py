@@ -1,0 +1,301 @@
+#!/usr/bin/env python3
+"""Records what transformers makes of special and added tokens.
+
+Writes intarsia/tokenizer/testdata/special_tokens.jsonl.gz: folders of our own,
+each with the files that name tokens, and what AutoTokenizer of transformers
+5.24.0 (tokenizers 0.23.3, sentencepiece 0.2.3, protobuf) gives for some texts
+and for a chat template over all names.
+
+    pip install transformers==5.24.0 tokenizers==0.23.3 sentencepiece==0.2.3 \
+        protobuf jinja2
+    python tests/oracles/make_special_tokens.py
+"""
+import base64
+import copy
+import gzip
+import io
+import json
+import os
+import tempfile
+
+import sentencepiece
+from transformers import AutoTokenizer
+
+OUT = os.path.join(os.path.dirname(__file__),
+                   "../../intarsia/tokenizer/testdata/special_tokens.jsonl.gz")
+TEXTS = ["abc", "a <x>b<s>c", "<y> a<z>b</s>", "<|im_start|>user\nhi<|im_end|>",
+         "<new> A<X>b", " a  b ", "", "<s>a</s>b<unk>", "<one><two><three>"]
+TEMPLATE = ("{% for n in ['bos_token','eos_token','unk_token','sep_token',"
+            "'pad_token','cls_token','mask_token','boi_token','image_token',"
+            "'q','z_token','a_token'] %}{% endfor %}"
+            + "".join("{%% if %s is defined %%}%s={{ %s }};{%% endif %%}" % (n, n, n)
+                      for n in ["bos_token", "eos_token", "unk_token", "sep_token",
+                                "pad_token", "cls_token", "mask_token", "boi_token",
+                                "image_token", "q", "z_token", "a_token"])
+            + "{{ messages[0].content }}")
+
+CHARS = "abcdefghijklmnopqrstuvwxyzABCX <>/|_\n▁"
+
+
+def added(i, content, **flags):
+    out = {"id": i, "content": content, "single_word": False, "lstrip": False,
+           "rstrip": False, "normalized": False, "special": True}
+    out.update(flags)
+    return out
+
+
+def base():
+    vocab = {"<unk>": 0, "<s>": 1, "</s>": 2}
+    for c in CHARS:
+        vocab[c] = len(vocab)
+    for pair in ["ab", "hi"]:
+        vocab[pair] = len(vocab)
+    return {
+        "version": "1.0", "truncation": None, "padding": None,
+        "added_tokens": [added(0, "<unk>"), added(1, "<s>"), added(2, "</s>")],
+        "normalizer": None, "pre_tokenizer": None, "post_processor": None,
+        "decoder": {"type": "Fuse"},
+        "model": {"type": "BPE", "dropout": None, "unk_token": "<unk>",
+                  "continuing_subword_prefix": None, "end_of_word_suffix": None,
+                  "fuse_unk": False, "byte_fallback": False, "vocab": vocab,
+                  "merges": ["a b", "h i"]}}
+
+
+CONFIG = {"tokenizer_class": "PreTrainedTokenizerFast", "bos_token": "<s>",
+          "eos_token": "</s>", "unk_token": "<unk>"}
+IM = ["<|im_start|>", "<|im_end|>"]
+
+
+def token(content, **flags):
+    out = {"content": content, "lstrip": False, "normalized": False,
+           "rstrip": False, "single_word": False, "special": True}
+    out.update(flags)
+    return out
+
+
+def json_folders():
+    """name -> files of a folder with a tokenizer.json."""
+    n = len(base()["model"]["vocab"])
+    out = {}
+
+    def folder(name, config=None, change=None, **files):
+        root = base()
+        if change:
+            change(root)
+        made = {"tokenizer.json": root}
+        if config is not None:
+            made["tokenizer_config.json"] = {**CONFIG, **config}
+        made.update({f.replace("__", "."): v for f, v in files.items()})
+        out[name] = made
+
+    def tokens(*more):
+        return lambda root: root["added_tokens"].extend(more)
+
+    folder("plain", {})
+    folder("no_config")
+    folder("gap", {}, tokens(added(n + 20, "<x>"), added(n + 30, "<y>")))
+    folder("order", {}, tokens(added(n + 5, "<x>"), added(n + 2, "<y>"),
+                               added(n, "<z>")))
+    folder("same_id", {}, tokens(added(n, "<x>"), added(n, "<y>")))
+    folder("empty_content", {}, tokens(added(n, ""), added(n + 1, "<y>")))
+    folder("twice", {}, tokens(added(n, "<x>"), added(n + 1, "<x>")))
+    folder("twice_other_flags", {},
+           tokens(added(n, "<x>"),
+                  added(n + 1, "<x>", special=False, normalized=True,
+                        lstrip=True)))
+    folder("in_vocabulary", {}, tokens(added(n + 9, "hi"), added(n + 10, "<y>")))
+    folder("not_special", {}, tokens(added(n, "<x>", special=False)))
+
+    def lower(root):
+        root["normalizer"] = {"type": "Lowercase"}
+        root["added_tokens"] += [
+            added(n, "<X>", special=False, normalized=True),
+            added(n + 1, "<NEW>", normalized=True),
+            added(n + 2, "<Y>")]
+    folder("lower", {}, lower)
+
+    def lower_twice(root):
+        root["normalizer"] = {"type": "Lowercase"}
+        root["added_tokens"] += [
+            added(n, "<X>", special=False, normalized=True),
+            added(n + 1, "<x>", special=False, normalized=True)]
+    folder("lower_twice", {}, lower_twice)
+
+    def lower_special_second(root):
+        root["normalizer"] = {"type": "Lowercase"}
+        root["added_tokens"] += [
+            added(n, "<X>", special=False, normalized=True),
+            added(n + 1, "<x>", normalized=True)]
+    folder("lower_special_second", {}, lower_special_second)
+
+    def holes(root):
+        vocab = root["model"]["vocab"]
+        vocab["z"] = 100
+        root["added_tokens"].append(added(101, "<x>"))
+    folder("holes", {}, holes)
+
+    def two_names(root):
+        root["model"]["vocab"]["Q"] = root["model"]["vocab"]["q"]
+        root["added_tokens"].append(added(n, "<x>"))
+    folder("two_names", {}, two_names)
+
+    def padding(root):
+        root["padding"] = {"strategy": "BatchLongest", "direction": "Right",
+                           "pad_to_multiple_of": None, "pad_id": 0,
+                           "pad_type_id": 0, "pad_token": "<unk>"}
+    folder("padding", {}, padding)
+
+    def unlisted(root):
+        root["added_tokens"] = []
+    folder("named_in_vocabulary", {}, unlisted)
+    folder("new_names", {"eos_token": "<new>", "pad_token": "<x>"})
+    folder("new_names_order", {"z_token": "<z>", "a_token": "<y>",
+                               "mask_token": "<x>", "pad_token": "<new>"})
+    folder("empty_names", {"bos_token": "", "eos_token": ""})
+    folder("null_names", {"bos_token": None, "eos_token": None,
+                          "unk_token": None})
+    folder("objects", {"eos_token": {"__type": "AddedToken",
+                                     **token("<new>", lstrip=True)},
+                       "boi_token": {"__type": "AddedToken",
+                                     **token("<x>", rstrip=True)}})
+    folder("own_names", {"boi_token": "</s>", "image_token": "<x>"})
+    folder("extra_object", {"extra_special_tokens": {"q": "<x>",
+                                                     "image_token": "<y>",
+                                                     "a_token": "<s>"}})
+    folder("extra_list", {"extra_special_tokens": ["<x>", "<y>", "<s>"]})
+    folder("extra_list_objects",
+           {"extra_special_tokens": [{"__type": "AddedToken",
+                                      **token("<x>", lstrip=True)}, "<y>"]})
+    folder("additional", {"additional_special_tokens": ["<y>", "<x>"]})
+    folder("additional_and_extra", {"additional_special_tokens": ["<y>"],
+                                    "extra_special_tokens": ["<x>"]})
+    folder("additional_and_object", {"additional_special_tokens": ["<y>"],
+                                     "extra_special_tokens": {"q": "<x>"}})
+    decoder = {str(i): token(c) for i, c in enumerate(["<unk>", "<s>", "</s>"])}
+    folder("decoder_list", {"added_tokens_decoder": {
+        **decoder, str(n): token(IM[0]), str(n + 1): token(IM[1]),
+        str(n + 2): token("<x>", special=False)}})
+    folder("decoder_gap", {"added_tokens_decoder": {
+        **decoder, str(n + 7): token(IM[0]), str(n + 5): token(IM[1])}})
+    folder("decoder_named", {"eos_token": IM[1], "added_tokens_decoder": {
+        **decoder, str(n): token(IM[0], special=False),
+        str(n + 1): token(IM[1], special=False)}})
+    folder("decoder_flags", {"added_tokens_decoder": {
+        **decoder, str(n): token("<x>", special=False, lstrip=True)}},
+        tokens(added(n, "<x>")))
+    folder("decoder_silences_map", {"added_tokens_decoder": decoder},
+           special_tokens_map__json={"eos_token": "<s>", "pad_token": "<x>"},
+           added_tokens__json={"<y>": n})
+    folder("map", {}, special_tokens_map__json={
+        "eos_token": "<new>", "pad_token": token("<x>", lstrip=True),
+        "boi_token": "<y>"})
+    folder("map_alone", None, special_tokens_map__json={
+        "bos_token": "<s>", "eos_token": "</s>"})
+    folder("map_additional", {}, special_tokens_map__json={
+        "additional_special_tokens": ["<x>", "<y>"]})
+    folder("map_extra", {"extra_special_tokens": ["<x>"]},
+           special_tokens_map__json={
+               "extra_special_tokens": ["<y>", {"content": "<z>",
+                                                "lstrip": True}]})
+    folder("map_extra_object", {}, special_tokens_map__json={
+        "extra_special_tokens": {"q": "<x>"}})
+    folder("added_json", {"eos_token": IM[1]},
+           added_tokens__json={IM[0]: n, IM[1]: n + 1})
+    folder("added_json_order", {}, added_tokens__json={"<x>": n + 1, "<y>": n})
+    folder("added_json_other_ids", {},
+           added_tokens__json={"<x>": n + 50, "hi": n + 60})
+    folder("added_json_own", {}, tokens(added(n, "<x>", special=False)),
+           added_tokens__json={"<x>": n, "<y>": n + 1})
+    folder("named_not_special", {"eos_token": "<x>"},
+           tokens(added(n, "<x>", special=False)))
+    folder("named_not_special_decoder",
+           {"eos_token": "<x>", "added_tokens_decoder": decoder},
+           tokens(added(n, "<x>", special=False)))
+    return out
+
+
+def train():
+    words = ["user", "hi there", "start the end", "one two three", "a b c abc"]
+    model = io.BytesIO()
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter(words * 50), model_writer=model,
+        model_type="bpe", vocab_size=320, byte_fallback=True,
+        character_coverage=1.0, hard_vocab_limit=False,
+        remove_extra_whitespaces=False, normalization_rule_name="identity")
+    return model.getvalue()
+
+
+def sentencepiece_folders():
+    model = train()
+    processor = sentencepiece.SentencePieceProcessor(model_proto=model)
+    n = processor.get_piece_size()
+    config = {"tokenizer_class": "LlamaTokenizer", "bos_token": "<s>",
+              "eos_token": "</s>", "unk_token": "<unk>", "add_bos_token": True,
+              "add_eos_token": False}
+    out = {}
+
+    def folder(name, changes, **files):
+        made = {"tokenizer.model": model,
+                "tokenizer_config.json": {**config, **changes}}
+        made.update({f.replace("__", "."): v for f, v in files.items()})
+        out["spm_" + name] = made
+
+    folder("plain", {})
+    folder("decoder_list", {"eos_token": IM[1], "added_tokens_decoder": {
+        str(n): token(IM[0]), str(n + 1): token(IM[1]),
+        str(n + 2): token("<x>", special=False)}})
+    folder("added_json", {}, added_tokens__json={IM[0]: n, IM[1]: n + 1})
+    folder("added_json_gap", {}, added_tokens__json={IM[0]: n + 70,
+                                                     IM[1]: n + 71})
+    folder("added_json_map", {}, added_tokens__json={IM[0]: n, IM[1]: n + 1},
+           special_tokens_map__json={"eos_token": IM[1]})
+    folder("legacy", {"legacy": True}, added_tokens__json={IM[0]: n})
+    folder("not_legacy", {"legacy": False}, added_tokens__json={IM[0]: n})
+    folder("new_name", {"eos_token": "<new>", "pad_token": "<x>"})
+    folder("add_eos", {"add_eos_token": True})
+    return out
+
+
+def record(name, files):
+    with tempfile.TemporaryDirectory() as folder:
+        stored = {}
+        for file, value in files.items():
+            if isinstance(value, bytes):
+                data = value
+                stored[file] = {"base64": base64.b64encode(value).decode()}
+            else:
+                stored[file] = json.dumps(value, ensure_ascii=False)
+                data = stored[file].encode()
+            with open(os.path.join(folder, file), "wb") as out:
+                out.write(data)
+        tokenizer = AutoTokenizer.from_pretrained(folder)
+        out = {"name": name, "files": stored, "size": len(tokenizer),
+               "texts": []}
+        for text in TEXTS:
+            # Of a space that begins a text, LlamaTokenizer makes one mark and
+            # sentencepiece, as which we read a tokenizer.model, two.
+            if name.startswith("spm_") and text.startswith(" "):
+                continue
+            ids = tokenizer(text)["input_ids"]
+            out["texts"].append([text, ids, tokenizer.decode(ids),
+                                 tokenizer.decode(ids, skip_special_tokens=True)])
+        out["rendered"] = tokenizer.apply_chat_template(
+            [{"role": "user", "content": "hi"}], chat_template=TEMPLATE,
+            tokenize=False)
+        eos = tokenizer.eos_token
+        out["eos"] = tokenizer.eos_token_id if eos else -1
+        return out
+
+
+def main():
+    lines = [json.dumps({"template": TEMPLATE})]
+    for name, files in {**json_folders(), **sentencepiece_folders()}.items():
+        lines.append(json.dumps(record(name, copy.deepcopy(files)),
+                                ensure_ascii=False))
+    with open(OUT, "wb") as out:
+        out.write(gzip.compress(("\n".join(lines) + "\n").encode(), 9, mtime=0))
+    print(len(lines) - 1, "folders,", os.path.getsize(OUT), "bytes")
+
+
+if __name__ == "__main__":
+    main()
