@@ -14,6 +14,7 @@
 #include <sstream>
 
 #include "intarsia/autograd/tape.h"
+#include "intarsia/checkpoint/atomic_file.h"
 #include "intarsia/checkpoint/write.h"
 #include "intarsia/model/model.h"
 #include "intarsia/ops/cross_entropy/cross_entropy.h"
@@ -188,9 +189,10 @@ Status Save(const Options& o, const Model& model) {
                                  : weight.values()});
   }
   RETURN_IF_ERROR(WriteSafetensors(o.out + "/model.safetensors", tensors));
-  std::ofstream(o.out + "/intarsia.json") << ToJson(model.config()).dump(1);
-  std::ofstream(o.out + "/tokenizer.json") << ByteTokenizer();
-  return Status::Ok();
+  RETURN_IF_ERROR(
+      WriteFileWhole(o.out + "/tokenizer.json", "train", ByteTokenizer()));
+  return WriteFileWhole(o.out + "/intarsia.json", "train",
+                        ToJson(model.config()).dump(1));
 }
 
 std::string ReadFile(const std::string& path) {

@@ -375,10 +375,9 @@ TEST_F(CliTest, ASavedStateGoesOn) {
   ASSERT_EQ(
       Generate("--prompt 'The weights of' --save-state " + path + flags).code,
       0);
-  const Json going_on =
-      Generate("--prompt ' a model' --ctx 64 --load-state " + path +
-               " --temperature 0 --max-tokens 8 --json")
-          .json();
+  const Json going_on = Generate("--prompt ' a model' --load-state " + path +
+                                 " --temperature 0 --max-tokens 8 --json")
+                            .json();
   const Json at_once = Generate(
                            "--prompt 'The weights of a model' --temperature 0 "
                            "--max-tokens 8 --json")

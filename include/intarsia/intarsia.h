@@ -85,6 +85,11 @@ typedef struct intarsia_load_options {
   void* user;                          /* for the callback */
   int32_t no_packing; /* 0; else no copy of the weights is made in the order
                          that this CPU reads fastest: less memory, slower */
+  int32_t no_mapping; /* 0; else files are read into memory at once. A mapped
+                         file that another process cuts short raises SIGBUS
+                         when it is touched, which ends the process unless it
+                         handles that: the library installs no handlers.
+                         Replacing a model's file by rename is always safe. */
 } intarsia_load_options;
 
 INTARSIA_API void intarsia_load_options_init(intarsia_load_options* options,

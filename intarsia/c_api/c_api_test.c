@@ -1,9 +1,11 @@
 /* The C library from C: errors, tokens, answers, threads, lifetimes. */
+#define _XOPEN_SOURCE 700
 #include <intarsia/intarsia.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 static const char kTiny[] = "tests/golden/tiny";        /* with a tokenizer */
 static const char kBare[] = "tests/golden/mistral_swa"; /* without */
@@ -413,6 +415,30 @@ static void* Work(void* argument) {
   return NULL;
 }
 
+/* Without a mapping, a file that is cut short changes nothing. */
+static void TestAFileThatShrinks(void) {
+  char folder[] = "/tmp/intarsia_c_api_XXXXXX", text[128];
+  intarsia_model *model = NULL, *tiny = LoadTiny();
+  intarsia_load_options options;
+  Heard kept, expected;
+  EXPECT(mkdtemp(folder) != NULL);
+  snprintf(text, sizeof(text), "cp %s/* %s", kTiny, folder);
+  EXPECT(system(text) == 0);
+  intarsia_load_options_init(&options, sizeof(options));
+  options.no_mapping = 1;
+  options.no_packing = 1;
+  EXPECT(intarsia_model_load(folder, &options, &model) == INTARSIA_OK);
+  snprintf(text, sizeof(text), "%s/model.safetensors", folder);
+  EXPECT(truncate(text, 0) == 0);
+  kept = Answer(model, kPrompt, 24, 2);
+  expected = Answer(tiny, kPrompt, 24, 2);
+  EXPECT(strcmp(kept.text, expected.text) == 0);
+  intarsia_model_free(model);
+  intarsia_model_free(tiny);
+  snprintf(text, sizeof(text), "rm -r %s", folder);
+  EXPECT(system(text) == 0);
+}
+
 static void TestThreads(void) {
   intarsia_model* model = LoadTiny();
   Worker workers[2];
@@ -443,6 +469,7 @@ int main(void) {
   TestMistakes();
   TestReentry();
   TestThreads();
+  TestAFileThatShrinks();
   if (failures > 0) fprintf(stderr, "%d expectations failed\n", failures);
   return failures > 0;
 }

@@ -43,6 +43,7 @@ Outcome Load(const char* path_or_name, const intarsia_load_options* given,
   bool cancelled = false;
   LoadOptions load;
   load.pack = options->no_packing == 0;
+  load.copy_files = options->no_mapping != 0;
   load.progress = [&](size_t done, size_t total) {
     cancelled = options->progress != nullptr &&
                 options->progress(

@@ -387,6 +387,14 @@ Status AtomicFile::Commit() {
   return Status::Ok();
 }
 
+Status WriteFileWhole(const std::string& path, const std::string& room,
+                      std::string_view text, mode_t mode) {
+  AtomicFile file(path, room, mode);
+  RETURN_IF_ERROR(file.Open());
+  RETURN_IF_ERROR(file.Write(text));
+  return file.Commit();
+}
+
 AtomicFile& FileSet::Add(std::string path, const std::string& room) {
   files_.push_back(std::make_unique<AtomicFile>(std::move(path), room));
   return *files_.back();

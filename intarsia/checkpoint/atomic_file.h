@@ -71,6 +71,10 @@ class AtomicFile {
   bool finished_ = false;
 };
 
+// A file of this text: all of it, or what was there before.
+Status WriteFileWhole(const std::string& path, const std::string& room,
+                      std::string_view text, mode_t mode = 0666);
+
 // Files that make one model together, as shards and the index that names them
 // do: Commit moves them once all are whole. A process that is ended meanwhile
 // leaves the older files, the newer ones, or others without the `entry`, which

@@ -146,8 +146,10 @@ Result<std::map<std::string, std::string>> ReadShardIndex(
   return shards;
 }
 
-Result<std::unique_ptr<Checkpoint>> Checkpoint::Open(const std::string& path) {
+Result<std::unique_ptr<Checkpoint>> Checkpoint::Open(
+    const std::string& path, MappedFile::Source source) {
   std::unique_ptr<Checkpoint> checkpoint(new Checkpoint());
+  checkpoint->source_ = source;
   checkpoint->path_ = path;
   std::error_code error;
   const fs::file_status status = fs::status(path, error);
@@ -179,7 +181,7 @@ Result<std::unique_ptr<Checkpoint>> Checkpoint::Open(const std::string& path) {
 Result<std::shared_ptr<const MappedFile>> Checkpoint::Map(
     const std::string& path) {
   ASSIGN_OR_RETURN(std::shared_ptr<const MappedFile> file,
-                   MappedFile::Open(path));
+                   MappedFile::Open(path, source_));
   files_.push_back(file);
   return file;
 }

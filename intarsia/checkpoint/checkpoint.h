@@ -21,6 +21,7 @@
 #include <vector>
 
 #include "intarsia/checkpoint/gguf.h"
+#include "intarsia/checkpoint/mapped_file.h"
 #include "intarsia/checkpoint/write.h"
 #include "intarsia/core/status.h"
 #include "intarsia/core/tensor.h"
@@ -62,7 +63,10 @@ class Checkpoint {
   // `path`: a folder, a .safetensors or .gguf file, or an index of shards
   // (*.safetensors.index.json). Of split GGUF files, the first. A folder with
   // neither config.json nor intarsia.json but one GGUF model stands for that.
-  static Result<std::unique_ptr<Checkpoint>> Open(const std::string& path);
+  // `source`: whether files of tensors are mapped or copied into memory.
+  static Result<std::unique_ptr<Checkpoint>> Open(
+      const std::string& path,
+      MappedFile::Source source = MappedFile::Source::kMap);
 
   CheckpointKind kind() const { return kind_; }
   const std::string& path() const { return path_; }
@@ -111,6 +115,7 @@ class Checkpoint {
   // Maps a file, and keeps it.
   Result<std::shared_ptr<const MappedFile>> Map(const std::string& path);
 
+  MappedFile::Source source_ = MappedFile::Source::kMap;
   std::vector<std::shared_ptr<const MappedFile>> files_;
   CheckpointKind kind_ = CheckpointKind::kSafetensors;
   std::string path_;

@@ -5,6 +5,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 
@@ -27,10 +28,30 @@ class Descriptor {
 
 constinit SignalNames mapped_files;
 
+Status ReadAll(int fd, const std::string& path, std::span<std::byte> into) {
+  for (size_t done = 0; done < into.size();) {
+    // The kernel gives at most 2 GiB at once.
+    const size_t part = std::min<size_t>(into.size() - done, 1 << 30);
+    const ssize_t got =
+        ::pread(fd, into.data() + done, part, static_cast<off_t>(done));
+    if (got < 0 && errno == EINTR) continue;
+    if (got < 0) {
+      return Unavailable("[checkpoint] " + path +
+                         ": cannot be read: " + std::strerror(errno));
+    }
+    if (got == 0) {
+      return DataLoss("[checkpoint] " + path +
+                      ": became shorter while it was read");
+    }
+    done += static_cast<size_t>(got);
+  }
+  return Status::Ok();
+}
+
 }  // namespace
 
 Result<std::shared_ptr<const MappedFile>> MappedFile::Open(
-    const std::string& path) {
+    const std::string& path, Source source) {
   // Not blocking, so that a pipe does not wait for a writer.
   const Descriptor fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
   if (fd.get() < 0) {
@@ -47,6 +68,12 @@ Result<std::shared_ptr<const MappedFile>> MappedFile::Open(
   file->path_ = path;
   file->size_ = static_cast<size_t>(info.st_size);
   if (file->size_ == 0) return std::shared_ptr<const MappedFile>(file);
+  if (source == Source::kCopy) {
+    file->owned_ = std::make_unique_for_overwrite<std::byte[]>(file->size_);
+    RETURN_IF_ERROR(ReadAll(fd.get(), path, {file->owned_.get(), file->size_}));
+    file->data_ = file->owned_.get();
+    return std::shared_ptr<const MappedFile>(file);
+  }
   void* data =
       ::mmap(nullptr, file->size_, PROT_READ, MAP_PRIVATE, fd.get(), 0);
   if (data == MAP_FAILED) {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <memory>
 #include <span>
 #include <string>
@@ -20,9 +21,11 @@ class MappedFile {
   // they are touched. Replacing the file by rename is safe; where another
   // process cuts it short, touching what is gone raises SIGBUS, as with every
   // mapped file. A program turns that into an error by a handler that asks
-  // MappedFileAt; this library installs none, for signals are the host's.
+  // MappedFileAt; this library installs none, for signals are the host's. kCopy
+  // reads the file into memory instead, where nobody can cut it.
+  enum class Source : uint8_t { kMap, kCopy };
   static Result<std::shared_ptr<const MappedFile>> Open(
-      const std::string& path);
+      const std::string& path, Source source = Source::kMap);
 
   // Bytes that are in memory already, under a name for messages.
   static std::shared_ptr<const MappedFile> OfBytes(

@@ -106,12 +106,10 @@ Status Conversation::Save(const std::string& path) const {
     json["messages"].push_back(
         {{"role", message.role}, {"content", message.content}});
   }
-  AtomicFile file(path, "chat");
-  RETURN_IF_ERROR(file.Open());
-  RETURN_IF_ERROR(file.Write(
+  return WriteFileWhole(
+      path, "chat",
       json.dump(2, ' ', false, nlohmann::json::error_handler_t::replace) +
-      "\n"));
-  return file.Commit();
+          "\n");
 }
 
 Status Conversation::Load(const std::string& path) {

@@ -1,4 +1,5 @@
 // intarsia convert MODEL OUT: the same model in another kind of file.
+#include "intarsia/checkpoint/atomic_file.h"
 #include "intarsia/cli/command.h"
 #include "intarsia/convert/hf_model.h"
 #include "intarsia/formats/format.h"
@@ -85,6 +86,7 @@ Status Run(const Flags& flags) {
   ASSIGN_OR_RETURN(const std::string path, ResolveModel(flags.model));
   ASSIGN_OR_RETURN(const std::unique_ptr<Checkpoint> checkpoint,
                    Checkpoint::Open(path));
+  if (to == "gguf") RETURN_IF_ERROR(AtomicFile::Check(flags.out, "convert"));
   RETURN_IF_ERROR(CheckNotSource(*checkpoint, flags.out));
   ASSIGN_OR_RETURN(const std::vector<std::string> paths,
                    Convert(*checkpoint, to, flags));

@@ -1,10 +1,14 @@
 // intarsia generate MODEL --prompt ...: one shot.
 #include <chrono>
+#include <optional>
 
+#include "intarsia/checkpoint/atomic_file.h"
 #include "intarsia/cli/answer.h"
 #include "intarsia/cli/command.h"
 #include "intarsia/cli/serving.h"
+#include "intarsia/convert/hf_model.h"
 #include "intarsia/core/in_file.h"
+#include "intarsia/engine/session_file.h"
 
 namespace intarsia {
 namespace {
@@ -41,9 +45,21 @@ Status Run(const Flags& flags) {
     ASSIGN_OR_RETURN(text, InFile(RenderMessages(tokenizer, messages),
                                   opened.checkpoint->path()));
   }
+  if (!flags.save_state.empty()) {
+    RETURN_IF_ERROR(AtomicFile::Check(flags.save_state, "generate"));
+    RETURN_IF_ERROR(CheckNotSource(*opened.checkpoint, flags.save_state));
+  }
+  std::optional<SavedSequence> before;
+  if (!flags.load_state.empty()) {
+    ASSIGN_OR_RETURN(
+        before,
+        SavedSequence::Open(flags.load_state, opened.model(), flags.threads));
+  }
+  const int64_t seen = before ? before->length() : 0;
   Request request;
-  // A chat template writes its own beginning of text.
-  const EncodeOptions encoding{.add_special = !flags.chat,
+  // A chat template writes its own beginning of text; what goes on from a state
+  // has had one.
+  const EncodeOptions encoding{.add_special = !flags.chat && seen == 0,
                                .parse_special = true};
   ASSIGN_OR_RETURN(request.prompt, tokenizer.Encode(text, encoding));
   if (request.prompt.empty()) {
@@ -56,16 +72,15 @@ Status Run(const Flags& flags) {
     request.stop_ids = StopIds(opened.model().config(), tokenizer);
   }
 
-  ModelRunner runner(opened.model(),
-                     RunnerOptions(flags, flags.answer, opened.model(),
-                                   static_cast<int64_t>(request.prompt.size()) +
-                                       flags.answer.max_tokens));
+  ModelRunner runner(
+      opened.model(),
+      RunnerOptions(flags, flags.answer, opened.model(),
+                    seen + static_cast<int64_t>(request.prompt.size()) +
+                        flags.answer.max_tokens));
   if (!flags.load_state.empty() || !flags.save_state.empty()) {
     request.slot = runner.Open();
   }
-  if (!flags.load_state.empty()) {
-    RETURN_IF_ERROR(runner.Restore(request.slot, flags.load_state));
-  }
+  if (before) RETURN_IF_ERROR(runner.Restore(request.slot, *before));
   GenerateStats stats;
   double first_token = 0.0;
   ASSIGN_OR_RETURN(const Answer answer,
@@ -85,9 +100,6 @@ Status Run(const Flags& flags) {
     std::fflush(stdout);
   }
   if (!answer.note.ok()) Warn(answer.note.message());
-  if (!flags.save_state.empty()) {
-    RETURN_IF_ERROR(runner.Save(request.slot, flags.save_state));
-  }
   if (flags.json) {
     nlohmann::json json = StatsJson(stats);
     json["text"] = answer.text;
@@ -99,7 +111,9 @@ Status Run(const Flags& flags) {
   } else {
     PrintStats(stats, runner);
   }
-  return Status::Ok();
+  if (flags.save_state.empty()) return Status::Ok();
+  std::fflush(stdout);  // the answer stands whatever becomes of the state
+  return runner.Save(request.slot, flags.save_state);
 }
 
 }  // namespace

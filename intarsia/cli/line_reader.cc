@@ -2,7 +2,6 @@
 
 #include <histedit.h>
 #include <poll.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -12,6 +11,8 @@
 #include <cstdlib>
 #include <cwchar>
 #include <iostream>
+
+#include "intarsia/checkpoint/atomic_file.h"
 
 namespace intarsia {
 namespace {
@@ -100,17 +101,26 @@ struct LineReader::Editor {
     el_source(edit, nullptr);  // the user's ~/.editrc
   }
   ~Editor() {
-    if (!path.empty()) {
-      HistEvent event;
-      const mode_t before = umask(077);  // conversations are private
-      history(lines, &event, H_SAVE, path.c_str());
-      umask(before);
-    }
+    if (!path.empty()) SaveHistory();
     el_end(edit);
     history_end(lines);
   }
   Editor(const Editor&) = delete;
   Editor& operator=(const Editor&) = delete;
+
+  // A file that can't be written is passed over.
+  void SaveHistory() const {
+    char* text = nullptr;
+    size_t size = 0;
+    FILE* memory = open_memstream(&text, &size);
+    if (memory == nullptr) return;
+    HistEvent event;
+    const bool told = history(lines, &event, H_SAVE_FP, memory) >= 0;
+    std::fclose(memory);
+    // Conversations are private.
+    if (told) (void)WriteFileWhole(path, "chat", {text, size}, 0600).ok();
+    std::free(text);
+  }
 
   static char* Prompt(EditLine* edit) {
     Editor* self = nullptr;

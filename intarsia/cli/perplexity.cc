@@ -4,9 +4,11 @@
 
 #include <cmath>
 
+#include "intarsia/checkpoint/atomic_file.h"
 #include "intarsia/cli/answer.h"
 #include "intarsia/cli/command.h"
 #include "intarsia/cli/serving.h"
+#include "intarsia/convert/hf_model.h"
 
 namespace intarsia {
 namespace {
@@ -62,6 +64,10 @@ Status Run(Flags& flags) {
                    OpenModel(flags.model, flags.serving(), flags.device_of()));
   if (opened.tokenizer == nullptr) {
     return NotFound("[perplexity] " + flags.model + " has no tokenizer");
+  }
+  if (const std::string& out = flags.options.record; !out.empty()) {
+    RETURN_IF_ERROR(AtomicFile::Check(out, "perplexity"));
+    RETURN_IF_ERROR(CheckNotSource(*opened.checkpoint, out));
   }
   ASSIGN_OR_RETURN(const std::string text,
                    ReadTextFile(flags.text, kMostTextBytes));

@@ -4,6 +4,7 @@
 #include <cstdlib>
 #include <optional>
 
+#include "intarsia/checkpoint/atomic_file.h"
 #include "intarsia/cli/command.h"
 #include "intarsia/convert/hf_model.h"
 #include "intarsia/core/terminal_text.h"
@@ -140,7 +141,10 @@ Status Run(Flags& flags) {
   ASSIGN_OR_RETURN(const std::string path, ResolveModel(flags.model));
   ASSIGN_OR_RETURN(const std::unique_ptr<Checkpoint> checkpoint,
                    Checkpoint::Open(path));
-  if (!flags.dry_run) RETURN_IF_ERROR(CheckNotSource(*checkpoint, flags.out));
+  if (!flags.dry_run) {
+    RETURN_IF_ERROR(AtomicFile::Check(flags.out, "quantize"));
+    RETURN_IF_ERROR(CheckNotSource(*checkpoint, flags.out));
+  }
   ASSIGN_OR_RETURN(const GgufModel model, ToGgufModel(*checkpoint));
   std::optional<ImportanceMatrix> importance;
   if (!flags.imatrix.empty()) {

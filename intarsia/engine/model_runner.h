@@ -16,6 +16,8 @@
 
 namespace intarsia {
 
+class SavedSequence;
+
 class ModelRunner {
  public:
   struct Options {
@@ -56,10 +58,14 @@ class ModelRunner {
                      bool all_rows = false,
                      const std::function<bool()>& cancelled = nullptr);
 
-  // A sequence's state to and from a file (safetensors). Restoring into a model
-  // or state dtype that differs fails. Bitwise the same sequence.
-  Status Save(int slot, const std::string& path) const;
+  // A sequence's state to and from a file (session_file.h). Restoring into
+  // another model or state dtype fails. Bitwise the same sequence. After an
+  // error the slot is to be closed.
+  Status Save(int slot, const std::string& path);
   Status Restore(int slot, const std::string& path);
+  Status Restore(int slot, const SavedSequence& saved);  // of this model
+  // The model's (model_identity.h), computed once.
+  const std::string& Identity();
 
   StatePool& pool() { return pool_; }
   ThreadPool& threads() { return threads_; }
@@ -83,6 +89,7 @@ class ModelRunner {
   StatePool pool_;
   std::map<int64_t, std::unique_ptr<Graph>> graphs_;  // by sequences
   int64_t graph_launches_ = 0;
+  std::string identity_;
 };
 
 }  // namespace intarsia

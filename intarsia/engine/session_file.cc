@@ -1,63 +1,175 @@
-// ModelRunner::Save and Restore: a sequence's state as safetensors, one tensor
-// a state, with the model's name and the length beside it.
+// ModelRunner::Save and Restore, and what lies between them.
+#include "intarsia/engine/session_file.h"
+
 #include <charconv>
 
-#include "intarsia/checkpoint/checkpoint.h"
+#include "intarsia/checkpoint/checked.h"
 #include "intarsia/checkpoint/write.h"
 #include "intarsia/core/in_file.h"
+#include "intarsia/engine/model_identity.h"
 #include "intarsia/engine/model_runner.h"
 
 namespace intarsia {
+namespace {
 
-Status ModelRunner::Save(int slot, const std::string& path) const {
+constexpr char kVersion[] = "2";
+constexpr int64_t kMostTokens = 1 << 24;
+
+std::string StateName(size_t sublayer, const StateSpec& spec) {
+  return std::to_string(sublayer) + "." + spec.name;
+}
+
+// The shape of a state of so many tokens.
+Shape StateShape(const StateSpec& spec, int64_t length) {
+  if (spec.growth == StateSpec::Growth::kSequence) return spec.shape;
+  std::vector<int64_t> dims = {length};
+  const auto rest = spec.shape.dims();
+  dims.insert(dims.end(), rest.begin(), rest.end());
+  return Shape(dims);
+}
+
+// "llama (3f2a90c1)": models of one architecture often share their name.
+std::string Described(const std::string& name, const std::string& identity) {
+  return "\"" + Printable(name) + "\" (weights " +
+         Printable(identity.substr(0, 8)) + ")";
+}
+
+Result<std::string> Field(const Checkpoint& file, const char* key) {
+  const auto it = file.metadata().find(key);
+  if (it != file.metadata().end()) return it->second;
+  return DataLoss("[engine] " + file.path() + ": the field \"" + key +
+                  "\" of a saved state is missing");
+}
+
+Status CheckVersion(const Checkpoint& file) {
+  const auto it = file.metadata().find("intarsia_state");
+  if (it == file.metadata().end()) {
+    return InvalidArgument("[engine] " + file.path() + ": not a saved state");
+  }
+  if (it->second == kVersion) return Status::Ok();
+  if (it->second == "1") {
+    return Unsupported("[engine] " + file.path() +
+                       ": the state was saved by an earlier version, which "
+                       "did not record whose weights it belongs to; run the "
+                       "prompt and save it again");
+  }
+  return Unsupported("[engine] " + file.path() + ": a saved state of version " +
+                     Printable(it->second) + ", this program knows " +
+                     kVersion);
+}
+
+Result<int64_t> ReadLength(const Checkpoint& file) {
+  ASSIGN_OR_RETURN(const std::string text, Field(file, "length"));
+  int64_t length = -1;
+  const auto parsed =
+      std::from_chars(text.data(), text.data() + text.size(), length);
+  if (parsed.ec == std::errc() && parsed.ptr == text.data() + text.size() &&
+      length >= 0 && length <= kMostTokens) {
+    return length;
+  }
+  return InvalidArgument("[engine] " + file.path() + ": the length \"" +
+                         Printable(text) + "\" is not a number from 0 to " +
+                         std::to_string(kMostTokens));
+}
+
+}  // namespace
+
+Result<SavedSequence> SavedSequence::Open(const std::string& path,
+                                          const Model& model, int threads) {
+  ASSIGN_OR_RETURN(const std::unique_ptr<Checkpoint> file,
+                   Checkpoint::Open(path));
+  RETURN_IF_ERROR(CheckVersion(*file));
+  ASSIGN_OR_RETURN(const std::string name, Field(*file, "model"));
+  ASSIGN_OR_RETURN(const std::string weights, Field(*file, "weights"));
+  SavedSequence saved;
+  saved.path_ = path;
+  saved.model_ = &model;
+  {
+    ThreadPool pool(threads);
+    saved.identity_ = ModelIdentity(model, pool);
+  }
+  if (weights != saved.identity_) {
+    return InvalidArgument("[engine] " + path +
+                           ": the state belongs to another model, " +
+                           Described(name, weights) + "; this one is " +
+                           Described(model.config().name, saved.identity_));
+  }
+  ASSIGN_OR_RETURN(saved.length_, ReadLength(*file));
+  for (size_t l = 0; l < model.state().size(); ++l) {
+    for (const StateSpec& spec : model.state()[l].specs) {
+      const std::string part = StateName(l, spec);
+      const StoredTensor* stored = file->Find(part);
+      if (stored == nullptr) {
+        return DataLoss("[engine] " + path + ": the state " + part +
+                        " is missing");
+      }
+      const Shape shape = StateShape(spec, saved.length_);
+      if (!(stored->shape == shape)) {
+        return DataLoss("[engine] " + path + ": the state " + part + " has " +
+                        stored->shape.ToString() + ", it should have " +
+                        shape.ToString());
+      }
+      ASSIGN_OR_RETURN(Tensor values, stored->AsTensor());
+      saved.parts_.push_back({part, std::move(values)});
+    }
+  }
+  if (saved.parts_.size() != file->tensors().size()) {
+    return DataLoss("[engine] " + path + ": holds " +
+                    std::to_string(file->tensors().size()) +
+                    " tensors, the state of this model has " +
+                    std::to_string(saved.parts_.size()));
+  }
+  return saved;
+}
+
+const std::string& ModelRunner::Identity() {
+  if (identity_.empty()) identity_ = ModelIdentity(model_, threads_);
+  return identity_;
+}
+
+Status ModelRunner::Save(int slot, const std::string& path) {
   std::vector<NamedTensor> tensors;
   for (StatePool::Saved& part : pool_.Save(slot)) {
     tensors.push_back({part.name, std::move(part.values)});
   }
   return WriteSafetensors(path, tensors,
-                          {{"intarsia_state", "1"},
-                           {"model", model_.config().name},
+                          {{"intarsia_state", kVersion},
+                           {"model", ToUtf8(model_.config().name)},
+                           {"weights", Identity()},
                            {"length", std::to_string(pool_.length(slot))}});
 }
 
 Status ModelRunner::Restore(int slot, const std::string& path) {
-  ASSIGN_OR_RETURN(std::unique_ptr<Checkpoint> file, Checkpoint::Open(path));
-  const auto& metadata = file->metadata();
-  auto field = [&](const char* key) {
-    auto it = metadata.find(key);
-    return it == metadata.end() ? std::string() : it->second;
-  };
-  if (field("intarsia_state") != "1") {
-    return InvalidArgument("[engine] " + path + " is not a saved state");
+  ASSIGN_OR_RETURN(const SavedSequence saved,
+                   SavedSequence::Open(path, model_, options_.threads));
+  return Restore(slot, saved);
+}
+
+Status ModelRunner::Restore(int slot, const SavedSequence& saved) {
+  CHECK(&saved.model() == &model_) << saved.path() << " is of another model";
+  identity_ = saved.identity();
+  const std::string where = "[engine] " + saved.path() + ": ";
+  if (saved.length() > options_.context) {
+    return InvalidArgument(
+        where + "the state has seen " + std::to_string(saved.length()) +
+        " tokens, the context holds " + std::to_string(options_.context) +
+        "; raise it with --ctx");
   }
-  if (field("model") != model_.config().name) {
-    return InvalidArgument("[engine] " + path + " belongs to model \"" +
-                           field("model") + "\", this is \"" +
-                           model_.config().name + "\"");
-  }
-  const std::string text = field("length");
-  int64_t length = -1;
-  const auto parsed =
-      std::from_chars(text.data(), text.data() + text.size(), length);
-  if (parsed.ec != std::errc() || parsed.ptr != text.data() + text.size() ||
-      length < 0 || length > options_.context) {
-    return InvalidArgument("[engine] " + path + ": length \"" + text +
-                           "\" does not fit a context of " +
-                           std::to_string(options_.context));
-  }
-  std::vector<StatePool::Saved> parts;
-  for (size_t l = 0; l < model_.state().size(); ++l) {
-    for (const StateSpec& spec : model_.state()[l].specs) {
-      const std::string name = std::to_string(l) + "." + spec.name;
-      const StoredTensor* stored = file->Find(name);
-      if (stored == nullptr) {
-        return DataLoss("[engine] " + path + " lacks state " + name);
-      }
-      ASSIGN_OR_RETURN(Tensor values, stored->AsTensor());
-      parts.push_back({name, std::move(values)});
+  size_t next = 0;
+  for (const Model::SublayerState& sublayer : model_.state()) {
+    for (const StateSpec& spec : sublayer.specs) {
+      const StatePool::Saved& part = saved.parts()[next++];
+      const bool token = spec.growth != StateSpec::Growth::kSequence;
+      const DType wanted = token ? options_.token_dtype : DType::kF32;
+      if (part.values.dtype() == wanted) continue;
+      return InvalidArgument(where + "the state " + part.name + " is " +
+                             std::string(Name(part.values.dtype())) +
+                             ", it should be " + std::string(Name(wanted)) +
+                             (token ? "; see --state-dtype" : ""));
     }
   }
-  return InFile(pool_.Restore(slot, parts, length), path);
+  return InFile(pool_.Restore(slot, saved.parts(), saved.length()),
+                saved.path());
 }
 
 }  // namespace intarsia

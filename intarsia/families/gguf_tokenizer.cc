@@ -4,7 +4,7 @@
 #include <utility>
 
 #include "intarsia/checkpoint/checked.h"
-#include "intarsia/hub/sha256.h"
+#include "intarsia/core/sha256.h"
 #include "intarsia/tokenizer/side_files.h"
 
 namespace intarsia {

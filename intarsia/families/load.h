@@ -23,6 +23,9 @@ struct LoadOptions {
   // that is available. The pages of the file leave the process.
   bool pack = false;
   int pack_threads = 0;
+  // OpenModel: files are copied into memory, not mapped, so that none that
+  // another process cuts short can end this one (checkpoint/mapped_file.h).
+  bool copy_files = false;
   // Called as weights are read, of `total` in all; false ends the load with
   // Unavailable.
   std::function<bool(size_t done, size_t total)> progress = nullptr;

@@ -54,7 +54,10 @@ Result<OpenedModel> OpenModel(const std::string& name,
   if (device.is_cuda()) Backend(device);  // fails before anything is read
   OpenedModel opened;
   ASSIGN_OR_RETURN(const std::string path, ResolveModel(name));
-  ASSIGN_OR_RETURN(opened.checkpoint, Checkpoint::Open(path));
+  ASSIGN_OR_RETURN(
+      opened.checkpoint,
+      Checkpoint::Open(path, options.copy_files ? MappedFile::Source::kCopy
+                                                : MappedFile::Source::kMap));
   ASSIGN_OR_RETURN(opened.loaded, LoadModel(*opened.checkpoint, options));
   ASSIGN_OR_RETURN(opened.tokenizer,
                    OpenTokenizer(*opened.checkpoint, &opened.loaded.warnings));

@@ -5,8 +5,8 @@
 
 #include "intarsia/checkpoint/checked.h"
 #include "intarsia/checkpoint/mapped_file.h"
+#include "intarsia/core/sha256.h"
 #include "intarsia/hub/sha1.h"
-#include "intarsia/hub/sha256.h"
 #include "intarsia/hub/url.h"
 
 namespace intarsia {

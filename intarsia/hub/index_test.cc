@@ -5,9 +5,9 @@
 
 #include "intarsia/checkpoint/mapped_file.h"
 #include "intarsia/checkpoint/test_files.h"
+#include "intarsia/core/sha256.h"
 #include "intarsia/hub/package_index.h"
 #include "intarsia/hub/pip_config.h"
-#include "intarsia/hub/sha256.h"
 #include "intarsia/hub/test_zip.h"
 #include "intarsia/hub/url.h"
 #include "intarsia/hub/zip.h"

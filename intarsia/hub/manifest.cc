@@ -6,7 +6,7 @@
 #include "intarsia/checkpoint/checked.h"
 #include "intarsia/checkpoint/json_input.h"
 #include "intarsia/checkpoint/mapped_file.h"
-#include "intarsia/hub/sha256.h"
+#include "intarsia/core/sha256.h"
 
 namespace intarsia {
 namespace {

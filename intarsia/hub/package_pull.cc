@@ -5,10 +5,10 @@
 
 #include "intarsia/checkpoint/atomic_file.h"
 #include "intarsia/checkpoint/mapped_file.h"
+#include "intarsia/core/sha256.h"
 #include "intarsia/hub/download.h"
 #include "intarsia/hub/model_cache.h"
 #include "intarsia/hub/package_index.h"
-#include "intarsia/hub/sha256.h"
 #include "intarsia/hub/url.h"
 #include "intarsia/hub/zip.h"
 

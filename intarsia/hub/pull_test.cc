@@ -11,9 +11,9 @@
 #include <cstdlib>
 
 #include "intarsia/checkpoint/test_files.h"
+#include "intarsia/core/sha256.h"
 #include "intarsia/hub/model_cache.h"
 #include "intarsia/hub/package_pull.h"
-#include "intarsia/hub/sha256.h"
 #include "intarsia/hub/test_http_server.h"
 #include "intarsia/hub/test_zip.h"
 

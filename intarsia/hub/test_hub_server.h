@@ -12,8 +12,8 @@
 #include <utility>
 #include <vector>
 
+#include "intarsia/core/sha256.h"
 #include "intarsia/hub/sha1.h"
-#include "intarsia/hub/sha256.h"
 #include "intarsia/hub/test_http_server.h"
 
 namespace intarsia {

@@ -5,13 +5,13 @@
 #include <set>
 
 #include "intarsia/checkpoint/checked.h"
+#include "intarsia/core/sha256.h"
 #include "intarsia/hub/http_headers.h"
 #include "intarsia/hub/listing.h"
 #include "intarsia/hub/manifest.h"
 #include "intarsia/hub/model_cache.h"
 #include "intarsia/hub/reference.h"
 #include "intarsia/hub/selection.h"
-#include "intarsia/hub/sha256.h"
 
 namespace intarsia {
 namespace {

@@ -4,9 +4,9 @@
 
 #include "intarsia/checkpoint/checked.h"
 #include "intarsia/core/fuzz/memory_file.h"
+#include "intarsia/core/sha256.h"
 #include "intarsia/hub/package_index.h"
 #include "intarsia/hub/pip_config.h"
-#include "intarsia/hub/sha256.h"
 #include "intarsia/hub/url.h"
 #include "intarsia/hub/zip.h"
 

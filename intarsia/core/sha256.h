@@ -1,5 +1,4 @@
-// SHA-256 (FIPS 180-4), for the hashes that package indexes and the catalogue
-// of models give.
+// SHA-256 (FIPS 180-4): of what is fetched, and of a model's weights.
 #pragma once
 
 #include <array>

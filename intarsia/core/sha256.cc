@@ -1,4 +1,4 @@
-#include "intarsia/hub/sha256.h"
+#include "intarsia/core/sha256.h"
 
 #include <algorithm>
 #include <bit>
