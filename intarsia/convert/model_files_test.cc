@@ -39,7 +39,7 @@ Json SmallTokenizer() {
           {"added_tokens",
            {Added(next, "<s>"), Added(next + 1, "</s>"),
             Added(next + 2, "<|turn|>"), Added(next + 3, "tool", false),
-            Added(next + 4, "<|call|>")}},
+            Added(next + 4, "<|tail|>")}},
           {"normalizer", nullptr},
           {"pre_tokenizer",
            {{"type", "ByteLevel"},
@@ -54,7 +54,7 @@ Json SmallTokenizer() {
             {"merges", {"a b", "ab c", "t o"}}}}};
 }
 
-constexpr int kBos = 76, kEos = 77, kTurn = 78, kTool = 79, kCall = 80;
+constexpr int kBos = 76, kEos = 77, kTurn = 78, kTool = 79, kTail = 80;
 
 class FilesTest : public testing::Test {
  protected:
@@ -141,7 +141,8 @@ TEST_F(FilesTest, AllEndsGoAlong) {
   const Case cases[] = {
       {3, nullptr, {3, kEos}},
       {{3, 5, 6, 7}, nullptr, {3, 5, 6, 7, kEos}},
-      {{kEos, kTurn}, {{"eos_token_id", kTurn}}, {kEos, kTurn}}};
+      {kEos, {{"eos_token_id", {4, kTurn}}}, {4, kEos, kTurn}},
+      {nullptr, {{"eos_token_id", 9}}, {9, kEos}}};
   for (const Case& c : cases) {
     std::filesystem::remove_all(source());
     Json extra = Json::object();
@@ -161,7 +162,7 @@ TEST_F(FilesTest, AllEndsGoAlong) {
 // know no list.
 TEST_F(FilesTest, GgufNamesTheEndsItHasPlacesFor) {
   Write(SmallTokenizer(), PlainConfig(),
-        {{"eos_token_id", {kEos, kTurn, kCall, 3}}});
+        {{"eos_token_id", {kEos, kTurn, kTail, 3}}});
   ToGguf(source(), folder_ / "m.gguf");
   const auto checkpoint = OpenPath(folder_ / "m.gguf");
   const GgufMetadata& metadata = *checkpoint->gguf();
@@ -169,7 +170,7 @@ TEST_F(FilesTest, GgufNamesTheEndsItHasPlacesFor) {
   EXPECT_EQ(*metadata.Int("tokenizer.ggml.eot_token_id"), 3);
   EXPECT_EQ(*metadata.Int("tokenizer.ggml.eom_token_id"), kTurn);
   EXPECT_EQ(*metadata.Ints(kEndIds),
-            (std::vector<int64_t>{kEos, 3, kTurn, kCall}));
+            (std::vector<int64_t>{kEos, 3, kTurn, kTail}));
 }
 
 TEST_F(FilesTest, SamplingGoesAlong) {
@@ -351,6 +352,32 @@ TEST_F(FilesTest, TokenizersComeAlongWhole) {
   }
 }
 
+// Special and added tokens in the files of older libraries.
+TEST_F(FilesTest, SideFilesComeAlong) {
+  Write(SmallTokenizer(), Json::object());
+  File("special_tokens_map.json",
+       R"({"bos_token": "<s>", "eos_token": "<|turn|>",)"
+       R"( "additional_special_tokens": ["<|tail|>"]})");
+  File("added_tokens.json", R"({"<|more|>": 81})");
+  const auto before = TokenizerOf(source());
+  ASSERT_NE(before, nullptr);
+  ASSERT_EQ(before->eos_id(), kTurn);
+  ASSERT_EQ(before->Find("<|more|>"), 81);
+  for (const std::string& way : Ways()) {
+    const auto after = TokenizerOf(way);
+    ASSERT_NE(after, nullptr);
+    EXPECT_EQ(after->bos_id(), before->bos_id()) << way;
+    EXPECT_EQ(after->eos_id(), kTurn) << way;
+    EXPECT_EQ(after->Find("<|more|>"), 81) << way;
+    EXPECT_EQ(*after->Encode("a<|more|>b", {false, true}),
+              *before->Encode("a<|more|>b", {false, true}))
+        << way;
+  }
+  // Programs that read GGUF's own keys see it too.
+  const auto gguf = OpenPath(folder_ / "m.gguf");
+  EXPECT_EQ((*gguf->gguf()->Tokens())[81], "<|more|>");
+}
+
 // Whoever changes tokenizer.ggml.* means it.
 TEST_F(FilesTest, ChangedMetadataCounts) {
   Json tokenizer = SmallTokenizer();
@@ -375,13 +402,13 @@ TEST_F(FilesTest, ChangedMetadataCounts) {
   });
   EXPECT_EQ(other_bos->Encode("AB")->front(), kTurn);
   const auto other_eos = edited([](GgufModel* model) {
-    model->Set("tokenizer.ggml.eos_token_id", uint32_t{kCall});
+    model->Set("tokenizer.ggml.eos_token_id", uint32_t{kTail});
   });
-  EXPECT_EQ(other_eos->eos_id(), kCall);
+  EXPECT_EQ(other_eos->eos_id(), kTail);
   // </s> is an end by its name.
-  EXPECT_EQ(EndsOf(folder_ / "e.gguf"), (std::vector<int32_t>{kEos, kCall}));
+  EXPECT_EQ(EndsOf(folder_ / "e.gguf"), (std::vector<int32_t>{kEos, kTail}));
   ToHf(folder_ / "e.gguf", folder_ / "hf");
-  EXPECT_EQ(EndsOf(folder_ / "hf"), (std::vector<int32_t>{kEos, kCall}));
+  EXPECT_EQ(EndsOf(folder_ / "hf"), (std::vector<int32_t>{kEos, kTail}));
   // The vocabulary: the copy no longer describes it, which is said.
   const auto other = edited([](GgufModel* model) {
     for (auto& [key, value] : model->metadata) {

@@ -160,8 +160,9 @@ std::string Generation(const GgufMetadata& metadata) {
   return changed ? json.dump(2) + "\n" : text;
 }
 
-std::string Dump(const Json& json) {
-  return json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n";
+template <typename AnyJson>
+std::string Dump(const AnyJson& json) {
+  return json.dump(2, ' ', false, AnyJson::error_handler_t::replace) + "\n";
 }
 
 }  // namespace
@@ -177,6 +178,11 @@ Status FilesFromGguf(const GgufMetadata& metadata, ModelFiles* out) {
                    OwnTokenizerCounts(metadata, vocab, own, nullptr));
   if (counts) {
     const bool json = metadata.Has(kHfTokenizer);
+    for (const auto& [name, key] :
+         {std::pair("special_tokens_map.json", kSpecialTokensMap),
+          std::pair("added_tokens.json", kAddedTokens)}) {
+      if (metadata.Has(key)) out->texts[name] = TextOf(metadata, key);
+    }
     auto opened = OpenOwnTokenizer(metadata, vocab, own, "GGUF");
     if (!opened.ok()) {  // goes along all the same
       out->texts[json ? "tokenizer.json" : "tokenizer.model"] = std::move(own);

@@ -7,6 +7,7 @@
 #include "intarsia/convert/gguf_pre_tokenizers.h"
 #include "intarsia/convert/model_files.h"
 #include "intarsia/families/gguf_tokenizer.h"
+#include "intarsia/tokenizer/base64.h"
 #include "intarsia/tokenizer/sentencepiece_proto.h"
 
 namespace intarsia {
@@ -57,7 +58,9 @@ class Vocabulary {
 // "<s>" or {"content": "<s>"}.
 std::string ContentOf(const Json& token) {
   if (token.is_string()) return token.get<std::string>();
-  return token.is_object() ? token.value("content", "") : "";
+  const Json content =
+      token.is_object() ? token.value("content", Json()) : Json();
+  return content.is_string() ? content.get<std::string>() : "";
 }
 
 // False: not a vocabulary that GGUF's "gpt2" model can hold.
@@ -103,15 +106,12 @@ std::string TypesOf(const Json& step, const char* list) {
   return text;
 }
 
-// What tokenizer.ggml.* has no place for, of a byte-level BPE.
-std::vector<std::string> UnnamedOf(const Json& json, const std::string& pre) {
-  std::vector<std::string> unnamed;
-  const std::string normalizer =
-      TypesOf(json.value("normalizer", Json()), "normalizers");
-  if (!normalizer.empty()) unnamed.push_back("normalizer " + normalizer);
+// Flags of added tokens, for which tokenizer.ggml.* has no place.
+void AddFlags(const Json& json, bool normalized,
+              std::vector<std::string>* unnamed) {
   for (const char* flag : {"lstrip", "rstrip", "single_word", "normalized"}) {
     // Without a normalizer the last changes nothing.
-    if (std::string_view(flag) == "normalized" && normalizer.empty()) continue;
+    if (std::string_view(flag) == "normalized" && !normalized) continue;
     int64_t count = 0;
     std::string first;
     for (const Json& added : json.value("added_tokens", Json::array())) {
@@ -119,10 +119,20 @@ std::vector<std::string> UnnamedOf(const Json& json, const std::string& pre) {
       if (count++ == 0) first = Printable(ContentOf(added), 40);
     }
     if (count == 0) continue;
-    unnamed.push_back(std::string(flag) + " of " + first +
-                      (count > 1 ? " and " + std::to_string(count - 1) + " more"
-                                 : std::string()));
+    unnamed->push_back(std::string(flag) + " of " + first +
+                       (count > 1
+                            ? " and " + std::to_string(count - 1) + " more"
+                            : std::string()));
   }
+}
+
+// What tokenizer.ggml.* has no place for, of a byte-level BPE.
+std::vector<std::string> UnnamedOf(const Json& json, const std::string& pre) {
+  std::vector<std::string> unnamed;
+  const std::string normalizer =
+      TypesOf(json.value("normalizer", Json()), "normalizers");
+  if (!normalizer.empty()) unnamed.push_back("normalizer " + normalizer);
+  AddFlags(json, !normalizer.empty(), &unnamed);
   const Json model = json.value("model", Json::object());
   const bool whole = model.value("ignore_merges", false);
   if (whole != IgnoresMerges(pre)) {
@@ -134,10 +144,8 @@ std::vector<std::string> UnnamedOf(const Json& json, const std::string& pre) {
   return unnamed;
 }
 
-bool NameBpe(const ModelFiles& files, TokenizerVocab* out, Vocabulary* words,
+bool NameBpe(const Json& json, TokenizerVocab* out, Vocabulary* words,
              std::vector<std::string>* unnamed) {
-  const Json json = JsonOrNull(files.Text("tokenizer.json"));
-  if (!json.is_object()) return false;
   const Json model = json.value("model", Json());
   out->pre = NameOfPreTokenizer(
       json.value("pre_tokenizer", Json()),
@@ -146,6 +154,128 @@ bool NameBpe(const ModelFiles& files, TokenizerVocab* out, Vocabulary* words,
   out->model = "gpt2";
   *unnamed = UnnamedOf(json, out->pre);
   return true;
+}
+
+// The steps of a normalizer or a pre-tokenizer, one after the other.
+std::vector<Json> StepsOf(const Json& step, const char* list) {
+  if (!step.is_object()) return {};
+  const Json inner = step.value(list, Json());
+  if (!inner.is_array()) return {step};
+  std::vector<Json> steps;
+  for (const Json& one : inner) {
+    const std::vector<Json> more = StepsOf(one, list);
+    steps.insert(steps.end(), more.begin(), more.end());
+  }
+  return steps;
+}
+
+// Spaces that become U+2581, as GGUF's "llama" and "t5" write them. False: they
+// do not.
+bool ReadSpaces(const Json& json, TokenizerVocab* out,
+                std::vector<std::string>* unnamed) {
+  const std::string mark = "\u2581";
+  bool marked = false, prefix = false;
+  std::string others;
+  const auto other = [&](const Json& step) {
+    others += (others.empty() ? "" : ", ") + step.value("type", "?");
+  };
+  for (const Json& step :
+       StepsOf(json.value("normalizer", Json()), "normalizers")) {
+    const std::string type = step.value("type", "");
+    if (type == "Prepend" && step.value("prepend", "") == mark) {
+      prefix = true;
+    } else if (type == "Replace" && step.value("content", "") == mark &&
+               step.value("pattern", Json()) == Json{{"String", " "}}) {
+      marked = true;
+    } else if (type == "Precompiled" && out->model == "t5" &&
+               step.contains("precompiled_charsmap") &&
+               step["precompiled_charsmap"].is_string()) {
+      const Result<std::string> map = DecodeBase64(
+          step["precompiled_charsmap"].get_ref<const std::string&>());
+      if (!map.ok()) return false;
+      out->precompiled_charsmap = *map;
+    } else {
+      other(step);
+    }
+  }
+  for (const Json& step :
+       StepsOf(json.value("pre_tokenizer", Json()), "pretokenizers")) {
+    if (step.value("type", "") == "Metaspace" &&
+        step.value("replacement", mark) == mark) {
+      marked = true;
+      prefix = step.value("prepend_scheme", "always") != "never";
+    } else {
+      other(step);
+    }
+  }
+  out->add_space_prefix = prefix;
+  if (!others.empty()) unnamed->push_back(others);
+  return marked;
+}
+
+// tokenizer.json of SentencePiece's kind. A merge's place in the list is the
+// score of what it makes.
+bool NamePieces(const Json& json, TokenizerVocab* out, Vocabulary* words,
+                std::vector<std::string>* unnamed) {
+  const Json model = json.value("model", Json::object());
+  if (!model.is_object()) return false;
+  const Json vocab = model.value("vocab", Json());
+  out->pre = "default";
+  out->model = vocab.is_array() ? "t5" : "llama";
+  std::vector<std::string> merges;
+  std::string unknown;
+  if (out->model == "llama") {
+    if (!model.value("byte_fallback", false) ||
+        !ReadBpe(json, words, &merges)) {
+      return false;
+    }
+    const auto last = -static_cast<float>(merges.size() + 1);
+    std::ranges::fill(words->scores, last);
+    for (size_t i = merges.size(); i-- > 0;) {
+      std::string made = merges[i];
+      made.erase(made.find(' ', 1), 1);
+      const auto found = words->ids.find(made);
+      if (found == words->ids.end()) return false;
+      words->scores[found->second] = -static_cast<float>(i);
+    }
+    for (int byte = 0; byte < 256; ++byte) {
+      constexpr char kDigits[] = "0123456789ABCDEF";
+      const auto found = words->ids.find(
+          std::string("<0x") + kDigits[byte / 16] + kDigits[byte % 16] + ">");
+      if (found != words->ids.end()) words->types[found->second] = kByte;
+    }
+    unknown = ContentOf(model.value("unk_token", Json()));
+  } else {
+    for (size_t i = 0; i < vocab.size(); ++i) {
+      const Json& entry = vocab[i];
+      if (!entry.is_array() || entry.size() != 2 || !entry[0].is_string() ||
+          !entry[1].is_number() ||
+          !words->Put(i, entry[0], kNormal, entry[1].get<float>())) {
+        return false;
+      }
+    }
+    const Json unk = model.value("unk_id", Json());
+    if (unk.is_number_unsigned() && unk.get<size_t>() < words->tokens.size()) {
+      unknown = words->tokens[unk.get<size_t>()];
+    }
+    if (model.value("byte_fallback", false)) {
+      unnamed->push_back("byte_fallback");
+    }
+    out->remove_extra_whitespaces = false;
+    for (const Json& added : json.value("added_tokens", Json::array())) {
+      const Json id = added.is_object() ? added.value("id", Json()) : Json();
+      const bool special = id.is_number() && added.value("special", false);
+      if (!words->Put(id, ContentOf(added), special ? kControl : kUser)) {
+        return false;
+      }
+    }
+  }
+  if (const auto at = words->ids.find(unknown); at != words->ids.end()) {
+    out->unk_id = at->second;
+    words->types[at->second] = kUnknown;
+  }
+  AddFlags(json, false, unnamed);
+  return ReadSpaces(json, out, unnamed);
 }
 
 bool NameSentencePiece(const ModelFiles& files, TokenizerVocab* out,
@@ -175,6 +305,36 @@ bool NameSentencePiece(const ModelFiles& files, TokenizerVocab* out,
   if (!bpe && model->byte_fallback) unnamed->push_back("byte_fallback");
   if (model->whitespace_as_suffix) unnamed->push_back("whitespace as suffix");
   return true;
+}
+
+// The tokens that the files together make have the same ids.
+bool SameTokens(const Vocabulary& words, const Tokenizer& tokenizer) {
+  for (size_t id = 0; id < words.tokens.size(); ++id) {
+    if (tokenizer.Token(static_cast<int32_t>(id)) != words.tokens[id]) {
+      return false;
+    }
+  }
+  return true;
+}
+
+// GGUF's own keys for the vocabulary; false: it has no name there. Of a folder
+// with both files, tokenizer.model says best what llama.cpp is to do.
+bool Name(const ModelFiles& files, TokenizerVocab* vocab, Vocabulary* words,
+          std::vector<std::string>* unnamed) {
+  const auto clear = [&] {
+    *vocab = {};
+    *words = {};
+    unnamed->clear();
+  };
+  const Json json = JsonOrNull(files.Text("tokenizer.json"));
+  if (json.is_object() && NameBpe(json, vocab, words, unnamed)) return true;
+  clear();
+  if (NameSentencePiece(files, vocab, words, unnamed) &&
+      SameTokens(*words, *files.tokenizer)) {
+    return true;
+  }
+  clear();
+  return json.is_object() && NamePieces(json, vocab, words, unnamed);
 }
 
 // Tokens that other files add, and what those say of the others.
@@ -210,7 +370,14 @@ void SetOwnFile(const ModelFiles& files, std::string* own, GgufModel* out) {
       break;
     }
   }
-  Json config = JsonOrNull(files.Text("tokenizer_config.json"));
+  for (const auto& [name, key] :
+       {std::pair("special_tokens_map.json", kSpecialTokensMap),
+        std::pair("added_tokens.json", kAddedTokens)}) {
+    if (!files.Text(name).empty()) out->Set(key, files.Text(name));
+  }
+  // The order of its names gives added tokens their ids.
+  auto config = nlohmann::ordered_json::parse(
+      files.Text("tokenizer_config.json"), nullptr, /*allow_exceptions=*/false);
   if (!config.is_object()) return;
   config.erase("chat_template");
   out->Set(kTokenizerConfig, config.dump());
@@ -353,11 +520,11 @@ void FilesToGguf(const ModelFiles& files, const Json& config,
   TokenizerVocab vocab;
   Vocabulary words;
   std::vector<std::string> unnamed;
-  const bool named = files.Text("tokenizer.json").empty()
-                         ? NameSentencePiece(files, &vocab, &words, &unnamed)
-                         : NameBpe(files, &vocab, &words, &unnamed);
+  // What this program cannot open goes along whole and has no name.
+  const bool named =
+      files.tokenizer != nullptr && Name(files, &vocab, &words, &unnamed);
   if (named) {
-    if (files.tokenizer != nullptr) AddFromOtherFiles(*files.tokenizer, &words);
+    AddFromOtherFiles(*files.tokenizer, &words);
     if (vocab_size <= kMaxTokens) words.Pad(vocab_size);
   }
   if (!own.empty() || !files.end_ids.empty()) {

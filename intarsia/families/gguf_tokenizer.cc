@@ -1,5 +1,6 @@
 #include "intarsia/families/gguf_tokenizer.h"
 
+#include <algorithm>
 #include <cstring>
 #include <utility>
 
@@ -10,7 +11,7 @@
 namespace intarsia {
 namespace {
 
-using Json = nlohmann::json;
+using Json = nlohmann::ordered_json;  // the order of names gives added ids
 
 class Digest {
  public:
@@ -97,7 +98,11 @@ Result<TokenizerVocab> ReadGgufVocab(const GgufMetadata& metadata,
   // Files of ours and of Ollama list all ends.
   if (metadata.Has(kEndIds)) {
     ASSIGN_OR_RETURN(const std::vector<int64_t> ids, metadata.Ints(kEndIds));
-    vocab.more_eog_ids.insert(vocab.more_eog_ids.end(), ids.begin(), ids.end());
+    // The list counts while it names the end that the key of its own names.
+    if (vocab.eos_id < 0 || std::ranges::count(ids, vocab.eos_id) > 0) {
+      vocab.more_eog_ids.insert(vocab.more_eog_ids.end(), ids.begin(),
+                                ids.end());
+    }
   }
   // GGUF's names of tokens (one is misspelt there) and those of templates.
   constexpr std::pair<const char*, const char*> kNames[] = {
@@ -208,22 +213,32 @@ Result<OwnTokenizer> OpenOwnTokenizer(const GgufMetadata& metadata,
   OwnTokenizer out;
   out.file = std::move(own);
   out.config = Json::object();
-  if (metadata.Has(kTokenizerConfig)) {
-    ASSIGN_OR_RETURN(const std::string text, metadata.String(kTokenizerConfig));
-    const Result<Json> parsed = ParseTokenizerJson(text);
-    if (!parsed.ok() || !parsed->is_object()) {
+  const auto text = [&](const char* key) -> Result<std::string> {
+    if (!metadata.Has(key)) return std::string();
+    return metadata.String(key);
+  };
+  ASSIGN_OR_RETURN(const std::string config, text(kTokenizerConfig));
+  ASSIGN_OR_RETURN(const std::string specials, text(kSpecialTokensMap));
+  ASSIGN_OR_RETURN(const std::string added, text(kAddedTokens));
+  if (!config.empty()) {
+    out.config = Json::parse(config, nullptr, /*allow_exceptions=*/false);
+    if (!out.config.is_object()) {
       return InvalidArgument("[tokenizer] " + source + ": " + kTokenizerConfig +
                              " is not a JSON object");
     }
-    out.config = *parsed;
   }
   const Json templates = Templates(vocab);
   out.config.erase("chat_template");
   if (!templates.is_null()) out.config["chat_template"] = templates;
-  const auto open = [&] {
-    const std::string config =
-        out.config.dump(-1, ' ', false, Json::error_handler_t::replace);
-    return Tokenizer::FromText(out.file, config, source);
+  const auto open = [&]() -> Result<std::unique_ptr<Tokenizer>> {
+    // Without any, some readers take other names for granted.
+    const std::string now =
+        out.config.empty()
+            ? std::string()
+            : out.config.dump(-1, ' ', false, Json::error_handler_t::replace);
+    ASSIGN_OR_RETURN(const SideFiles sides,
+                     SideFilesFromTexts(now, specials, added, source));
+    return Tokenizer::FromText(out.file, sides, source);
   };
   ASSIGN_OR_RETURN(out.tokenizer, open());
   const GgufFrame own_frame = FrameOf(*out.tokenizer, nullptr);

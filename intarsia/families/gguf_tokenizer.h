@@ -13,11 +13,14 @@
 namespace intarsia {
 
 // Where files of ours keep the tokenizer's files: tokenizer.json (a key of
-// GGUF's own), tokenizer.model or a list of words (bytes), and
-// tokenizer_config.json without its templates.
+// GGUF's own), tokenizer.model or a list of words (bytes),
+// tokenizer_config.json without its templates, special_tokens_map.json and
+// added_tokens.json.
 inline constexpr char kHfTokenizer[] = "tokenizer.huggingface.json";
 inline constexpr char kTokenizerModel[] = "intarsia.tokenizer_model";
 inline constexpr char kTokenizerConfig[] = "intarsia.tokenizer_config";
+inline constexpr char kSpecialTokensMap[] = "intarsia.special_tokens_map";
+inline constexpr char kAddedTokens[] = "intarsia.added_tokens";
 // VocabDigest as the file was written.
 inline constexpr char kVocabDigest[] = "intarsia.tokenizer_digest";
 // All ids that end an answer; keys of their own name three of them.
@@ -56,7 +59,7 @@ GgufFrame FrameOf(const Tokenizer& tokenizer, bool* whole);
 // has them, and the files that say so.
 struct OwnTokenizer {
   std::string file;
-  nlohmann::json config;  // tokenizer_config.json
+  nlohmann::ordered_json config;  // tokenizer_config.json
   std::unique_ptr<Tokenizer> tokenizer;
   bool changed = false;  // ids or flags are not those of the own file
 };

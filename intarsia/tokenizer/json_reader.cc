@@ -207,9 +207,11 @@ Status ReadTokenizer(const Json& root, TokenizerBuilder* builder) {
   return Status::Ok();
 }
 
-Result<std::unique_ptr<Tokenizer>> Build(std::string_view text,
-                                         const std::string& source,
-                                         const SideFiles& sides) {
+}  // namespace
+
+Result<std::unique_ptr<Tokenizer>> BuildJson(std::string_view text,
+                                             const SideFiles& sides,
+                                             const std::string& source) {
   TokenizerBuilder builder;
   {
     const Result<Json> root = ParseTokenizerJson(text);
@@ -227,14 +229,12 @@ Result<std::unique_ptr<Tokenizer>> Build(std::string_view text,
   return result;
 }
 
-}  // namespace
-
 Result<std::unique_ptr<Tokenizer>> Tokenizer::FromJson(
     std::string_view tokenizer_json, std::string_view config_json,
     const std::string& source) {
   ASSIGN_OR_RETURN(const SideFiles sides,
                    SideFilesFromConfig(config_json, source));
-  return Build(tokenizer_json, source, sides);
+  return BuildJson(tokenizer_json, sides, source);
 }
 
 Result<std::unique_ptr<Tokenizer>> Tokenizer::FromJsonFile(
@@ -245,7 +245,7 @@ Result<std::unique_ptr<Tokenizer>> Tokenizer::FromJsonFile(
   }
   ASSIGN_OR_RETURN(const SideFiles sides,
                    ReadSideFiles(tokenizer_path, config_path));
-  return Build(*tokenizer, tokenizer_path, sides);
+  return BuildJson(*tokenizer, sides, tokenizer_path);
 }
 
 }  // namespace intarsia

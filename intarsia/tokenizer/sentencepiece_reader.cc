@@ -241,35 +241,25 @@ Result<std::unique_ptr<Tokenizer>> Tokenizer::FromSentencePiece(
 }
 
 Result<std::unique_ptr<Tokenizer>> Tokenizer::FromText(
-    std::string_view text, std::string_view config_json,
-    const std::string& source) {
+    std::string_view text, const SideFiles& sides, const std::string& source) {
   const size_t start = text.find_first_not_of(" \t\r\n");
   if (start != std::string_view::npos && text[start] == '{') {
-    return FromJson(text, config_json, source);
+    return BuildJson(text, sides, source);
   }
   // A protobuf begins with the key of its first piece, 0x0A; the list of words
   // with an id.
   if (!text.empty() && text.front() >= '0' && text.front() <= '9') {
-    return FromRwkvVocab(text, source);
+    return BuildRwkv(text, sides, source);
   }
-  return FromSentencePiece(text, config_json, source);
+  return Build(text, sides, source);
 }
 
 Result<std::unique_ptr<Tokenizer>> Tokenizer::FromFile(
     const std::string& path, const std::string& config_path) {
   const Result<std::string> text = ReadWholeFile(path);
   if (!text.ok()) return TokenizerError(path, text.status());
-  const size_t start = text->find_first_not_of(" \t\r\n");
-  if (start != std::string::npos && (*text)[start] == '{') {
-    return FromJsonFile(path, config_path);
-  }
   ASSIGN_OR_RETURN(const SideFiles sides, ReadSideFiles(path, config_path));
-  // A protobuf begins with the key of its first piece, 0x0A; the list of words
-  // with an id.
-  if (!text->empty() && text->front() >= '0' && text->front() <= '9') {
-    return BuildRwkv(*text, sides, path);
-  }
-  return Build(*text, sides, path);
+  return FromText(*text, sides, path);
 }
 
 }  // namespace intarsia

@@ -133,11 +133,26 @@ Result<SideFiles> ReadSideFiles(const std::string& tokenizer_path,
 
 Result<SideFiles> SideFilesFromConfig(std::string_view config_json,
                                       const std::string& source) {
+  return SideFilesFromTexts(config_json, "", "", source);
+}
+
+Result<SideFiles> SideFilesFromTexts(std::string_view config,
+                                     std::string_view special_tokens_map,
+                                     std::string_view added_tokens,
+                                     const std::string& source) {
   SideFiles files;
-  if (config_json.empty()) return files;
-  ASSIGN_OR_RETURN(
-      files.config,
-      ParseSide(config_json, source + " (its tokenizer_config.json)"));
+  const auto parse = [&](std::string_view text, const char* name,
+                         SideFile* file) -> Status {
+    if (text.empty()) return Status::Ok();
+    ASSIGN_OR_RETURN(*file, ParseSide(text, source + " (its " + name + ")"));
+    return Status::Ok();
+  };
+  RETURN_IF_ERROR(parse(config, "tokenizer_config.json", &files.config));
+  if (files.config.json.contains("added_tokens_decoder")) return files;
+  RETURN_IF_ERROR(parse(special_tokens_map, "special_tokens_map.json",
+                        &files.special_tokens_map));
+  RETURN_IF_ERROR(
+      parse(added_tokens, "added_tokens.json", &files.added_tokens));
   return files;
 }
 

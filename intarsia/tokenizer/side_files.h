@@ -43,10 +43,19 @@ Result<SideFiles> ReadSideFiles(const std::string& tokenizer_path,
 Result<SideFiles> SideFilesFromConfig(std::string_view config_json,
                                       const std::string& source);
 
+// The three files by their texts; empty: there is none.
+Result<SideFiles> SideFilesFromTexts(std::string_view config,
+                                     std::string_view special_tokens_map,
+                                     std::string_view added_tokens,
+                                     const std::string& source);
+
 // Hands a tokenizer's templates to the builder.
 Status AddChatTemplates(const SideFiles& files, TokenizerBuilder* builder);
 
-// FromRwkvVocab with the files beside the list of words.
+// FromJson and FromRwkvVocab with the files beside them.
+Result<std::unique_ptr<Tokenizer>> BuildJson(std::string_view text,
+                                             const SideFiles& sides,
+                                             const std::string& source);
 Result<std::unique_ptr<Tokenizer>> BuildRwkv(std::string_view text,
                                              const SideFiles& sides,
                                              const std::string& source);

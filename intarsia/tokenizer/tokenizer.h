@@ -59,6 +59,8 @@ struct TokenizerVocab {
   std::map<std::string, std::string> named_chat_templates;
 };
 
+struct SideFiles;  // side_files.h
+
 struct EncodeOptions {
   bool add_special = true;     // begin and end as the model was trained
   bool parse_special = false;  // "<|im_start|>" in the text is that token
@@ -92,9 +94,9 @@ class Tokenizer {
       std::string_view text, const std::string& source = "rwkv_vocab");
 
   // Reads one of the above, told apart by the contents.
-  static Result<std::unique_ptr<Tokenizer>> FromText(
-      std::string_view text, std::string_view config_json,
-      const std::string& source);
+  static Result<std::unique_ptr<Tokenizer>> FromText(std::string_view text,
+                                                     const SideFiles& sides,
+                                                     const std::string& source);
   static Result<std::unique_ptr<Tokenizer>> FromFile(
       const std::string& path, const std::string& config_path = "");
 
