@@ -34,20 +34,15 @@ namespace {
 
 using namespace mla;  // NOLINT: its only user
 
-// A worker's range as the plan has it: from a tile of one sequence to before a
-// tile of another; `last_sequence` is -1 if there is nothing to do.
-__device__ __forceinline__ int4 PlanRange(int sequence, int begin,
-                                          int last_sequence, int end) {
-  return make_int4(sequence, begin, last_sequence, end);
-}
+constexpr WorkerRange kNothing = {0, 0, -1, 0, 0, {}};
 
 // By one thread: writes who does what. A worker goes on until it has had its
 // share, which leaves room to begin one sequence more than the average, so that
 // sequences are cut where that pays.
 __global__ void PlanKernel(const int32_t* lengths, int batch, int workers,
-                           int4* ranges, int2* worker_of) {
+                           WorkerRange* ranges, int2* worker_of) {
   constexpr int kChunk = 1024;
-  __shared__ int tiles_of[kChunk];
+  __shared__ int length_of[kChunk];
   __shared__ int sums[kChunk / 32];
   int total = 0;
   for (int b = threadIdx.x; b < batch; b += kChunk) {
@@ -62,15 +57,15 @@ __global__ void PlanKernel(const int32_t* lengths, int batch, int workers,
   const int share =
       max(total - kStartCost + workers - 1, 0) / workers + kStartCost;
   int worker = 0, left = share;
-  int4 range = PlanRange(0, 0, -1, 0);
+  WorkerRange range = kNothing;
   for (int base = 0; base < batch; base += kChunk) {
     __syncthreads();
     const int b = base + static_cast<int>(threadIdx.x);
-    if (b < batch) tiles_of[threadIdx.x] = TilesOf(lengths[b]);
+    if (b < batch) length_of[threadIdx.x] = lengths[b];
     __syncthreads();
     if (threadIdx.x != 0) continue;
     for (int i = 0; i < min(kChunk, batch - base); ++i) {
-      const int tiles = tiles_of[i];
+      const int tiles = TilesOf(length_of[i]);
       int first = -1, done = 0;
       while (done < tiles) {
         const int rest = tiles - done;
@@ -78,19 +73,20 @@ __global__ void PlanKernel(const int32_t* lengths, int batch, int workers,
                              ? rest
                              : max(left - kStartCost, 0);
         if (take > 0) {
-          if (range.z < 0) {
-            range.x = base + i;
-            range.y = done;
+          if (range.last_sequence < 0) {
+            range.sequence = base + i;
+            range.begin = done;
+            range.length = length_of[i];
           }
           if (first < 0) first = worker;
           done += take;
           left -= take + kStartCost;
-          range.z = base + i;
-          range.w = done;
+          range.last_sequence = base + i;
+          range.last_end = done;
         }
         if (done < tiles) {
           ranges[worker++] = range;
-          range = PlanRange(0, 0, -1, 0);
+          range = kNothing;
           left = share;
         }
       }
@@ -100,21 +96,22 @@ __global__ void PlanKernel(const int32_t* lengths, int batch, int workers,
   if (threadIdx.x != 0) return;
   for (; worker < workers; ++worker) {
     ranges[worker] = range;
-    range = PlanRange(0, 0, -1, 0);
+    range = kNothing;
   }
 }
 
 // A sequence without latents has no tile.
-__device__ __forceinline__ void ClearEmpty(const Params& p) {
+__device__ __forceinline__ void ClearEmpty(const Params& p, int thread,
+                                           int threads) {
   for (int b = blockIdx.x; b < p.a.batch; b += gridDim.x) {
     if (p.a.kv_lengths[b] > 0) continue;
     const int64_t first = int64_t{b} * p.rows;
     uint4* out = reinterpret_cast<uint4*>(p.a.out + first * kValue);
-    for (int i = threadIdx.x; i < p.rows * kValue / 8; i += blockDim.x) {
+    for (int i = thread; i < p.rows * kValue / 8; i += threads) {
       out[i] = uint4{0, 0, 0, 0};
     }
     if (p.a.lse == nullptr) continue;
-    for (int i = threadIdx.x; i < p.rows; i += blockDim.x) {
+    for (int i = thread; i < p.rows; i += threads) {
       p.a.lse[first + i] = -INFINITY;
     }
   }
@@ -125,7 +122,7 @@ __global__ __launch_bounds__(384, 1) void MlaDecodeKernel(
     const __grid_constant__ Params p) {
   extern __shared__ __align__(1024) uint8_t memory[];
   Shared& shared = *reinterpret_cast<Shared*>(memory);
-  if (threadIdx.x == 32) {
+  if (threadIdx.x == 0) {
     for (int s = 0; s < kStages; ++s) {
       for (uint64_t& full : shared.full[s]) ptx::MbarrierInit(&full, 1);
       ptx::MbarrierInit(&shared.empty[s], 256);
@@ -135,16 +132,19 @@ __global__ __launch_bounds__(384, 1) void MlaDecodeKernel(
     ptx::FenceMbarrierInit();
     ptx::PrefetchTensorMap(&p.pages);
   }
-  cudaTriggerProgrammaticLaunchCompletion();  // CombineKernel waits by itself
-  ClearEmpty(p);
   if constexpr (kCluster > 1) ptx::ClusterSync();
-  __syncthreads();
+  // CombineKernel waits for this kernel's end by itself.
+  cudaTriggerProgrammaticLaunchCompletion();
+  cudaGridDependencySynchronize();
   if (threadIdx.x == 0) {
-    Fetcher<kCluster>(p, shared).Start();
+    Fetcher<kCluster> fetcher(p, shared);
+    fetcher.Start();
     for (uint32_t s = 0; s < kStages; ++s) {
-      Fetcher<kCluster>(p, shared).Prepare();
-      Fetcher<kCluster>(p, shared).Issue(s);
+      fetcher.Prepare();
+      fetcher.Issue(s);
     }
+  } else if (threadIdx.x >= 32) {
+    ClearEmpty(p, threadIdx.x - 32, blockDim.x - 32);
   }
   __syncthreads();
 
@@ -272,6 +272,7 @@ cudaError_t LaunchCluster(const Params& p, cudaStream_t stream) {
       .block = dim3(384),
       .shared_bytes = sizeof(Shared),
       .cluster = kCluster,
+      .overlap_previous = true,
       .stream = stream};
   INTARSIA_RETURN_IF_CUDA_ERROR(
       cuda::Launch(MlaDecodeKernel<kCluster>, main, p));
@@ -296,7 +297,7 @@ cudaError_t LaunchCluster(const Params& p, cudaStream_t stream) {
 }  // namespace
 
 size_t Sm90MlaDecodePlanBytes(const Sm90MlaDecodeArgs& args) {
-  return kMostBlocks * sizeof(int4) + args.batch * sizeof(int2);
+  return kMostBlocks * sizeof(WorkerRange) + args.batch * sizeof(int2);
 }
 
 cudaError_t LaunchSm90MlaDecodePlan(const Sm90MlaDecodeArgs& args,
@@ -307,7 +308,7 @@ cudaError_t LaunchSm90MlaDecodePlan(const Sm90MlaDecodeArgs& args,
   INTARSIA_RETURN_IF_CUDA_ERROR(cuda::MultiprocessorCount(&multiprocessors));
   const cuda::LaunchShape shape = {
       .grid = dim3(1), .block = dim3(1024), .stream = stream};
-  int4* ranges = static_cast<int4*>(args.plan);
+  WorkerRange* ranges = static_cast<WorkerRange*>(args.plan);
   return cuda::Launch(PlanKernel, shape, args.kv_lengths, args.batch,
                       WorkersOf(args, multiprocessors), ranges,
                       reinterpret_cast<int2*>(ranges + kMostBlocks));
@@ -335,7 +336,7 @@ cudaError_t LaunchSm90MlaDecode(const Sm90MlaDecodeArgs& args,
   p.box_panels = p.box_rows == kTile ? 3 : 1;
   p.rows = RowsOf(args);
   p.workers = WorkersOf(args, multiprocessors);
-  p.ranges = static_cast<const int4*>(args.plan);
+  p.ranges = static_cast<const WorkerRange*>(args.plan);
   p.worker_of = reinterpret_cast<const int2*>(p.ranges + kMostBlocks);
   p.partial_out = static_cast<float*>(args.workspace);
   p.partial_lse = p.partial_out + int64_t{2} * p.workers * GroupsOf(args) *

@@ -23,6 +23,14 @@ using Panel = tile::PanelTile<kTile, tile::kPanelColumns>;
 inline constexpr int kThirds = 3;  // of a tile, three panels each, arrive apart
 inline constexpr uint32_t kRotated = 8 * LatentTile::kPanelBytes;  // its offset
 
+// A worker's share as the plan has it: from tile `begin` of one sequence to
+// before tile `last_end` of another; last_sequence is -1 if there is nothing.
+struct alignas(16) WorkerRange {
+  int sequence, begin, last_sequence, last_end;
+  int length;  // of the first sequence
+  int unused[3];
+};
+
 struct Params {
   CUtensorMap pages;
   Sm90MlaDecodeArgs a;
@@ -32,10 +40,10 @@ struct Params {
   int box_panels;  // of 64 channels
   int rows;        // query_tokens x heads
   int workers;
-  const int4* ranges;     // of each worker
-  const int2* worker_of;  // of each sequence: the first and the last, or -1
-  float* partial_out;     // [grid.y, workers, 2, kCluster, kRows, kValue]
-  float* partial_lse;     // the same without kValue
+  const WorkerRange* ranges;  // of each worker
+  const int2* worker_of;      // of each sequence: the first and the last, or -1
+  float* partial_out;         // [grid.y, workers, 2, kCluster, kRows, kValue]
+  float* partial_lse;         // the same without kValue
 };
 
 __device__ __forceinline__ int TilesOf(int length) {
@@ -59,9 +67,8 @@ struct TileInfo {
 // `sequence`, which began with `begin`, then sequences to the range's end.
 struct Fetch {
   TileInfo info;
-  int page, row;  // of the tile's first latent
-  int length, number, begin, end;
-  int sequence, last_sequence, last_end;
+  int page[kTile / 16];  // of each copy's rows
+  int sequence, number, begin, end;
 };
 
 struct Shared {
@@ -87,13 +94,11 @@ class Fetcher {
       : p_(p), shared_(shared), f_(shared.fetch) {}
 
   __device__ __forceinline__ void Start() {
-    const int4 range = p_.ranges[blockIdx.x / kCluster];
-    f_.number = f_.end = 0;
-    f_.begin = range.y;
-    f_.sequence = range.x - 1;
-    f_.last_sequence = range.z;
-    f_.last_end = range.w;
-    if (NextPart()) f_.begin = f_.number = range.y;
+    const WorkerRange first = range();
+    f_.sequence = first.sequence;
+    f_.info.length = first.length;
+    f_.begin = f_.number = first.begin;
+    f_.end = PartEnd(first);
   }
 
   __device__ __forceinline__ void Prepare() {
@@ -102,15 +107,22 @@ class Fetcher {
       return;
     }
     const int number = f_.number++;
+    const int length = f_.info.length;
     const int worker = blockIdx.x / kCluster;
-    const int slot = f_.begin > 0                  ? 2 * worker
-                     : f_.end < TilesOf(f_.length) ? 2 * worker + 1
-                                                   : -1;
-    f_.info = {f_.sequence, f_.length, number,
+    const int slot = f_.begin > 0               ? 2 * worker
+                     : f_.end < TilesOf(length) ? 2 * worker + 1
+                                                : -1;
+    f_.info = {f_.sequence, length, number,
                4 * slot + 2 * (number + 1 == f_.end) + (number == f_.begin)};
-    const int token = number * kTile;
-    f_.page = Table()[token >> p_.page_shift];
-    f_.row = token & (p_.a.page_size - 1);
+    // Rows past the sequence are whatever its last page holds, or rows of it
+    // again: their scores are masked and their values cleared.
+    const int32_t* table =
+        p_.a.page_table + int64_t{f_.sequence} * p_.a.page_table_stride;
+#pragma unroll
+    for (int i = 0; i < kTile / 16; ++i) {
+      const int token = min(number * kTile + i * p_.box_rows, length - 1);
+      if (i * p_.box_rows < kTile) f_.page[i] = table[token >> p_.page_shift];
+    }
     if (number != f_.begin) return;
     // Its queries are wanted soon.
     const int block_rows =
@@ -132,15 +144,8 @@ class Fetcher {
       ptx::MbarrierArriveExpect(&shared_.full[s][i],
                                 LatentTile::kBytes / kThirds);
     }
-    CopyRows(s, info.number, 0, f_.row, f_.page);
-    // Small pages. Rows past the sequence are whatever its last page holds, or
-    // rows of it again: their scores are masked and their values cleared.
-#pragma unroll 1
-    for (int place = p_.box_rows; place < kTile; place += p_.box_rows) {
-      const int token =
-          min(info.number * kTile + place, (info.length - 1) & -p_.box_rows);
-      CopyRows(s, info.number, place, token & (p_.a.page_size - 1),
-               Table()[token >> p_.page_shift]);
+    for (int i = 0; i * p_.box_rows < kTile; ++i) {
+      CopyRows(s, info.number, i);
     }
   }
 
@@ -149,13 +154,11 @@ class Fetcher {
   __device__ __forceinline__ static bool Mine(int i) {
     return kCluster == 1 || i % 2 == static_cast<int>(ptx::ClusterRank());
   }
-  __device__ __forceinline__ const int32_t* Table() const {
-    return p_.a.page_table + int64_t{f_.info.sequence} * p_.a.page_table_stride;
-  }
-
-  __device__ __forceinline__ void CopyRows(uint32_t s, int number, int place,
-                                           int row, int page) const {
-    uint8_t* to = shared_.latents[s] + place * tile::kPanelRowBytes;
+  __device__ __forceinline__ void CopyRows(uint32_t s, int number,
+                                           int i) const {
+    const int page = f_.page[i];
+    const int row = (number * kTile + i * p_.box_rows) & (p_.a.page_size - 1);
+    uint8_t* to = shared_.latents[s] + i * p_.box_rows * tile::kPanelRowBytes;
 #pragma unroll 1
     for (int c = 0; c < LatentTile::kPanels; c += p_.box_panels) {
       if (!Mine(number + c)) continue;
@@ -170,13 +173,19 @@ class Fetcher {
     }
   }
 
+  __device__ __forceinline__ const WorkerRange& range() const {
+    return p_.ranges[blockIdx.x / kCluster];
+  }
+  __device__ __forceinline__ int PartEnd(const WorkerRange& range) const {
+    return f_.sequence == range.last_sequence ? range.last_end
+                                              : TilesOf(f_.info.length);
+  }
   __device__ __forceinline__ bool NextPart() {
-    while (f_.sequence < f_.last_sequence) {
+    while (f_.sequence < range().last_sequence) {
       ++f_.sequence;
-      f_.length = p_.a.kv_lengths[f_.sequence];
+      f_.info.length = p_.a.kv_lengths[f_.sequence];
       f_.begin = f_.number = 0;
-      f_.end =
-          f_.sequence == f_.last_sequence ? f_.last_end : TilesOf(f_.length);
+      f_.end = PartEnd(range());
       if (f_.number < f_.end) return true;
     }
     return false;
