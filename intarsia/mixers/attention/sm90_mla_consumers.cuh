@@ -337,9 +337,9 @@ class OutputConsumer : Consumer<kCluster> {
       __syncwarp();
       ptx::WgmmaWait<0>();
       ptx::FenceRegisters(o);
-      ptx::MbarrierArrive(&shared.empty[ring.stage]);
+      Release();
       if (fetches) {
-        WaitForRoom();
+        ptx::MbarrierWait(&shared.empty[ring.stage], ring.phase);
         Fetcher<kCluster>(p, shared).Issue(ring.stage);
       }
       __syncwarp();
@@ -357,15 +357,17 @@ class OutputConsumer : Consumer<kCluster> {
   static constexpr int kChannels = kValue / 2;
   using Output = float[kChannels / 2];
 
-  // Until nobody reads the buffer; what this block copies lands in its peer's
-  // too.
-  __device__ __forceinline__ void WaitForRoom() {
-    const uint32_t s = ring.stage;
-    ptx::MbarrierWait(&shared.empty[s], ring.phase);
+  // This warp no longer reads the buffer. The peer wants to know too, since
+  // what it copies lands here.
+  __device__ __forceinline__ void Release() {
+    ptx::MbarrierArrive(&shared.empty[ring.stage]);
     if constexpr (kCluster > 1) {
-      ptx::MbarrierArriveClusterRelaxed(ptx::MapToRank(
-          ptx::SharedAddress(&shared.peer_empty[s]), ptx::ClusterRank() ^ 1));
-      ptx::MbarrierWait(&shared.peer_empty[s], ring.phase);
+      __syncwarp();
+      if (lane() == 0) {
+        ptx::MbarrierArriveClusterRelaxed(
+            ptx::MapToRank(ptx::SharedAddress(&shared.empty[ring.stage]),
+                           ptx::ClusterRank() ^ 1));
+      }
     }
   }
 

@@ -125,8 +125,8 @@ __global__ __launch_bounds__(384, 1) void MlaDecodeKernel(
   if (threadIdx.x == 0) {
     for (int s = 0; s < kStages; ++s) {
       for (uint64_t& full : shared.full[s]) ptx::MbarrierInit(&full, 1);
-      ptx::MbarrierInit(&shared.empty[s], 256);
-      ptx::MbarrierInit(&shared.peer_empty[s], 1);
+      // All lanes of the outputs, and a peer's warps.
+      ptx::MbarrierInit(&shared.empty[s], kCluster > 1 ? 256 + 8 : 256);
       ptx::MbarrierInit(&shared.weights[s], 128);
     }
     ptx::FenceMbarrierInit();
@@ -277,8 +277,8 @@ cudaError_t LaunchCluster(const Params& p, cudaStream_t stream) {
   INTARSIA_RETURN_IF_CUDA_ERROR(
       cuda::Launch(MlaDecodeKernel<kCluster>, main, p));
   if (p.workers == 1) return cudaSuccess;
-  // Few sequences have many parts.
-  const bool many = p.workers > 8 * p.a.batch;
+  // Few rows in many parts need more threads a row.
+  const bool many = p.workers > 8 * p.a.batch && p.rows * p.a.batch <= 512;
   const int rows_of_block =
       many ? 1
            : static_cast<int>(std::clamp<int64_t>(

@@ -81,7 +81,7 @@ struct Shared {
   TileInfo info[kStages];
   Fetch fetch;
   uint64_t full[kStages][kThirds];
-  uint64_t empty[kStages], peer_empty[kStages];
+  uint64_t empty[kStages];
   uint64_t weights[kStages];
 };
 
