@@ -147,10 +147,10 @@ Result<ModelFiles> ReadModelFiles(const Checkpoint& checkpoint) {
       OpenTokenizer(checkpoint, &out.warnings);
   if (tokenizer.ok()) {
     out.tokenizer = *std::move(tokenizer);
-  } else {
+  } else if (out.losses.empty()) {
     out.warnings.push_back(
-        "the tokenizer goes along as it is, but this "
-        "program does not read it: " +
+        "the tokenizer goes along as it is, but this program does not read "
+        "it: " +
         tokenizer.status().message());
   }
   out.end_ids = EndIds(checkpoint, out);

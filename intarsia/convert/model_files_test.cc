@@ -503,5 +503,21 @@ TEST_F(FilesTest, NoCodeOfOthersGoesAlong) {
   expect_none(folder_ / "hf4");
 }
 
+// A tokenizer of which no file can be made is named.
+TEST_F(FilesTest, LossesAreNamed) {
+  Write(SmallTokenizer(), PlainConfig());
+  ToGguf(source(), folder_ / "m.gguf");
+  RewriteGguf(folder_ / "m.gguf", folder_ / "e.gguf", [](GgufModel* model) {
+    model->Set("tokenizer.ggml.model", std::string("bert"));
+  });
+  const auto files = ReadModelFiles(*OpenPath(folder_ / "e.gguf"));
+  ASSERT_TRUE(files.ok()) << files.status().message();
+  ASSERT_EQ(files->losses.size(), 1u);
+  EXPECT_NE(files->losses[0].find("bert"), std::string::npos);
+  const auto none = ReadModelFiles(*OpenPath(folder_ / "m.gguf"));
+  ASSERT_TRUE(none.ok());
+  EXPECT_TRUE(none->losses.empty());
+}
+
 }  // namespace
 }  // namespace intarsia
