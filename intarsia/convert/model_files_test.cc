@@ -503,6 +503,20 @@ TEST_F(FilesTest, NoCodeOfOthersGoesAlong) {
   expect_none(folder_ / "hf4");
 }
 
+// Added tokens that the model has no rows for: other programs refuse files with
+// more tokens than rows.
+TEST_F(FilesTest, GgufHasAsManyTokensAsRows) {
+  Write(SmallTokenizer(), PlainConfig(), {{"vocab_size", 80}});
+  const std::vector<std::string> warnings =
+      ToGguf(source(), folder_ / "m.gguf");
+  ASSERT_EQ(warnings.size(), 1u);
+  EXPECT_NE(warnings[0].find("past the rows"), std::string::npos);
+  const auto gguf = OpenPath(folder_ / "m.gguf");
+  EXPECT_EQ(gguf->gguf()->Tokens()->size(), 80u);
+  EXPECT_EQ(*TokenizerOf(folder_ / "m.gguf")->Encode("ab"),
+            *TokenizerOf(source())->Encode("ab"));
+}
+
 // A tokenizer of which no file can be made is named.
 TEST_F(FilesTest, LossesAreNamed) {
   Write(SmallTokenizer(), PlainConfig());

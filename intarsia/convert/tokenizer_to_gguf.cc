@@ -49,6 +49,22 @@ class Vocabulary {
     }
   }
 
+  // True: there were more.
+  bool Cut(int64_t size) {
+    const bool more = static_cast<int64_t>(tokens.size()) > size;
+    if (more) {
+      tokens.resize(size);
+      types.resize(size);
+      scores.resize(size);
+    }
+    std::erase_if(ids, [&](const auto& item) { return item.second >= size; });
+    return more;
+  }
+  // An id that names one of them; any, where there are none.
+  bool Has(int64_t id) const {
+    return tokens.empty() || id < static_cast<int64_t>(tokens.size());
+  }
+
   std::vector<std::string> tokens;
   std::vector<int32_t> types;
   std::vector<float> scores;
@@ -415,10 +431,11 @@ void SetId(const char* key, int64_t id, GgufModel* out) {
 }
 
 // GGUF names three ends; the list of ours has all.
-void SetEnds(const ModelFiles& files, int64_t eos, GgufModel* out) {
+void SetEnds(const ModelFiles& files, const Vocabulary& words, int64_t eos,
+             GgufModel* out) {
   std::vector<int32_t> others;
   for (const int id : files.end_ids) {
-    if (id != eos) others.push_back(id);
+    if (id != eos && words.Has(id)) others.push_back(id);
   }
   if (!others.empty()) SetId("eot_token_id", others[0], out);
   if (others.size() > 1) SetId("eom_token_id", others[1], out);
@@ -438,12 +455,15 @@ void SetIds(const ModelFiles& files, const Json& config,
       if (at != words.ids.end()) return at->second;
     }
     const Json given = config.value(fallback, Json());
-    return given.is_number_integer() ? given.get<int64_t>() : -1;
+    const int64_t known = given.is_number_integer() ? given.get<int64_t>() : -1;
+    return words.Has(known) ? known : -1;
   };
   GgufFrame frame;
   bool whole = true;
   if (files.tokenizer != nullptr) frame = FrameOf(*files.tokenizer, &whole);
   if (!whole) unnamed->push_back("all that begins and ends a text");
+  if (!words.Has(frame.bos)) frame.bos = -1;
+  if (!words.Has(frame.eos)) frame.eos = -1;
   if (frame.bos < 0) frame.bos = id("bos_token", "bos_token_id");
   if (frame.eos < 0) frame.eos = id("eos_token", "eos_token_id");
   SetId("bos_token_id", frame.bos, out);
@@ -454,7 +474,7 @@ void SetIds(const ModelFiles& files, const Json& config,
     out->Set("tokenizer.ggml.add_bos_token", frame.add_bos);
     out->Set("tokenizer.ggml.add_eos_token", frame.add_eos);
   }
-  SetEnds(files, frame.eos, out);
+  SetEnds(files, words, frame.eos, out);
 }
 
 void SetVocab(const TokenizerVocab& vocab, const std::string& own,
@@ -526,6 +546,10 @@ void FilesToGguf(const ModelFiles& files, const Json& config,
   if (named) {
     AddFromOtherFiles(*files.tokenizer, &words);
     if (vocab_size <= kMaxTokens) words.Pad(vocab_size);
+    // Programs want as many tokens as the table has rows.
+    if (vocab_size > 0 && words.Cut(vocab_size)) {
+      unnamed.push_back("tokens past the rows of the table");
+    }
   }
   if (!own.empty() || !files.end_ids.empty()) {
     SetIds(files, config, words, &unnamed, out);
