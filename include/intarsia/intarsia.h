@@ -83,13 +83,15 @@ typedef struct intarsia_load_options {
   int32_t device;                      /* an intarsia_device: INTARSIA_CPU */
   intarsia_progress_callback progress; /* NULL */
   void* user;                          /* for the callback */
-  int32_t no_packing; /* 0; else no copy of the weights is made in the order
-                         that this CPU reads fastest: less memory, slower */
-  int32_t no_mapping; /* 0; else files are read into memory at once. A mapped
-                         file that another process cuts short raises SIGBUS
-                         when it is touched, which ends the process unless it
-                         handles that: the library installs no handlers.
-                         Replacing a model's file by rename is always safe. */
+  int32_t no_packing;   /* 0; else no copy of the weights is made in the order
+                           that this CPU reads fastest: less memory, slower */
+  int32_t no_mapping;   /* 0; else files are read into memory at once. A mapped
+                           file that another process cuts short raises SIGBUS
+                           when it is touched, which ends the process unless it
+                           handles that: the library installs no handlers.
+                           Replacing a model's file by rename is always safe. */
+  int32_t allow_unused; /* 0; else tensors and settings of the model that this
+                           library does not use are warnings, not an error */
 } intarsia_load_options;
 
 INTARSIA_API void intarsia_load_options_init(intarsia_load_options* options,
@@ -124,6 +126,11 @@ INTARSIA_API intarsia_status intarsia_model_get_info(
 
 /* Its own name for itself; "" if it has none. Lives as long as the model. */
 INTARSIA_API const char* intarsia_model_name(const intarsia_model* model);
+
+/* What was noticed when it was loaded, a line each: parts that are skipped,
+ * settings that are not known. "" if nothing was. Lives as long as the model.
+ */
+INTARSIA_API const char* intarsia_model_warnings(const intarsia_model* model);
 
 /* ---- Text and tokens --------------------------------------------------- */
 

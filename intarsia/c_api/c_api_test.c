@@ -134,6 +134,7 @@ static void TestLoading(void) {
   intarsia_model_free(NULL);
   intarsia_session_free(NULL);
   EXPECT(strcmp(intarsia_model_name(NULL), "") == 0);
+  EXPECT(strcmp(intarsia_model_warnings(NULL), "") == 0);
 }
 
 static void TestInfo(void) {

@@ -3,6 +3,7 @@
 
 #include <atomic>
 #include <memory>
+#include <string>
 
 #include "include/intarsia/intarsia.h"
 #include "intarsia/core/device.h"
@@ -15,6 +16,7 @@ namespace intarsia::c_api {
 struct SharedModel {
   OpenedModel opened;
   Device device;
+  std::string warnings;  // a line each
 };
 
 }  // namespace intarsia::c_api

@@ -44,6 +44,7 @@ Outcome Load(const char* path_or_name, const intarsia_load_options* given,
   LoadOptions load;
   load.pack = options->no_packing == 0;
   load.copy_files = options->no_mapping != 0;
+  load.allow_unused = options->allow_unused != 0;
   load.progress = [&](size_t done, size_t total) {
     cancelled = options->progress != nullptr &&
                 options->progress(
@@ -59,6 +60,9 @@ Outcome Load(const char* path_or_name, const intarsia_load_options* given,
                      : Outcome(opened.status());
   }
   shared->opened = std::move(opened).value();
+  for (const std::string& warning : shared->opened.loaded.warnings) {
+    shared->warnings += (shared->warnings.empty() ? "" : "\n") + warning;
+  }
   *out = new intarsia_model{std::move(shared)};
   return Status::Ok();
 }
@@ -203,6 +207,10 @@ intarsia_status intarsia_model_get_info(const intarsia_model* model,
 const char* intarsia_model_name(const intarsia_model* model) {
   if (model == nullptr) return "";
   return model->shared->opened.model().config().name.c_str();
+}
+
+const char* intarsia_model_warnings(const intarsia_model* model) {
+  return model == nullptr ? "" : model->shared->warnings.c_str();
 }
 
 intarsia_status intarsia_tokenize(const intarsia_model* model, const char* text,

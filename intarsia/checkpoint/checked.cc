@@ -70,4 +70,15 @@ std::string Printable(std::string_view text, size_t limit) {
   return out;
 }
 
+std::string Listed(const std::vector<std::string>& names, size_t limit) {
+  std::string out;
+  for (size_t i = 0; i < names.size() && i < limit; ++i) {
+    out += (i == 0 ? "" : ", ") + Printable(names[i]);
+  }
+  if (names.size() > limit) {
+    out += " and " + std::to_string(names.size() - limit) + " more";
+  }
+  return out;
+}
+
 }  // namespace intarsia

@@ -11,6 +11,7 @@
 #include <string>
 #include <string_view>
 #include <type_traits>
+#include <vector>
 
 namespace intarsia {
 
@@ -86,5 +87,8 @@ std::string ToUtf8(std::string_view text);
 // Text from a file, fit for a message: at most `limit` bytes, and bytes that
 // are not printable ASCII as \xNN.
 std::string Printable(std::string_view text, size_t limit = 100);
+
+// "a, b and 3 more": at most `limit` names, each Printable.
+std::string Listed(const std::vector<std::string>& names, size_t limit = 10);
 
 }  // namespace intarsia

@@ -145,7 +145,7 @@ Status Run(Flags& flags) {
   flags.options.threads = flags.threads;
   flags.options.device = flags.device_of();
   ASSIGN_OR_RETURN(const OpenedModel opened,
-                   OpenModel(flags.model, flags.serving(), flags.device_of()));
+                   OpenShown(flags.model, flags.serving(), flags.device_of()));
   if (!flags.json) {
     std::printf(
         "| model | test | sequences | depth | tokens/s | low - high "

@@ -196,7 +196,7 @@ class Chat {
 
 Status Run(const Flags& flags) {
   ASSIGN_OR_RETURN(const OpenedModel opened,
-                   OpenModel(flags.model, flags.serving(), flags.device_of()));
+                   OpenShown(flags.model, flags.serving(), flags.device_of()));
   if (opened.tokenizer == nullptr) {
     return NotFound("[chat] " + flags.model + " has no tokenizer");
   }

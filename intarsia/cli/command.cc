@@ -9,6 +9,7 @@
 #include <cstdlib>
 #include <limits>
 #include <map>
+#include <set>
 
 #include "intarsia/core/terminal_text.h"
 
@@ -129,6 +130,8 @@ void PrintJson(const nlohmann::json& json) {
 }
 
 void Warn(const std::string& message) {
+  static auto* const shown = new std::set<std::string>;
+  if (!shown->insert(message).second) return;
   std::fprintf(stderr, "warning: %s\n", TerminalLine(message).c_str());
 }
 

@@ -1,6 +1,7 @@
 // intarsia convert MODEL OUT: the same model in another kind of file.
 #include "intarsia/checkpoint/atomic_file.h"
 #include "intarsia/cli/command.h"
+#include "intarsia/cli/serving.h"
 #include "intarsia/convert/hf_model.h"
 #include "intarsia/formats/format.h"
 #include "intarsia/hub/model_cache.h"
@@ -8,7 +9,7 @@
 namespace intarsia {
 namespace {
 
-struct Flags : CommonFlags {
+struct Flags : OpeningFlags {
   std::string model, out, to, split, shard = "5G";
   bool allow_loss = false;
 };
@@ -88,6 +89,7 @@ Status Run(const Flags& flags) {
                    Checkpoint::Open(path));
   if (to == "gguf") RETURN_IF_ERROR(AtomicFile::Check(flags.out, "convert"));
   RETURN_IF_ERROR(CheckNotSource(*checkpoint, flags.out));
+  RETURN_IF_ERROR(CheckShown(*checkpoint, flags));
   ASSIGN_OR_RETURN(const std::vector<std::string> paths,
                    Convert(*checkpoint, to, flags));
   if (flags.json) {
@@ -104,7 +106,7 @@ Command MakeConvert(CLI::App& root) {
   CLI::App* app = root.add_subcommand(
       "convert", "The same model as GGUF, Hugging Face folder, native folder");
   auto flags = std::make_shared<Flags>();
-  AddCommon(app, flags.get());
+  AddOpening(app, flags.get());
   app->add_option("MODEL", flags->model, "Folder, .gguf file or pulled model")
       ->required();
   app->add_option("OUT", flags->out, "What to write: a .gguf file or a folder")

@@ -33,7 +33,7 @@ Status Run(const Flags& flags) {
         "the standard input)");
   }
   ASSIGN_OR_RETURN(OpenedModel opened,
-                   OpenModel(flags.model, flags.serving(), flags.device_of()));
+                   OpenShown(flags.model, flags.serving(), flags.device_of()));
   if (opened.tokenizer == nullptr) {
     return NotFound("[generate] " + flags.model + " has no tokenizer");
   }

@@ -52,7 +52,8 @@ nlohmann::json BlockList(const ModelConfig& config) {
 }
 
 Status Run(const CommonFlags& flags, const std::string& name) {
-  ASSIGN_OR_RETURN(const OpenedModel opened, OpenModel(name));
+  ASSIGN_OR_RETURN(const OpenedModel opened,
+                   OpenModel(name, {.allow_unused = true}));
   const Model& model = opened.model();
   const Totals totals = Count(model);
   const ModelConfig& config = model.config();
@@ -74,6 +75,8 @@ Status Run(const CommonFlags& flags, const std::string& name) {
       {"tokenizer", opened.tokenizer != nullptr},
       {"chat_template", opened.tokenizer != nullptr &&
                             !opened.tokenizer->chat_template().empty()},
+      {"unused_tensors", opened.loaded.unused_tensors},
+      {"unused_fields", opened.loaded.unused_fields},
       {"warnings", opened.loaded.warnings}};
   if (flags.json) {
     PrintJson(json);

@@ -61,7 +61,7 @@ void Print(const PerplexityReport& report) {
 
 Status Run(Flags& flags) {
   ASSIGN_OR_RETURN(const OpenedModel opened,
-                   OpenModel(flags.model, flags.serving(), flags.device_of()));
+                   OpenShown(flags.model, flags.serving(), flags.device_of()));
   if (opened.tokenizer == nullptr) {
     return NotFound("[perplexity] " + flags.model + " has no tokenizer");
   }

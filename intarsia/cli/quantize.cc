@@ -6,6 +6,7 @@
 
 #include "intarsia/checkpoint/atomic_file.h"
 #include "intarsia/cli/command.h"
+#include "intarsia/cli/serving.h"
 #include "intarsia/convert/hf_model.h"
 #include "intarsia/core/terminal_text.h"
 #include "intarsia/formats/format.h"
@@ -14,7 +15,7 @@
 namespace intarsia {
 namespace {
 
-struct Flags : CommonFlags {
+struct Flags : OpeningFlags {
   std::string model, out, type, imatrix, split;
   std::vector<std::string> tensor_types;
   QuantizeOptions options;
@@ -145,6 +146,7 @@ Status Run(Flags& flags) {
     RETURN_IF_ERROR(AtomicFile::Check(flags.out, "quantize"));
     RETURN_IF_ERROR(CheckNotSource(*checkpoint, flags.out));
   }
+  RETURN_IF_ERROR(CheckShown(*checkpoint, flags));
   ASSIGN_OR_RETURN(const GgufModel model, ToGgufModel(*checkpoint));
   std::optional<ImportanceMatrix> importance;
   if (!flags.imatrix.empty()) {
@@ -191,7 +193,7 @@ Command MakeQuantize(CLI::App& root) {
   CLI::App* app =
       root.add_subcommand("quantize", "Write a model with fewer bits a weight");
   auto flags = std::make_shared<Flags>();
-  AddCommon(app, flags.get());
+  AddOpening(app, flags.get());
   app->add_option("MODEL", flags->model, "Folder, .gguf file or pulled model")
       ->required();
   app->add_option("OUT", flags->out, "The .gguf file to write");

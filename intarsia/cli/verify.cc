@@ -5,12 +5,13 @@
 #include <filesystem>
 
 #include "intarsia/cli/command.h"
+#include "intarsia/cli/serving.h"
 #include "intarsia/families/open.h"
 
 namespace intarsia {
 namespace {
 
-struct Flags : CommonFlags {
+struct Flags : OpeningFlags {
   std::string model, reference, gradients, form = "auto";
   std::vector<int> chunks;
   bool with_gradients = false, batch_split = false;
@@ -72,7 +73,7 @@ void Print(const VerifyReport& report) {
 
 Status Run(const Flags& flags) {
   VerifyOptions options;
-  LoadOptions load;
+  LoadOptions load = flags.opening();
   if (flags.with_gradients) {
     if (flags.device_of().is_cuda()) {
       return Unsupported("[verify] gradients are computed on the CPU");
@@ -80,7 +81,7 @@ Status Run(const Flags& flags) {
     load.matrices = &PlainFormat(DType::kF32);
   }
   ASSIGN_OR_RETURN(OpenedModel opened,
-                   OpenModel(flags.model, load, flags.device_of()));
+                   OpenShown(flags.model, load, flags.device_of()));
   options.golden = flags.reference.empty()
                        ? Beside(*opened.checkpoint, "golden.safetensors")
                        : flags.reference;
@@ -119,7 +120,7 @@ Command MakeVerify(CLI::App& root) {
   CLI::App* app = root.add_subcommand(
       "verify", "Recompute a recorded golden.safetensors and compare");
   auto flags = std::make_shared<Flags>();
-  AddCommon(app, flags.get());
+  AddOpening(app, flags.get());
   app->add_option("MODEL", flags->model, "Folder, .gguf file or pulled model")
       ->required();
   app->add_option("--reference", flags->reference,

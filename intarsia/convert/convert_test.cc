@@ -151,8 +151,9 @@ TEST(ConvertTest, RefusesWhatGgufWouldLose) {
     EXPECT_FALSE(fields.ok()) << key;
     EXPECT_NE(fields.status().message().find("[convert]"), std::string::npos);
   };
-  refuses("attention_bias", true);
-  refuses("mlp_bias", true);
+  Json qwen3 = SmallConfig("qwen3");
+  qwen3["attention_bias"] = true;
+  EXPECT_FALSE(GgufFieldsOf(qwen3).ok());
   refuses("hidden_act", "gelu");
   refuses("rope_scaling", {{"rope_type", "llama3"}, {"factor", 8}});
   refuses("model_type", "mamba2");

@@ -1,12 +1,15 @@
 #include "intarsia/convert/hf_model.h"
 
 #include <map>
+#include <optional>
+#include <set>
 
 #include "intarsia/checkpoint/checked.h"
 #include "intarsia/checkpoint/json_input.h"
 #include "intarsia/convert/layouts.h"
 #include "intarsia/families/fp8_blocks.h"
 #include "intarsia/families/gguf_tokenizer.h"
+#include "intarsia/families/translate.h"
 #include "intarsia/formats/format.h"
 
 namespace intarsia {
@@ -146,6 +149,14 @@ Result<HfModel> FromGguf(const Checkpoint& checkpoint) {
     if (rows > 0) out.config["vocab_size"] = rows;
     const bool tied = checkpoint.Find("output.weight") == nullptr;
     out.config["tie_word_embeddings"] = tied;
+    for (const auto& [tensor, field] :
+         {std::pair("blk.0.attn_output.bias", "attention_bias"),
+          std::pair("blk.0.ffn_gate.bias", "mlp_bias")}) {
+      if (TextOr(out.config, "model_type") == "llama" &&
+          checkpoint.Find(tensor) != nullptr) {
+        out.config[field] = true;
+      }
+    }
     if (out.files.end_ids.size() > 1) {
       out.config["eos_token_id"] = out.files.end_ids;
     }
@@ -262,10 +273,21 @@ Result<HfModel> ReadHfModel(const Checkpoint& checkpoint) {
   }
   HfModel out;
   out.config = checkpoint.config();
+  // The language model's tensors by their published names, and a configuration
+  // that is right about the head.
+  std::optional<Translation> known;
+  std::set<std::string> used;
+  if (KnowsFamily(checkpoint)) {
+    ASSIGN_OR_RETURN(known, Translate(checkpoint));
+    out.config = known->config;
+    for (const TensorMap& map : known->tensors) used.insert(map.foreign);
+  }
   bool packed = false;
   for (const StoredTensor& stored : checkpoint.tensors()) {
     if (IsFp8Scale(checkpoint, stored.name)) continue;
-    LazyTensor& tensor = out.tensors.emplace_back(Lazy(stored, stored.name));
+    if (known && !used.contains(stored.name)) continue;
+    LazyTensor& tensor = out.tensors.emplace_back(
+        Lazy(stored, known ? known->Published(stored.name) : stored.name));
     if (!IsFp8Blocks(checkpoint, stored)) continue;
     tensor.encoding = "f8_e4m3_128";
     packed = true;

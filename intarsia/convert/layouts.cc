@@ -79,10 +79,11 @@ Status CheckKept(const Json& config, const std::string& architecture) {
                ? Status::Ok()
                : lost("activation_function");
   }
-  if (architecture == "llama" && FieldOr(config, "attention_bias", false)) {
-    return lost("attention_bias");
+  if (architecture != "llama") {
+    for (const char* bias : {"attention_bias", "mlp_bias"}) {
+      if (FieldOr(config, bias, false)) return lost(bias);
+    }
   }
-  if (FieldOr(config, "mlp_bias", false)) return lost("mlp_bias");
   if (TextOr(config, "hidden_act", "silu") != "silu") return lost("hidden_act");
   for (const char* key : {"rope_scaling", "rope_parameters"}) {
     const Json scaling = config.value(key, Json());
@@ -225,6 +226,30 @@ Result<std::vector<NamePair>> JoinNames(const Json& config,
   const auto [query_heads, key_heads] = PairedHeads(theirs);
   std::map<std::string, const TensorMap*> by_native;
   for (const TensorMap& map : theirs.tensors) by_native[map.native] = &map;
+  // GGUF's files have the biases of Llama's shape where they have them, beside
+  // the weights.
+  std::vector<TensorMap> biases;
+  for (const TensorMap& map : ours.tensors) {
+    if (by_native.contains(map.native)) continue;
+    for (const auto& [bias, weight] :
+         {std::pair(".q_bias", ".q_proj"), std::pair(".k_bias", ".k_proj"),
+          std::pair(".v_bias", ".v_proj"), std::pair(".o_bias", ".o_proj"),
+          std::pair(".gate_bias", ".gate"), std::pair(".up_bias", ".up"),
+          std::pair(".down_bias", ".down")}) {
+      if (!map.native.ends_with(bias)) continue;
+      const std::string stem =
+          map.native.substr(0, map.native.size() - std::strlen(bias));
+      const auto of = by_native.find(stem + weight);
+      if (of == by_native.end() || !of->second->foreign.ends_with("weight")) {
+        continue;
+      }
+      TensorMap found = *of->second;
+      found.native = map.native;
+      found.foreign.replace(found.foreign.size() - 6, 6, "bias");
+      biases.push_back(std::move(found));
+    }
+  }
+  for (const TensorMap& map : biases) by_native[map.native] = &map;
   std::map<std::string, int64_t> stack_sizes;
   for (const TensorMap& map : ours.tensors) {
     if (map.stack >= 0) ++stack_sizes[map.native];
@@ -245,8 +270,13 @@ Result<std::vector<NamePair>> JoinNames(const Json& config,
                   .gguf = other.foreign,
                   .transposed = map.transpose != other.transpose,
                   .wide = IsWide(other.foreign)};
-    if (map.native.ends_with(".q_proj")) pair.paired_heads = query_heads;
-    if (map.native.ends_with(".k_proj")) pair.paired_heads = key_heads;
+    const std::string_view native = map.native;
+    if (native.ends_with(".q_proj") || native.ends_with(".q_bias")) {
+      pair.paired_heads = query_heads;
+    }
+    if (native.ends_with(".k_proj") || native.ends_with(".k_bias")) {
+      pair.paired_heads = key_heads;
+    }
     if (map.stack >= 0) {
       pair.stack = map.stack;
       pair.stack_size = stack_sizes[map.native];

@@ -7,8 +7,8 @@
 #include "intarsia/checkpoint/checked.h"
 #include "intarsia/checkpoint/json_input.h"
 #include "intarsia/engine/answer.h"
-#include "intarsia/families/load.h"
 #include "intarsia/families/open.h"
+#include "intarsia/families/translate.h"
 #include "intarsia/tokenizer/side_files.h"
 
 namespace intarsia {
@@ -99,9 +99,8 @@ std::vector<int> IdsOf(const Json& value) {
 // before the configuration.
 std::vector<int> EndIds(const Checkpoint& checkpoint, const ModelFiles& files) {
   std::vector<int> ids;
-  std::string family;
-  const Result<FamilyModel> model = TranslateCheckpoint(checkpoint, &family);
-  if (model.ok()) ids = model->config.eos_ids;
+  const Result<Translation> translated = Translate(checkpoint);
+  if (translated.ok()) ids = translated->model->config().eos_ids;
   const Json generation = JsonOrNull(files.Text("generation_config.json"));
   if (generation.is_object() && generation.contains("eos_token_id")) {
     const std::vector<int> given = IdsOf(generation["eos_token_id"]);

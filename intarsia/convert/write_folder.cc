@@ -8,6 +8,7 @@
 #include "intarsia/convert/hf_model.h"
 #include "intarsia/convert/layouts.h"
 #include "intarsia/families/load.h"
+#include "intarsia/families/translate.h"
 #include "intarsia/formats/format.h"
 
 namespace intarsia {
@@ -151,7 +152,8 @@ Status WriteNativeFolder(const Checkpoint& checkpoint, const ModelFiles& files,
                          const std::string& folder, uint64_t max_shard_bytes,
                          std::vector<std::string>* warnings) {
   RETURN_IF_ERROR(MakeFolder(folder, /*native=*/true));
-  ASSIGN_OR_RETURN(const LoadedModel loaded, LoadModel(checkpoint));
+  ASSIGN_OR_RETURN(const LoadedModel loaded,
+                   LoadModel(checkpoint, {.allow_unused = true}));
   if (warnings != nullptr) *warnings = loaded.warnings;
   // Where there is a way to Hugging Face's layout, tensors go by it, so that
   // the way back is exact; else they lie as the model holds them.
@@ -167,7 +169,12 @@ Status WriteNativeFolder(const Checkpoint& checkpoint, const ModelFiles& files,
       whole[tensor.name] = &tensor;
     }
     const Family* family = FindFamily(TextOr(source->config, "model_type"));
-    if (family != nullptr) {
+    if (checkpoint.kind() == CheckpointKind::kHfFolder) {
+      ASSIGN_OR_RETURN(const Translation names, Translate(checkpoint));
+      for (const TensorMap& map : names.tensors) {
+        if (IsWhole(map)) foreign[map.native] = names.Published(map.foreign);
+      }
+    } else if (family != nullptr) {
       ASSIGN_OR_RETURN(FamilyModel maps, family->from_config(source->config));
       config = std::move(maps.config);
       for (const TensorMap& map : maps.tensors) {

@@ -170,12 +170,11 @@ Status JsonReader::Finish() {
 }
 
 std::vector<std::string> JsonReader::Unread() const {
-  std::vector<std::string> lines;
-  for (const std::string& name : UnreadNames()) {
-    if (json_[place_.key_prefix + name].is_null()) continue;
-    lines.push_back(Quoted(name) + " is not used");
-  }
-  return lines;
+  std::vector<std::string> names = UnreadNames();
+  std::erase_if(names, [&](const std::string& name) {
+    return json_[place_.key_prefix + name].is_null();
+  });
+  return names;
 }
 
 std::vector<std::string> JsonReader::UnreadNames() const {

@@ -81,8 +81,8 @@ class JsonReader {
   // As status(), and refuses a field that nobody read: a misspelt option must
   // not pass for its default.
   Status Finish();
-  // For configurations of others, where that is a warning: a line for each
-  // such field.
+  // For configurations of others, where that need not be an error: such
+  // fields, without the key prefix.
   std::vector<std::string> Unread() const;
 
  private:

@@ -175,8 +175,7 @@ TEST(JsonReader, UnreadFieldsAreRefusedOrListed) {
   JsonReader reader(json, "room");
   reader.Int("heads");
   reader.Ignore({"old"});
-  EXPECT_EQ(reader.Unread(),
-            std::vector<std::string>({"\"hedas\" is not used"}));
+  EXPECT_EQ(reader.Unread(), std::vector<std::string>({"hedas"}));
   EXPECT_TRUE(reader.status().ok());
   EXPECT_EQ(reader.Finish().message(),
             "[room] unknown field \"hedas\"; there are heads, old");
@@ -195,8 +194,7 @@ TEST(JsonReader, PathAndKeyPrefix) {
       R"({"llama.heads": 4, "llama.extra": 1, "gpt2.heads": 5, "heads": 6})");
   JsonReader reader(json, "room", {.key_prefix = "llama."});
   EXPECT_EQ(reader.Int("heads"), 4);
-  EXPECT_EQ(reader.Unread(),
-            std::vector<std::string>({"\"llama.extra\" is not used"}));
+  EXPECT_EQ(reader.Unread(), std::vector<std::string>({"extra"}));
   EXPECT_EQ(reader.Finish().message(),
             "[room] unknown field \"llama.extra\"; there are heads");
   JsonReader again(json, "room", {.key_prefix = "llama."});

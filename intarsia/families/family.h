@@ -6,6 +6,7 @@
 
 #include <nlohmann/json_fwd.hpp>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "intarsia/core/status.h"
@@ -35,7 +36,16 @@ struct FamilyModel {
   // Other names and fusions under which the same family is published; a file is
   // read by the first layout all of whose tensors it has.
   std::vector<std::vector<TensorMap>> other_layouts = {};
-  std::vector<std::string> warnings;  // configuration that was not used
+  std::vector<std::string> warnings = {};
+  // Fields that nobody read, without the architecture's name before GGUF's.
+  std::vector<std::string> unread = {};
+};
+
+// A field that the reference library's configuration class has and a family
+// does not read.
+struct DeclaredField {
+  const char* name;
+  const char* neutral;  // a JSON list of values at which it changes nothing
 };
 
 struct Family {
@@ -46,6 +56,17 @@ struct Family {
   Result<FamilyModel> (*from_config)(const Json& config);
   // Null when GGUF files of this family are not read.
   Result<FamilyModel> (*from_gguf)(const Json& metadata);
+  // What stands before the names of the base model's tensors in a checkpoint of
+  // a whole model, and the name of its head.
+  const char* base = "model.";
+  const char* head = "lm_head.weight";
+  // Fields of its configuration class besides CommonFields().
+  std::vector<DeclaredField> declared = {};
+  // Other names of fields, and those that they mean (the class's own map).
+  std::vector<std::pair<const char*, const char*>> aliases = {};
+  // Fields that files may leave out, where what the class takes then is its own
+  // choice; values as JSON. "a?b": a, where b is true. Translate puts them in.
+  std::vector<std::pair<const char*, const char*>> defaults = {};
 };
 
 const std::vector<Family>& Families();

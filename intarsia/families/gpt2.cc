@@ -130,15 +130,19 @@ Result<FamilyModel> FromConfig(const Json& json) {
 
   const int bos = reader.IntOr("bos_token_id", -1, -1);
   const std::vector<int> eos = reader.Ids("eos_token_id");
-  reader.Expect("tie_word_embeddings", true);
+  const bool tied = reader.BoolOr("tie_word_embeddings", true);
   reader.Require(d.dim % d.heads == 0,
                  "\"n_embd\" must be a multiple of \"n_head\"");
   RETURN_IF_ERROR(reader.status());
   FamilyModel model{.config = Compose(d),
                     .tensors = MapTensors(d.layers, d.dim, kHuggingFace),
-                    .warnings = reader.Unread()};
+                    .unread = reader.Unread()};
   model.config.bos_id = bos;
   model.config.eos_ids = eos;
+  model.config.tied_head = tied;
+  if (!tied) {
+    model.tensors.push_back({.native = "head", .foreign = "lm_head.weight"});
+  }
   return model;
 }
 
@@ -160,7 +164,7 @@ Result<FamilyModel> FromGguf(const Json& metadata) {
   RETURN_IF_ERROR(reader.status());
   FamilyModel model{.config = Compose(d),
                     .tensors = MapTensors(d.layers, d.dim, kGguf),
-                    .warnings = reader.Unread()};
+                    .unread = reader.Unread()};
   ReadGgufIds(metadata, &model.config);
   // Some files repeat the table; without one LoadModel ties them.
   model.config.tied_head = false;
@@ -175,7 +179,13 @@ Family Gpt2Family() {
           .model_types = {"gpt2"},
           .gguf_architectures = {"gpt2"},
           .from_config = FromConfig,
-          .from_gguf = FromGguf};
+          .from_gguf = FromGguf,
+          .base = "transformer.",
+          .aliases = {{"hidden_size", "n_embd"},
+                      {"max_position_embeddings", "n_positions"},
+                      {"num_attention_heads", "n_head"},
+                      {"num_hidden_layers", "n_layer"}},
+          .defaults = {{"layer_norm_epsilon", "1e-05"}}};
 }
 
 }  // namespace intarsia

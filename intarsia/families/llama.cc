@@ -26,7 +26,8 @@ Family LlamaFamily() {
           .model_types = {"llama"},
           .gguf_architectures = {"llama"},
           .from_config = FromConfig,
-          .from_gguf = FromGguf};
+          .from_gguf = FromGguf,
+          .defaults = {{"rms_norm_eps", "1e-06"}}};
 }
 
 }  // namespace intarsia

@@ -5,10 +5,10 @@
 #include <nlohmann/json.hpp>
 #include <set>
 
+#include "intarsia/checkpoint/checked.h"
 #include "intarsia/core/in_file.h"
-#include "intarsia/families/foreign_fields.h"
 #include "intarsia/families/fp8_blocks.h"
-#include "intarsia/families/generation_config.h"
+#include "intarsia/families/translate.h"
 
 namespace intarsia {
 namespace {
@@ -112,8 +112,8 @@ class Loader {
     std::map<std::string, std::vector<const TensorMap*>> by_native;
     for (const TensorMap& map : out_->tensors) {
       by_native[map.native].push_back(&map);
-      used_.insert(map.foreign);
     }
+    RETURN_IF_ERROR(CheckTensors());
     size_t done = 0;
     for (const auto& [native, maps] : by_native) {
       RETURN_IF_ERROR(InFile(Named(Load(native, maps), maps.front()->foreign),
@@ -124,12 +124,6 @@ class Loader {
                            ": the load was cancelled");
       }
     }
-    for (const std::string& name : checkpoint_.names()) {
-      if (!used_.contains(name) && !IsFp8Scale(checkpoint_, name)) {
-        out_->warnings.push_back("tensor " + name + " is not used");
-      }
-    }
-    RETURN_IF_ERROR(CheckTensors());
     return InFile(out_->model->CheckComplete(), checkpoint_.path());
   }
 
@@ -144,17 +138,13 @@ class Loader {
 
   // Names the tensors that are wanted and not there, as the file would.
   Status CheckTensors() const {
-    std::string missing;
-    int count = 0;
+    std::set<std::string> missing;
     for (const TensorMap& map : out_->tensors) {
-      if (checkpoint_.Find(map.foreign) != nullptr) continue;
-      if (missing.find(map.foreign) != std::string::npos) continue;
-      if (++count <= 5) missing += (count > 1 ? ", " : "") + map.foreign;
+      if (checkpoint_.Find(map.foreign) == nullptr) missing.insert(map.foreign);
     }
-    if (count == 0) return Status::Ok();
-    if (count > 5) missing += " and " + std::to_string(count - 5) + " more";
+    if (missing.empty()) return Status::Ok();
     return DataLoss("[load] " + checkpoint_.path() + ": the checkpoint lacks " +
-                    missing);
+                    Listed({missing.begin(), missing.end()}));
   }
 
   Status Load(const std::string& native,
@@ -167,7 +157,7 @@ class Loader {
     std::vector<Source> parts(stacked ? spec.shape[0] : 1);
     for (const TensorMap* map : maps) {
       const StoredTensor* stored = checkpoint_.Find(map->foreign);
-      if (stored == nullptr) continue;  // CheckComplete names it
+      CHECK(stored != nullptr) << map->foreign;  // CheckTensors
       StoredTensor packed;
       if (IsFp8Blocks(checkpoint_, *stored)) {
         ASSIGN_OR_RETURN(packed, PackFp8Blocks(checkpoint_, *stored));
@@ -192,7 +182,7 @@ class Loader {
       parts.at(stacked ? map->stack : 0) = std::move(source);
     }
     for (const Source& part : parts) {
-      if (part.format == nullptr) return Status::Ok();
+      CHECK(part.format != nullptr) << native;
     }
     Source whole = std::move(parts[0]);
     if (stacked) {
@@ -256,105 +246,21 @@ class Loader {
   const Checkpoint& checkpoint_;
   const LoadOptions& options_;
   LoadedModel* out_;
-  std::set<std::string> used_;
 };
 
 }  // namespace
 
-namespace {
-
-// Where the configuration stands.
-std::string ConfigPath(const Checkpoint& checkpoint) {
-  switch (checkpoint.kind()) {
-    case CheckpointKind::kNativeFolder:
-      return checkpoint.path() + "/intarsia.json";
-    case CheckpointKind::kHfFolder:
-      return checkpoint.path() + "/config.json";
-    default:
-      return checkpoint.path();
-  }
-}
-
-Result<FamilyModel> Translate(const Checkpoint& checkpoint,
-                              std::string* family) {
-  const Json& config = checkpoint.config();
-  if (checkpoint.kind() == CheckpointKind::kNativeFolder) {
-    *family = "intarsia";
-    ASSIGN_OR_RETURN(ModelConfig model, ParseModelConfig(config));
-    return FamilyModel{
-        .config = std::move(model), .tensors = {}, .warnings = {}};
-  }
-  const bool gguf = checkpoint.kind() == CheckpointKind::kGguf;
-  const char* key = gguf ? "general.architecture" : "model_type";
-  const Json type = config.is_object() ? config.value(key, Json()) : Json();
-  if (!type.is_string()) {
-    return InvalidArgument("[load] no \"" + std::string(key) +
-                           "\" says which family this model is of");
-  }
-  const Family* found = gguf ? FindGgufFamily(type.get<std::string>())
-                             : FindFamily(type.get<std::string>());
-  if (found == nullptr || (gguf && found->from_gguf == nullptr)) {
-    return Unsupported(
-        "[load] \"" + std::string(key) + "\" is " +
-        type.dump(-1, ' ', true, Json::error_handler_t::replace) +
-        ", a family that is not known; `intarsia list` shows "
-        "those that are");
-  }
-  *family = found->name;
-  ASSIGN_OR_RETURN(FamilyModel model, gguf ? found->from_gguf(config)
-                                           : found->from_config(config));
-  if (gguf) {
-    // GGUF leaves out what its tensors tell: the vocabulary and a tied head.
-    const StoredTensor* table = checkpoint.Find("token_embd.weight");
-    if (table != nullptr && table->shape.rank() == 2 &&
-        table->shape[0] <= (1 << 24)) {
-      if (table->shape[0] == 0) {
-        return InvalidArgument("[load] token_embd.weight has no rows");
-      }
-      model.config.vocab_size = static_cast<int>(table->shape[0]);
-    }
-    if (checkpoint.Find("output.weight") == nullptr) {
-      model.config.tied_head = true;
-      std::erase_if(model.tensors,
-                    [](const TensorMap& map) { return map.native == "head"; });
-    }
-  }
-  return model;
-}
-
-}  // namespace
-
-Result<FamilyModel> TranslateCheckpoint(const Checkpoint& checkpoint,
-                                        std::string* family) {
-  return InFile(Translate(checkpoint, family), ConfigPath(checkpoint));
-}
-
 Result<LoadedModel> LoadModel(const Checkpoint& checkpoint,
                               const LoadOptions& options) {
-  LoadedModel out;
-  ASSIGN_OR_RETURN(FamilyModel translated,
-                   TranslateCheckpoint(checkpoint, &out.family));
-  RETURN_IF_ERROR(ReadGenerationConfig(checkpoint.generation_config_path(),
-                                       &translated.config,
-                                       &translated.warnings));
-  auto model = Model::Create(std::move(translated.config));
-  if (!model.ok()) {
-    const Status named =
-        out.family == "intarsia"
-            ? model.status()
-            : NameForeignFields(model.status(), checkpoint.config());
-    return InFile(named, ConfigPath(checkpoint));
-  }
-  out.model = std::move(model).value();
-  out.layouts = std::move(translated.other_layouts);
-  out.layouts.insert(out.layouts.begin(), std::move(translated.tensors));
-  out.warnings = std::move(translated.warnings);
-  if (out.family == "intarsia") {
-    for (const std::string& path : out.model->paths()) {
-      out.layouts[0].push_back({.native = path, .foreign = path});
-    }
-  }
-  out.tensors = ChooseLayout(out.layouts, checkpoint);
+  ASSIGN_OR_RETURN(Translation translated, Translate(checkpoint));
+  RETURN_IF_ERROR(CheckUnused(checkpoint, options.allow_unused, &translated));
+  LoadedModel out{.model = std::move(translated.model),
+                  .family = std::move(translated.family),
+                  .tensors = std::move(translated.tensors),
+                  .layouts = std::move(translated.layouts),
+                  .warnings = std::move(translated.warnings),
+                  .unused_tensors = std::move(translated.unused_tensors),
+                  .unused_fields = std::move(translated.unused_fields)};
   RETURN_IF_ERROR(Loader(checkpoint, options, &out).Run());
   return out;
 }

@@ -26,6 +26,9 @@ struct LoadOptions {
   // OpenModel: files are copied into memory, not mapped, so that none that
   // another process cuts short can end this one (checkpoint/mapped_file.h).
   bool copy_files = false;
+  // Go on where tensors of the model, or fields of its configuration that
+  // change what is computed, are not used; else that is an error.
+  bool allow_unused = false;
   // Called as weights are read, of `total` in all; false ends the load with
   // Unavailable.
   std::function<bool(size_t done, size_t total)> progress = nullptr;
@@ -36,16 +39,15 @@ struct LoadedModel {
   std::string family;              // "llama", or "intarsia" for native folders
   std::vector<TensorMap> tensors;  // the layout that the checkpoint has
   std::vector<std::vector<TensorMap>> layouts;  // all that the family knows
-  std::vector<std::string> warnings;  // configuration and tensors not used
+  // One line each: for whoever opened the model to show.
+  std::vector<std::string> warnings;
+  // What belongs to the model and is not used, all of it (allow_unused).
+  std::vector<std::string> unused_tensors, unused_fields;
 };
 
 // Messages name the file, and the tensor or the field at fault.
 Result<LoadedModel> LoadModel(const Checkpoint& checkpoint,
                               const LoadOptions& options = {});
-
-// The configuration and tensor maps alone, without reading weights.
-Result<FamilyModel> TranslateCheckpoint(const Checkpoint& checkpoint,
-                                        std::string* family);
 
 // The first of `layouts` all of whose tensors `file` has, else the first.
 const std::vector<TensorMap>& ChooseLayout(

@@ -88,7 +88,7 @@ Result<FamilyModel> FromConfig(const Json& json) {
   const int heads = reader.Int("num_heads", 1, 1 << 14);
   const int head_dim = reader.Int("head_dim", 1, 1 << 12);
   const int state = reader.Int("state_size", 1, 1 << 12);
-  const int groups = reader.IntOr("n_groups", 8, 1, 1 << 14);
+  const int groups = reader.IntOr("n_groups", 1, 1, 1 << 14);
   const double eps = ReadEps(&reader, "layer_norm_epsilon", 1e-5);
   Dims d{.layers = reader.Int("num_hidden_layers", 1, 4096),
          .heads = heads,
@@ -138,7 +138,7 @@ Result<FamilyModel> FromConfig(const Json& json) {
   block.sublayers = {{"mamba2", mixer.dump(), RmsNormConfig(eps), 1.0f}};
   config.blocks.assign(d.layers, block);
   model.tensors = MapTensors(d);
-  model.warnings = reader.Unread();
+  model.unread = reader.Unread();
   return model;
 }
 
@@ -149,7 +149,9 @@ Family Mamba2Family() {
           .model_types = {"mamba2"},
           .gguf_architectures = {},
           .from_config = FromConfig,
-          .from_gguf = nullptr};
+          .from_gguf = nullptr,
+          .base = "backbone.",
+          .defaults = {{"layer_norm_epsilon", "1e-05"}, {"n_groups", "8"}}};
 }
 
 }  // namespace intarsia

@@ -1,14 +1,11 @@
-// Mistral: Llama with a sliding window in every layer.
+// Mistral: Llama with a sliding window in every layer; Ministral, in some.
 #include "intarsia/families/transformer.h"
 
 namespace intarsia {
 namespace {
 
 constexpr TransformerTraits kTraits = {
-    .family = "mistral",
-    .window = TransformerTraits::Window::kAll,
-    .default_window = 4096,
-    .default_kv_heads = 8};
+    .family = "mistral", .window = TransformerTraits::Window::kTypes};
 
 Result<FamilyModel> FromConfig(const Json& config) {
   return TransformerFromConfig(kTraits, config);
@@ -18,10 +15,13 @@ Result<FamilyModel> FromConfig(const Json& config) {
 
 Family MistralFamily() {
   return {.name = "mistral",
-          .model_types = {"mistral"},
+          .model_types = {"mistral", "ministral"},
           .gguf_architectures = {},
           .from_config = FromConfig,
-          .from_gguf = nullptr};
+          .from_gguf = nullptr,
+          .defaults = {{"rms_norm_eps", "1e-06"},
+                       {"num_key_value_heads", "8"},
+                       {"sliding_window", "4096"}}};
 }
 
 }  // namespace intarsia

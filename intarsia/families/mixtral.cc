@@ -7,8 +7,6 @@ namespace {
 constexpr TransformerTraits kTraits = {
     .family = "mixtral",
     .window = TransformerTraits::Window::kAll,
-    .default_kv_heads = 8,
-    .default_eps = 1e-5,
     .experts = true};
 
 Result<FamilyModel> FromConfig(const Json& config) {
@@ -18,11 +16,14 @@ Result<FamilyModel> FromConfig(const Json& config) {
 }  // namespace
 
 Family MixtralFamily() {
-  return {.name = "mixtral",
-          .model_types = {"mixtral"},
-          .gguf_architectures = {},
-          .from_config = FromConfig,
-          .from_gguf = nullptr};
+  return {
+      .name = "mixtral",
+      .model_types = {"mixtral"},
+      .gguf_architectures = {},
+      .from_config = FromConfig,
+      .from_gguf = nullptr,
+      .aliases = {{"num_experts", "num_local_experts"}},
+      .defaults = {{"rms_norm_eps", "1e-05"}, {"num_key_value_heads", "8"}}};
 }
 
 }  // namespace intarsia

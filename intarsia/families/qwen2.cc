@@ -7,9 +7,7 @@ namespace {
 constexpr TransformerTraits kTraits = {
     .family = "qwen2",
     .qkv_bias = true,
-    .window = TransformerTraits::Window::kChosen,
-    .default_window = 4096,
-    .default_kv_heads = 32};
+    .window = TransformerTraits::Window::kChosen};
 
 Result<FamilyModel> FromConfig(const Json& config) {
   return TransformerFromConfig(kTraits, config);
@@ -26,7 +24,10 @@ Family Qwen2Family() {
           .model_types = {"qwen2"},
           .gguf_architectures = {"qwen2"},
           .from_config = FromConfig,
-          .from_gguf = FromGguf};
+          .from_gguf = FromGguf,
+          .defaults = {{"rms_norm_eps", "1e-06"},
+                       {"num_key_value_heads", "32"},
+                       {"sliding_window?use_sliding_window", "4096"}}};
 }
 
 }  // namespace intarsia

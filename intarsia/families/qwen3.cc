@@ -8,10 +8,7 @@ constexpr TransformerTraits kTraits = {
     .family = "qwen3",
     .qk_norm = true,
     .window = TransformerTraits::Window::kChosen,
-    .default_window = 4096,
-    .declares_attention_bias = true,
-    .default_kv_heads = 32,
-    .default_head_dim = 128};
+    .declares_attention_bias = true};
 
 Result<FamilyModel> FromConfig(const Json& config) {
   return TransformerFromConfig(kTraits, config);
@@ -28,7 +25,11 @@ Family Qwen3Family() {
           .model_types = {"qwen3"},
           .gguf_architectures = {"qwen3"},
           .from_config = FromConfig,
-          .from_gguf = FromGguf};
+          .from_gguf = FromGguf,
+          .defaults = {{"rms_norm_eps", "1e-06"},
+                       {"num_key_value_heads", "32"},
+                       {"sliding_window?use_sliding_window", "4096"},
+                       {"head_dim", "128"}}};
 }
 
 }  // namespace intarsia

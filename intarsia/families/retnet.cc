@@ -82,7 +82,7 @@ Result<FamilyModel> FromConfig(const Json& json) {
                      {"glu", glu.dump(), norm, 1.0f}};
   config.blocks.assign(layers, block);
   model.tensors = MapTensors(layers, config.tied_head);
-  model.warnings = reader.Unread();
+  model.unread = reader.Unread();
   return model;
 }
 

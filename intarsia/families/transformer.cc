@@ -109,10 +109,15 @@ constexpr Names kGguf = {"blk.",
                          "output_norm.weight",
                          "output.weight"};
 
+// How a file has experts. `block`: the name of what holds them.
+struct Experts {
+  enum Kind { kEach, kFused, kStacked } kind;
+  const char* block = "";
+};
+
 // Mixtral's experts: published as one tensor each, ours is a stack.
-void MapExperts(const Dims& s, const std::string& ours,
-                const std::string& theirs, std::vector<TensorMap>* maps) {
-  const std::string moe = theirs + "block_sparse_moe.";
+void MapExperts(const Dims& s, const std::string& ours, const std::string& moe,
+                std::vector<TensorMap>* maps) {
   maps->push_back(
       {.native = ours + "1.router", .foreign = moe + "gate.weight"});
   for (int e = 0; e < s.experts; ++e) {
@@ -129,8 +134,7 @@ void MapExperts(const Dims& s, const std::string& ours,
 
 // The same as transformers 5 holds them: stacks, gate and up fused.
 void MapFusedExperts(const Dims& s, const std::string& ours,
-                     const std::string& theirs, std::vector<TensorMap>* maps) {
-  const std::string mlp = theirs + "mlp.";
+                     const std::string& mlp, std::vector<TensorMap>* maps) {
   maps->push_back(
       {.native = ours + "1.router", .foreign = mlp + "gate.weight"});
   for (const auto& [native, begin] :
@@ -156,11 +160,9 @@ void MapStackedExperts(const std::string& ours, const std::string& theirs,
   }
 }
 
-enum class Experts { kEach, kFused, kStacked };
-
 std::vector<TensorMap> MapTensors(const TransformerTraits& traits,
                                   const Dims& s, const Names& names,
-                                  Experts experts = Experts::kEach) {
+                                  Experts experts = {Experts::kEach}) {
   std::vector<TensorMap> maps = {
       {.native = "embedding", .foreign = names.embedding},
       {.native = "final_norm", .foreign = names.final_norm}};
@@ -187,12 +189,12 @@ std::vector<TensorMap> MapTensors(const TransformerTraits& traits,
       map("0.k_norm", std::string(names.k_norm) + ".weight");
     }
     map("1.pre_norm", std::string(names.mlp_norm) + ".weight");
-    if (s.experts > 0 && experts == Experts::kFused) {
-      MapFusedExperts(s, ours, theirs, &maps);
-    } else if (s.experts > 0 && experts == Experts::kStacked) {
+    if (s.experts > 0 && experts.kind == Experts::kFused) {
+      MapFusedExperts(s, ours, theirs + experts.block, &maps);
+    } else if (s.experts > 0 && experts.kind == Experts::kStacked) {
       MapStackedExperts(ours, theirs, &maps);
     } else if (s.experts > 0) {
-      MapExperts(s, ours, theirs, &maps);
+      MapExperts(s, ours, theirs + experts.block, &maps);
     } else {
       linear("1.gate", names.gate, s.mlp_bias ? "1.gate_bias" : "");
       linear("1.up", names.up, s.mlp_bias ? "1.up_bias" : "");
@@ -203,22 +205,22 @@ std::vector<TensorMap> MapTensors(const TransformerTraits& traits,
 }
 
 // Which layers see a window only. Mistral and Mixtral: all of them, where
-// "sliding_window" is a number. Qwen: those that "layer_types" names, else
-// those from "max_window_layers" on, and none without "use_sliding_window".
-void ReadWindows(const TransformerTraits& traits, const Json& config,
-                 JsonReader* reader, Dims* s) {
+// "sliding_window" is a number; Mistral's "layer_types" makes a Ministral of
+// it. Qwen: those that "layer_types" names, else those from "max_window_layers"
+// on, and none without "use_sliding_window".
+void ReadWindows(const TransformerTraits& traits, JsonReader* reader, Dims* s) {
   s->windows.assign(s->layers, 0);
   if (traits.window == TransformerTraits::Window::kNone) return;
-  const bool absent = config.is_object() && !config.contains("sliding_window");
   int window = reader->IntOr("sliding_window", 0, 1);
-  if (absent) window = traits.default_window;
-  if (traits.window == TransformerTraits::Window::kAll) {
-    s->windows.assign(s->layers, window);
-    return;
+  int first = 0;
+  const Json* types = nullptr;
+  if (traits.window == TransformerTraits::Window::kChosen) {
+    if (!reader->BoolOr("use_sliding_window", false)) window = 0;
+    first = reader->IntOr("max_window_layers", 28);
   }
-  if (!reader->BoolOr("use_sliding_window", false)) window = 0;
-  const int first = reader->IntOr("max_window_layers", 28);
-  const Json* types = reader->Find("layer_types");
+  if (traits.window != TransformerTraits::Window::kAll) {
+    types = reader->Find("layer_types");
+  }
   if (types == nullptr) {
     for (int i = first; i < s->layers; ++i) s->windows[i] = window;
     return;
@@ -263,28 +265,79 @@ void IgnoreBookkeeping(JsonReader* reader) {
                   "router_aux_loss_coef", "router_jitter_noise",
                   "_name_or_path", "rope_interleaved", "is_llama_config",
                   "transformers.js_config"});
+  // What the class keeps of loading and of other tasks. Translate refuses
+  // quantisers that are not read.
+  reader->Ignore({"name_or_path",
+                  "_commit_hash",
+                  "auto_map",
+                  "attn_implementation",
+                  "_attn_implementation",
+                  "_attn_implementation_autoset",
+                  "experts_implementation",
+                  "output_hidden_states",
+                  "output_attentions",
+                  "return_dict",
+                  "chunk_size_feed_forward",
+                  "tie_last_hidden_states",
+                  "id2label",
+                  "label2id",
+                  "num_labels",
+                  "problem_type",
+                  "finetuning_task",
+                  "task_specific_params",
+                  "tokenizer_class",
+                  "prefix",
+                  "sep_token_id",
+                  "decoder_start_token_id",
+                  "unsloth_fixed",
+                  "unsloth_version",
+                  "quantization_config",
+                  "quantization",
+                  "compression_config"});
+  // Of generation, which older files keep here.
+  reader->Ignore({"max_length",
+                  "max_new_tokens",
+                  "min_length",
+                  "do_sample",
+                  "early_stopping",
+                  "num_beams",
+                  "num_beam_groups",
+                  "diversity_penalty",
+                  "temperature",
+                  "top_k",
+                  "top_p",
+                  "typical_p",
+                  "repetition_penalty",
+                  "length_penalty",
+                  "no_repeat_ngram_size",
+                  "encoder_no_repeat_ngram_size",
+                  "bad_words_ids",
+                  "num_return_sequences",
+                  "output_scores",
+                  "return_dict_in_generate",
+                  "forced_bos_token_id",
+                  "forced_eos_token_id",
+                  "remove_invalid_values",
+                  "exponential_decay_length_penalty",
+                  "suppress_tokens",
+                  "begin_suppress_tokens"});
 }
 
 Result<FamilyModel> TransformerFromConfig(const TransformerTraits& traits,
                                           const Json& config) {
+  // Where published files have experts, and where transformers 5 holds them.
+  constexpr const char *kSparse = "block_sparse_moe.", *kMlp = "mlp.";
   JsonReader reader(config, traits.family);
   Dims s;
   s.layers = reader.Int("num_hidden_layers", 1, 4096);
   s.dim = reader.Int("hidden_size");
   s.heads = reader.Int("num_attention_heads", 1, 65536);
   s.kv_heads = reader.IntOr("num_key_value_heads", s.heads, 1, 65536);
-  if (traits.default_kv_heads > 0 && config.is_object() &&
-      !config.contains("num_key_value_heads")) {
-    s.kv_heads = traits.default_kv_heads;
-  }
-  s.head_dim = reader.IntOr(
-      "head_dim",
-      traits.default_head_dim > 0 ? traits.default_head_dim : s.dim / s.heads,
-      1, 65536);
+  s.head_dim = reader.IntOr("head_dim", s.dim / s.heads, 1, 65536);
   s.hidden = reader.Int("intermediate_size");
   s.vocab = reader.Int("vocab_size");
   s.max_positions = reader.IntOr("max_position_embeddings", 0);
-  s.eps = ReadEps(&reader, "rms_norm_eps", traits.default_eps);
+  s.eps = ReadEps(&reader, "rms_norm_eps", 1e-6);
   s.activation = reader.StringOr("hidden_act", "silu");
   if (traits.declares_attention_bias) {
     s.attention_bias = reader.BoolOr("attention_bias", false);
@@ -293,7 +346,7 @@ Result<FamilyModel> TransformerFromConfig(const TransformerTraits& traits,
   if (traits.declares_mlp_bias) s.mlp_bias = reader.BoolOr("mlp_bias", false);
   s.tied = reader.BoolOr("tie_word_embeddings", false);
   s.rope = RopeFromConfig(&reader);
-  ReadWindows(traits, config, &reader, &s);
+  ReadWindows(traits, &reader, &s);
   if (traits.experts) {
     s.experts = reader.Int("num_local_experts", 1, 65536);
     s.experts_per_token = reader.Int("num_experts_per_tok", 1, s.experts);
@@ -306,12 +359,17 @@ Result<FamilyModel> TransformerFromConfig(const TransformerTraits& traits,
   const std::vector<int> eos = reader.Ids("eos_token_id");
   IgnoreBookkeeping(&reader);
   RETURN_IF_ERROR(reader.status());
-  FamilyModel model{.config = Compose(traits, s),
-                    .tensors = MapTensors(traits, s, kHuggingFace),
-                    .warnings = reader.Unread()};
+  FamilyModel model{
+      .config = Compose(traits, s),
+      .tensors = MapTensors(traits, s, kHuggingFace, {Experts::kEach, kSparse}),
+      .unread = reader.Unread()};
   if (traits.experts) {
-    model.other_layouts.push_back(
-        MapTensors(traits, s, kHuggingFace, Experts::kFused));
+    for (const Experts& experts :
+         {Experts{Experts::kFused, kMlp}, Experts{Experts::kEach, kMlp},
+          Experts{Experts::kFused, kSparse}}) {
+      model.other_layouts.push_back(
+          MapTensors(traits, s, kHuggingFace, experts));
+    }
   }
   model.config.bos_id = bos;
   model.config.eos_ids = eos;
@@ -377,9 +435,10 @@ Result<FamilyModel> TransformerFromGguf(const TransformerTraits& traits,
   s.windows.assign(s.layers, reader.IntOr("attention.sliding_window", 0));
   s.vocab = reader.IntOr("vocab_size", 0, 1, 1 << 24);
   RETURN_IF_ERROR(reader.status());
-  FamilyModel model{.config = Compose(traits, s),
-                    .tensors = MapTensors(traits, s, kGguf, Experts::kStacked),
-                    .warnings = reader.Unread()};
+  FamilyModel model{
+      .config = Compose(traits, s),
+      .tensors = MapTensors(traits, s, kGguf, {Experts::kStacked}),
+      .unread = reader.Unread()};
   ReadGgufIds(metadata, &model.config);
   return model;
 }

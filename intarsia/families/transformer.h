@@ -16,15 +16,11 @@ struct TransformerTraits {
   const char* family = "";
   bool qkv_bias = false;  // q, k, v biases whatever the configuration says
   bool qk_norm = false;   // RMS norm of each head's queries and keys
-  // Which layers "sliding_window" is for: none, all, or those that Qwen's
-  // further fields choose; and what it is where a file does not have it.
-  enum class Window { kNone, kAll, kChosen } window = Window::kNone;
-  int default_window = 0;
-  // Fields that the family's configuration has; the values of those that a file
-  // leaves out. 0: as many key heads as query heads, the width over the heads.
+  // Which layers "sliding_window" is for: none, all, those of "layer_types" or
+  // all, or those that Qwen's further fields choose.
+  enum class Window { kNone, kAll, kTypes, kChosen } window = Window::kNone;
+  // Fields that the family's configuration has.
   bool declares_attention_bias = false, declares_mlp_bias = false;
-  int default_kv_heads = 0, default_head_dim = 0;
-  double default_eps = 1e-6;
   bool experts = false;           // Mixtral's sparse blocks
   bool interleaved_gguf = false;  // GGUF keeps q, k rows paired for RoPE
   bool gguf_experts = false;      // GGUF's files may have Mixtral's experts

@@ -1,0 +1,215 @@
+"""Records what transformers computes for small models, for small_models_test.
+
+    pip install torch transformers==5.24.0 safetensors
+    python3 tests/oracles/small_models.py > tests/golden/small_models.json
+
+Each case is a configuration as a file may have it, and the tensors of a file by
+name and shape. The numbers of a tensor follow from its name, so that the test
+makes the same file; a "same_as" names the tensor that it repeats. Recorded are
+the logits of the last positions of one sequence, in fp32.
+"""
+
+import json
+import os
+import sys
+import tempfile
+
+import torch
+import transformers
+from safetensors.torch import save_file
+
+TOKENS = 12
+ROWS = 3  # recorded
+MASK = (1 << 64) - 1
+
+
+def fnv1a(text):
+    h = 0xCBF29CE484222325
+    for byte in text.encode():
+        h = ((h ^ byte) * 0x100000001B3) & MASK
+    return h
+
+
+def splitmix64(x):
+    z = (x + 0x9E3779B97F4A7C15) & MASK
+    z = ((z ^ (z >> 30)) * 0xBF58476D1CE4E5B9) & MASK
+    z = ((z ^ (z >> 27)) * 0x94D049BB133111EB) & MASK
+    return z ^ (z >> 31)
+
+
+def values(name, shape):
+    """Multiples of 2^-9 in [-1/4, 1/4); about 1 for the weights of norms."""
+    seed, count = fnv1a(name), 1
+    for n in shape:
+        count *= n
+    numbers = [((splitmix64((seed + i) & MASK) >> 56) - 128) / 512
+               for i in range(count)]
+    if "norm" in name or "ln_" in name:
+        if name.endswith("weight"):
+            numbers = [1 + x for x in numbers]
+    return torch.tensor(numbers, dtype=torch.float32).reshape(shape)
+
+
+LLAMA = dict(model_type="llama", architectures=["LlamaForCausalLM"],
+             hidden_size=16, intermediate_size=24, num_hidden_layers=2,
+             num_attention_heads=4, num_key_value_heads=2, vocab_size=20,
+             max_position_embeddings=64, rms_norm_eps=1e-5, rope_theta=1e4,
+             tie_word_embeddings=False)
+QWEN2 = {**LLAMA, "model_type": "qwen2", "architectures": ["Qwen2ForCausalLM"]}
+QWEN3 = {**LLAMA, "model_type": "qwen3", "architectures": ["Qwen3ForCausalLM"],
+         "head_dim": 8}
+MISTRAL = {**LLAMA, "model_type": "mistral",
+           "architectures": ["MistralForCausalLM"]}
+MIXTRAL = {**LLAMA, "model_type": "mixtral",
+           "architectures": ["MixtralForCausalLM"], "num_local_experts": 3,
+           "num_experts_per_tok": 2}
+GPT2 = dict(model_type="gpt2", architectures=["GPT2LMHeadModel"], n_embd=16,
+            n_head=4, n_inner=None, n_layer=2, n_positions=32, vocab_size=20,
+            layer_norm_epsilon=1e-5, activation_function="gelu_new")
+MAMBA2 = dict(model_type="mamba2", architectures=["Mamba2ForCausalLM"],
+              hidden_size=16, num_heads=4, head_dim=8, expand=2, state_size=8,
+              n_groups=2, num_hidden_layers=2, conv_kernel=4, vocab_size=20,
+              chunk_size=8, tie_word_embeddings=False)
+
+
+def without(config, *keys):
+    return {k: v for k, v in config.items() if k not in keys}
+
+
+def bare(base):
+    return lambda name: name.removeprefix(base)
+
+
+# name: configuration, renaming of the names that the library saves, tensors
+# that the file lacks, tensors that it has besides ({name: like}).
+CASES = {
+    "llama": (LLAMA,),
+    "llama_bare": (LLAMA, bare("model.")),
+    "llama_mixed_names": (
+        LLAMA, lambda n: bare("model.")(n) if "layers.1" in n else n),
+    "llama_head_under_the_base": (
+        LLAMA, lambda n: "model." + n if n == "lm_head.weight" else n),
+    "llama_biases": (
+        {**LLAMA, "attention_bias": True, "mlp_bias": True},),
+    "llama_ignores_windows": (
+        {**LLAMA, "sliding_window": 3, "use_sliding_window": True},),
+    "llama_tied": ({**LLAMA, "tie_word_embeddings": True},),
+    "llama_tied_bare_head_alone": (
+        {**LLAMA, "tie_word_embeddings": True},
+        lambda n: "lm_head.weight" if "embed_tokens" in n
+        else bare("model.")(n)),
+    "llama_tied_own_head": (
+        {**LLAMA, "tie_word_embeddings": True}, None,
+        {"lm_head.weight": "model.embed_tokens.weight"}),
+    "llama_leftovers": (
+        LLAMA, None, {"model.layers.0.self_attn.rotary_emb.inv_freq": [2],
+                      "model.layers.1.self_attn.rotary_emb.inv_freq": [2]}),
+    "mistral": (without(MISTRAL, "num_key_value_heads") | {
+        "num_attention_heads": 8},),
+    "mistral_window": ({**MISTRAL, "sliding_window": 4},),
+    "mistral_null_window": ({**MISTRAL, "sliding_window": None},),
+    # AutoConfig makes a Ministral of it, which needs a "head_dim".
+    "mistral_layer_types": (
+        {**MISTRAL, "sliding_window": 4, "head_dim": 4,
+         "layer_types": ["full_attention", "sliding_attention"]},),
+    "mistral_null_layer_types": (
+        {**MISTRAL, "sliding_window": 4, "head_dim": 4,
+         "layer_types": None},),
+    "mixtral": (MIXTRAL,),
+    "mixtral_window": ({**MIXTRAL, "sliding_window": 4},),
+    "mixtral_experts_of_mlp": (
+        without(MIXTRAL, "rms_norm_eps"),
+        lambda n: n.replace("block_sparse_moe.", "mlp.")),
+    "mixtral_other_names_of_fields": (
+        without(MIXTRAL, "num_local_experts") | {"num_experts": 3},),
+    "qwen2_bare_tied": (
+        {**QWEN2, "tie_word_embeddings": True}, bare("model.")),
+    "qwen2_window_from_1": (
+        {**QWEN2, "use_sliding_window": True, "sliding_window": 3,
+         "max_window_layers": 1},),
+    "qwen2_window_from_28": (
+        {**QWEN2, "use_sliding_window": True, "sliding_window": 3},),
+    "qwen2_layer_types": (
+        {**QWEN2, "use_sliding_window": True, "sliding_window": 3,
+         "max_window_layers": 2,
+         "layer_types": ["sliding_attention", "full_attention"]},),
+    "qwen2_attention": (
+        {**QWEN2, "layer_types": ["attention", "full_attention"]},),
+    "qwen2_window_unused": (
+        {**QWEN2, "use_sliding_window": False, "sliding_window": 3,
+         "max_window_layers": 0},),
+    "qwen3_bare": (QWEN3, bare("model.")),
+    "qwen3_biases": ({**QWEN3, "attention_bias": True},),
+    "qwen3_window": (
+        {**QWEN3, "use_sliding_window": True, "sliding_window": 3,
+         "max_window_layers": 0},),
+    "gpt2": (GPT2,),
+    "gpt2_bare": (
+        GPT2, bare("transformer."),
+        {"h.0.attn.bias": [1, 1, 32, 32], "h.1.attn.masked_bias": [1]}),
+    # By the class's map of attributes, before the names of its own.
+    "gpt2_other_names_of_fields": (
+        {**without(GPT2, "n_embd", "n_layer", "n_positions"),
+         "hidden_size": 16, "num_hidden_layers": 2,
+         "max_position_embeddings": 32, "num_attention_heads": 2},),
+    "gpt2_untied": ({**GPT2, "tie_word_embeddings": False},),
+    "mamba2": (MAMBA2,),
+    "mamba2_bare": (MAMBA2, bare("backbone.")),
+    "mamba2_one_group": ({**MAMBA2, "n_groups": 1},),
+    "mamba2_biases": ({**MAMBA2, "use_bias": True, "use_conv_bias": False},),
+    "mamba2_tied": ({**MAMBA2, "tie_word_embeddings": True},),
+    "mamba2_limits": ({**MAMBA2, "time_step_limit": [0.5, 0.75]},),
+}
+
+
+def saved_tensors(config, folder):
+    """Names and shapes that the library writes for a configuration."""
+    with open(os.path.join(folder, "config.json"), "w") as f:
+        json.dump(config, f)
+    loaded = transformers.AutoConfig.from_pretrained(folder)
+    model = transformers.AutoModelForCausalLM.from_config(loaded)
+    model.save_pretrained(folder)
+    from safetensors import safe_open
+    with safe_open(os.path.join(folder, "model.safetensors"), "pt") as f:
+        return {k: list(f.get_slice(k).get_shape()) for k in f.keys()}
+
+
+def record(name, config, rename=None, more=None):
+    with tempfile.TemporaryDirectory() as folder:
+        shapes = saved_tensors(config, folder)
+    if rename is not None:
+        shapes = {rename(k): v for k, v in shapes.items()}
+    for key, like in (more or {}).items():
+        shapes[key] = like if isinstance(like, list) else shapes[like]
+    with tempfile.TemporaryDirectory() as folder:
+        save_file({k: values(k, v) for k, v in shapes.items()},
+                  os.path.join(folder, "model.safetensors"),
+                  metadata={"format": "pt"})
+        with open(os.path.join(folder, "config.json"), "w") as f:
+            json.dump(config, f)
+        model, info = transformers.AutoModelForCausalLM.from_pretrained(
+            folder, dtype=torch.float32, attn_implementation="eager",
+            output_loading_info=True)
+        model.eval()
+        if info["missing_keys"]:
+            print(name, "lacks", info["missing_keys"], file=sys.stderr)
+        if info["unexpected_keys"]:
+            print(name, "unused", info["unexpected_keys"], file=sys.stderr)
+        vocab = config["vocab_size"]
+        ids = [(7 * i * i + 3) % vocab for i in range(TOKENS)]
+        with torch.no_grad():
+            logits = model(torch.tensor([ids])).logits[0, -ROWS:]
+    return {"name": name, "config": config, "tensors": shapes, "tokens": ids,
+            "logits": [[round(x, 6) for x in row] for row in logits.tolist()]}
+
+
+def main():
+    transformers.utils.logging.disable_progress_bar()
+    print('{"transformers": "%s", "cases": [' % transformers.__version__)
+    lines = [json.dumps(record(name, *case), separators=(",", ":"))
+             for name, case in CASES.items()]
+    print(",\n".join(lines) + "]}")
+
+
+if __name__ == "__main__":
+    main()
