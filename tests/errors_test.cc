@@ -27,7 +27,9 @@ std::string Fault(const std::string& path) {
   try {
     ModelRunner runner(opened->model(),
                        {.threads = 1, .context = 8, .device = Cpu()});
-    const auto logits = runner.Run({{runner.Open(), tokens}});
+    const int slot = runner.Open();
+    auto logits = runner.Run({{slot, tokens}});
+    if (logits.ok()) logits = runner.Run({{slot, std::span(tokens).first(1)}});
     return logits.ok() ? "" : logits.status().message();
   } catch (const EngineError& error) {
     return error.what();
@@ -136,6 +138,68 @@ TEST(ErrorsTest, FieldsOfConfigurations) {
   }
   EXPECT_GT(tally.cases, 2000);
   EXPECT_GT(tally.refused, 800);
+}
+
+// Every place of a value inside, as a JSON pointer, and its last name.
+void Places(const Json& json, const std::string& at, const std::string& name,
+            std::vector<std::pair<std::string, std::string>>* out) {
+  if (!at.empty()) out->emplace_back(at, name);
+  if (json.is_object()) {
+    for (const auto& [key, value] : json.items()) {
+      Places(value, at + "/" + key, key, out);
+    }
+  } else if (json.is_array()) {
+    for (size_t i = 0; i < json.size(); ++i) {
+      Places(json[i], at + "/" + std::to_string(i), name, out);
+    }
+  }
+}
+
+// A model of this program's own format.
+void WriteNative(const Json& config, const std::string& folder) {
+  const auto model = Model::Create(ParseModelConfig(config).value());
+  ASSERT_TRUE(model.ok()) << model.status().message();
+  (*model)->InitWeights(1);
+  std::vector<NamedTensor> tensors;
+  for (const std::string& path : (*model)->paths()) {
+    tensors.push_back({path, (*model)->Find(path)->values()});
+  }
+  ASSERT_TRUE(WriteSafetensors(folder + "/model.safetensors", tensors).ok());
+  WriteFile(folder + "/intarsia.json", config.dump());
+}
+
+TEST(ErrorsTest, FieldsOfNativeConfigurations) {
+  Tally tally;
+  for (const char* text : kSoundConfigs) {
+    const Json sound = Json::parse(text);
+    if (!sound.contains("intarsia")) continue;
+    const TempFolder folder;
+    WriteNative(sound, folder.path());
+    ASSERT_EQ(Fault(folder.path()), "") << sound.dump();
+    std::vector<std::pair<std::string, std::string>> places;
+    Places(sound, "", "", &places);
+    for (const auto& [at, name] : places) {
+      const Json::json_pointer place(at);
+      std::vector<Json> edited;
+      for (const Json& wrong : WrongValues()) {
+        edited.push_back(sound);
+        edited.back()[place] = wrong;
+      }
+      edited.push_back(sound);
+      Json& parent = edited.back()[place.parent_pointer()];
+      if (parent.is_object()) parent.erase(place.back());
+      for (const Json& config : edited) {
+        WriteFile(folder / "intarsia.json", config.dump());
+        // A changed size shows in a weight that does not fit, a field that
+        // contradicts others in any of them.
+        ExpectNamed(
+            folder.path(),
+            {name, "blocks", "embedding", "head", "final_norm", "positions"},
+            at + " " + config.at(place.parent_pointer()).dump(), &tally);
+      }
+    }
+  }
+  EXPECT_GT(tally.refused, 500);
 }
 
 // Shapes that `tensor` may be given in a file.
