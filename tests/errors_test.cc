@@ -354,5 +354,58 @@ TEST(ErrorsTest, TensorsOfGguf) {
   EXPECT_GT(tally.refused, 300);
 }
 
+// Tokenizers are read by one folder and copied by another.
+TEST(ErrorsTest, ValuesOfTokenizers) {
+  const TempFolder folder;
+  SmallModel sound(SmallConfig("llama"));
+  sound.tokenizer["normalizer"] = Json::parse(
+      R"({"type":"Sequence","normalizers":[{"type":"Replace",
+          "pattern":{"String":"x"},"content":"y"}]})");
+  sound.tokenizer["pre_tokenizer"] = Json::parse(
+      R"({"type":"Sequence","pretokenizers":[{"type":"Split","pattern":
+          {"Regex":"a"},"behavior":"Isolated","invert":false},
+          {"type":"ByteLevel","add_prefix_space":false,"use_regex":false}]})");
+  sound.tokenizer["post_processor"] = Json::parse(
+      R"({"type":"TemplateProcessing","single":[{"SpecialToken":{"id":"<s>",
+          "type_id":0}},{"Sequence":{"id":"A","type_id":0}}],"pair":[],
+          "special_tokens":{"<s>":{"id":"<s>","ids":[0],"tokens":["<s>"]}}})");
+  sound.Write(folder.path());
+  ASSERT_EQ(Fault(folder.path()), "");
+  int cases = 0;
+  for (const char* file : {"tokenizer.json", "tokenizer_config.json"}) {
+    const Json whole = Json::parse(ReadFile(folder / file));
+    std::vector<std::pair<std::string, std::string>> places;
+    Places(whole, "", "", &places);
+    for (const auto& [at, name] : places) {
+      if (at.starts_with("/model/vocab/") && name != "a" && name != "<s>") {
+        continue;
+      }
+      for (const Json& wrong : WrongValues()) {
+        Json json = whole;
+        json[Json::json_pointer(at)] = wrong;
+        WriteFile(folder / file, json.dump());
+        const std::string what = at + ": " + wrong.dump();
+        ++cases;
+        try {
+          const std::string fault = Fault(folder.path());
+          EXPECT_TRUE(fault.empty() ||
+                      fault.find(folder.path()) != std::string::npos)
+              << what << ": " << fault;
+          const auto checkpoint = Checkpoint::Open(folder.path());
+          ASSERT_TRUE(checkpoint.ok());
+          const auto model = ToGgufModel(**checkpoint);
+          EXPECT_TRUE(model.ok() || model.status().message().find(
+                                        folder.path()) != std::string::npos)
+              << what << ": " << model.status().message();
+        } catch (const std::exception& error) {
+          ADD_FAILURE() << what << ": internal: " << error.what();
+        }
+      }
+    }
+    WriteFile(folder / file, whole.dump());
+  }
+  EXPECT_GT(cases, 1000);
+}
+
 }  // namespace
 }  // namespace intarsia

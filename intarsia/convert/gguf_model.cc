@@ -5,6 +5,7 @@
 #include <type_traits>
 
 #include "intarsia/convert/hf_model.h"
+#include "intarsia/convert/json_faults.h"
 #include "intarsia/families/gguf_tokenizer.h"
 
 namespace intarsia {
@@ -75,7 +76,11 @@ Result<GgufModel> ToGgufModel(const Checkpoint& gguf) {
   if (gguf.gguf() == nullptr) {
     ASSIGN_OR_RETURN(const HfModel model, ReadHfModel(gguf));
     const std::filesystem::path path(gguf.path());
-    return ToGgufModel(model, path.filename().string());
+    return InFile(
+        NamingJsonFaults(
+            gguf.path(),
+            [&] { return ToGgufModel(model, path.filename().string()); }),
+        gguf.path());
   }
   GgufModel model;
   model.metadata = gguf.gguf()->ToEntries();

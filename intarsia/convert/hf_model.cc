@@ -6,6 +6,7 @@
 
 #include "intarsia/checkpoint/checked.h"
 #include "intarsia/checkpoint/json_input.h"
+#include "intarsia/convert/json_faults.h"
 #include "intarsia/convert/layouts.h"
 #include "intarsia/families/fp8_blocks.h"
 #include "intarsia/families/gguf_tokenizer.h"
@@ -258,7 +259,9 @@ bool IsWhole(const TensorMap& map) {
          map.stack < 0 && map.unsqueeze < 0;
 }
 
-Result<HfModel> ReadHfModel(const Checkpoint& checkpoint) {
+namespace {
+
+Result<HfModel> ReadModel(const Checkpoint& checkpoint) {
   switch (checkpoint.kind()) {
     case CheckpointKind::kGguf:
       return FromGguf(checkpoint);
@@ -302,6 +305,14 @@ Result<HfModel> ReadHfModel(const Checkpoint& checkpoint) {
   // What was in 8 bits with scales beside it is one tensor now.
   if (packed) out.config.erase("quantization_config");
   return out;
+}
+
+}  // namespace
+
+Result<HfModel> ReadHfModel(const Checkpoint& checkpoint) {
+  return InFile(NamingJsonFaults(checkpoint.path(),
+                                 [&] { return ReadModel(checkpoint); }),
+                checkpoint.path());
 }
 
 std::string SourceDisagrees(const Json& source, const Json& fields,
