@@ -174,8 +174,8 @@ typedef struct intarsia_session_options {
   size_t size;
   int32_t threads; /* 0: all processors this process may use */
   /* Most tokens; 0: as trained, at most 8192. Memory is taken as they come; a
-   * context that is more than what is free is INTARSIA_UNAVAILABLE. A model with
-   * learned positions ends with them, whatever is given here. */
+   * context that is more than what is free is INTARSIA_UNAVAILABLE. A model
+   * with learned positions ends with them, whatever is given here. */
   int32_t context;
 } intarsia_session_options;
 

@@ -2,7 +2,6 @@
 
 #include <unistd.h>
 
-#include <cerrno>
 #include <charconv>
 #include <chrono>
 #include <cmath>
@@ -188,19 +187,20 @@ std::string Scaled(double value, double step, const char* const* units,
 }  // namespace
 
 Result<uint64_t> ParseSize(const std::string& text) {
-  char* end = nullptr;
-  errno = 0;
-  const double number = std::strtod(text.c_str(), &end);
-  const std::string_view unit(end);
+  double number = 0;
+  const char* const end = text.data() + text.size();
+  const auto parsed = std::from_chars(text.data(), end, number);
+  const std::string_view unit(parsed.ptr,
+                              static_cast<size_t>(end - parsed.ptr));
   const double scale = unit.empty()                 ? 1
                        : unit == "K" || unit == "k" ? 1e3
                        : unit == "M"                ? 1e6
                        : unit == "G"                ? 1e9
                                                     : 0;
-  if (end == text.c_str() || errno != 0 || scale == 0 ||
-      !(number * scale >= 1) || number * scale > 1e18) {
-    return InvalidArgument("a size is a number with K, M, G or nothing: " +
-                           text);
+  if (parsed.ec != std::errc() || scale == 0 || !(number * scale >= 1) ||
+      number * scale > 1e18) {
+    return InvalidArgument("a size is a number with K, M, G or nothing, not '" +
+                           text + "'");
   }
   return static_cast<uint64_t>(number * scale);
 }
