@@ -261,7 +261,9 @@ SmallGguf GgufOf(const Json& config) {
   CHECK(model.ok()) << model.status().message();
   SmallGguf gguf{model->metadata, {}};
   for (const LazyTensor& lazy : model->tensors) {
-    gguf.tensors.push_back({lazy.name, lazy.values()->Clone()});
+    CHECK(lazy.encoding == "f32") << lazy.name << " is " << lazy.encoding;
+    gguf.tensors.push_back({lazy.name, lazy.values()->Clone().Reinterpret(
+                                           lazy.shape, DType::kF32)});
   }
   return gguf;
 }
