@@ -1,6 +1,7 @@
 // Kernels behind C functions with plain structs, for scripts that time them
 // beside a peer in the peer's process (bench/peers). Not an interface of the
 // library: the structs follow the kernels' argument structs.
+#include "intarsia/channel_mixers/moe/sm90_grouped_gemm.h"
 #include "intarsia/mixers/attention/sm90_attention_backward.h"
 #include "intarsia/mixers/attention/sm90_attention_forward.h"
 #include "intarsia/mixers/mamba2/sm90_ssd_backward.h"
@@ -65,6 +66,12 @@ int intarsia_retention_backward(const intarsia::Sm90RetentionBackwardArgs* args,
 uint64_t intarsia_retention_workspace(
     const intarsia::Sm90RetentionForwardArgs* args) {
   return intarsia::Sm90RetentionWorkspace(*args);
+}
+
+int intarsia_grouped_gemm(const intarsia::Sm90GroupedGemmArgs* args,
+                          void* stream) {
+  return intarsia::LaunchSm90GroupedGemm(*args,
+                                         static_cast<cudaStream_t>(stream));
 }
 
 }  // extern "C"

@@ -7,6 +7,7 @@
 #include "intarsia/cuda/ptx/wgmma.cuh"
 #include "intarsia/cuda/tile/operand.cuh"
 #include "intarsia/cuda/tile/pipeline.cuh"
+#include "intarsia/cuda/tile/quad.cuh"
 #include "intarsia/cuda/tile/vector.cuh"
 #include "intarsia/mixers/attention/sm90_mla_fetch.cuh"
 #include "intarsia/mixers/attention/sm90_online_softmax.cuh"
@@ -52,22 +53,6 @@ struct Consumer {
   Shared& shared;
   tile::RingPosition<kStages> ring;
 };
-
-// Four words of each lane of a quad, transposed: lane i gets word i of all.
-__device__ __forceinline__ uint4 TransposeQuad(uint32_t w0, uint32_t w1,
-                                               uint32_t w2, uint32_t w3,
-                                               int lane) {
-  const bool odd = lane & 1, high = lane & 2;
-  const uint32_t a = __shfl_xor_sync(~0u, odd ? w0 : w1, 1);
-  const uint32_t b = __shfl_xor_sync(~0u, odd ? w2 : w3, 1);
-  w0 = odd ? a : w0;
-  w1 = odd ? w1 : a;
-  w2 = odd ? b : w2;
-  w3 = odd ? w3 : b;
-  const uint32_t c = __shfl_xor_sync(~0u, high ? w0 : w2, 2);
-  const uint32_t d = __shfl_xor_sync(~0u, high ? w1 : w3, 2);
-  return high ? make_uint4(c, d, w2, w3) : make_uint4(w0, w1, c, d);
-}
 
 template <int kCluster>
 class ScoreConsumer : Consumer<kCluster> {
@@ -199,8 +184,8 @@ class ScoreConsumer : Consumer<kCluster> {
         // Part by part: all loads at once would not fit the registers.
         if (r == 1 && k % 16 == 0) ptx::NamedBarrierSync(1, 128);
         const cuda::Vec16 x = cuda::LoadVec(from + 16 * k);
-        const uint4 y =
-            TransposeQuad(x.word[0], x.word[1], x.word[2], x.word[3], lane());
+        const uint4 y = tile::TransposeQuad(x.word[0], x.word[1], x.word[2],
+                                            x.word[3], lane());
         q[4 * k + r] = y.x;
         q[4 * k + 2 + r] = y.y;
         if (k + 1 < kSteps) {
@@ -418,7 +403,7 @@ class OutputConsumer : Consumer<kCluster> {
 #pragma unroll
       for (int i = 2 * r; i < kChannels / 2; i += 16) {
         const float* f = &o[i];
-        const uint4 x = TransposeQuad(
+        const uint4 x = tile::TransposeQuad(
             ptx::PackBf16(f[0], f[1]), ptx::PackBf16(f[4], f[5]),
             ptx::PackBf16(f[8], f[9]), ptx::PackBf16(f[12], f[13]), l);
         if (valid) {
