@@ -53,6 +53,8 @@ function(intarsia_rooms kind macro)
     set(ROOM_DEPS)
     set(ROOM_CUDA_SOURCES)
     if(EXISTS ${dir}/${room}/sources.cmake)
+      set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS
+                   ${dir}/${room}/sources.cmake)
       include(${dir}/${room}/sources.cmake)
     endif()
     foreach(source ${ROOM_SOURCES})

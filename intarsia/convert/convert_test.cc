@@ -155,16 +155,17 @@ TEST(ConvertTest, RefusesWhatGgufWouldLose) {
   qwen3["attention_bias"] = true;
   EXPECT_FALSE(GgufFieldsOf(qwen3).ok());
   refuses("hidden_act", "gelu");
-  refuses("rope_scaling", {{"rope_type", "llama3"}, {"factor", 8}});
+  refuses("rope_scaling", {{"rope_type", "dynamic"}, {"factor", 8}});
   refuses("model_type", "mamba2");
   refuses("model_type", "retnet");
   Json linear = SmallConfig("llama");
   linear["rope_scaling"] = {{"type", "linear"}, {"factor", 2.0}};
   const auto fields = GgufFieldsOf(linear);
   ASSERT_TRUE(fields.ok());
+  EXPECT_EQ((*fields)["llama.rope.scaling.type"], "linear");
+  EXPECT_EQ((*fields)["llama.rope.scaling.factor"], 2.0);
   const auto back = ConfigOfGguf(*fields);
   ASSERT_TRUE(back.ok());
-  EXPECT_EQ((*back)["rope_scaling"]["factor"], 2.0);
   EXPECT_EQ((*back)["num_key_value_heads"], 2);
 }
 

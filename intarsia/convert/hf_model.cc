@@ -8,8 +8,10 @@
 #include "intarsia/checkpoint/json_input.h"
 #include "intarsia/convert/json_faults.h"
 #include "intarsia/convert/layouts.h"
+#include "intarsia/convert/rope_layout.h"
 #include "intarsia/families/fp8_blocks.h"
 #include "intarsia/families/gguf_tokenizer.h"
+#include "intarsia/families/rope_fields.h"
 #include "intarsia/families/translate.h"
 #include "intarsia/formats/format.h"
 
@@ -161,6 +163,10 @@ Result<HfModel> FromGguf(const Checkpoint& checkpoint) {
     if (out.files.end_ids.size() > 1) {
       out.config["eos_token_id"] = out.files.end_ids;
     }
+    ASSIGN_OR_RETURN(const Translation translated, Translate(checkpoint));
+    ASSIGN_OR_RETURN(const Json rope,
+                     RopeToConfig(translated.model->config()));
+    out.config.update(rope);
   }
   Scrub(&out.config);
   ASSIGN_OR_RETURN(const std::vector<NamePair> pairs,
@@ -195,7 +201,7 @@ Result<HfModel> FromGguf(const Checkpoint& checkpoint) {
     out.tensors.push_back(std::move(tensor));
   }
   for (const std::string& name : checkpoint.names()) {
-    if (used[name]) continue;
+    if (used[name] || IsGgufRopeTensor(name)) continue;
     return Unsupported(where + "tensor " + Printable(name) +
                        " has no name in a Hugging Face folder");
   }

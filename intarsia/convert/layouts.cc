@@ -6,6 +6,7 @@
 #include <span>
 #include <utility>
 
+#include "intarsia/convert/rope_layout.h"
 #include "intarsia/families/family.h"
 
 namespace intarsia {
@@ -28,7 +29,6 @@ constexpr Field kTransformer[] = {
     {"num_local_experts", "expert_count"},
     {"num_experts_per_tok", "expert_used_count"},
     {"rms_norm_eps", "attention.layer_norm_rms_epsilon", true},
-    {"rope_theta", "rope.freq_base", true},
 };
 constexpr Field kGpt2[] = {
     {"n_layer", "block_count"},
@@ -85,15 +85,6 @@ Status CheckKept(const Json& config, const std::string& architecture) {
     }
   }
   if (TextOr(config, "hidden_act", "silu") != "silu") return lost("hidden_act");
-  for (const char* key : {"rope_scaling", "rope_parameters"}) {
-    const Json scaling = config.value(key, Json());
-    if (!scaling.is_object()) continue;
-    const std::string type = TextOr(scaling, "rope_type",
-                                    TextOr(scaling, "type", "default").c_str());
-    if (type != "default" && type != "linear") {
-      return lost("rope scaling of type " + type);
-    }
-  }
   const std::string type = TextOr(config, "model_type");
   const bool window = FieldOr(config, "use_sliding_window", false) ||
                       type == "mistral" || type == "mixtral";
@@ -128,24 +119,19 @@ Result<Json> GgufFieldsOf(const Json& config) {
     }
     return fields;
   }
-  const Json rope = config.value("rope_parameters", Json::object());
-  if (rope.contains("rope_theta")) {
-    fields[prefix + "rope.freq_base"] = rope["rope_theta"];
-  }
-  Json scaling = config.value("rope_scaling", Json());
-  if (!scaling.is_object()) scaling = rope;
-  if (TextOr(scaling, "rope_type", TextOr(scaling, "type").c_str()) ==
-      "linear") {
-    fields[prefix + "rope.scaling.type"] = "linear";
-    fields[prefix + "rope.scaling.factor"] = FieldOr(scaling, "factor", 1.0);
-  }
   const int64_t heads =
       std::max<int64_t>(1, FieldOr(config, "num_attention_heads", int64_t{1}));
   const int64_t head_dim = FieldOr(
       config, "head_dim", FieldOr(config, "hidden_size", int64_t{0}) / heads);
-  fields[prefix + "rope.dimension_count"] = head_dim;
   if (FieldOr(config, "head_dim", int64_t{0}) > 0) {
     fields[prefix + "attention.value_length"] = head_dim;
+  }
+  const Family* family = FindFamily(kind->model_type);
+  if (family == nullptr) return fields;
+  ASSIGN_OR_RETURN(const FamilyModel model, family->from_config(config));
+  ASSIGN_OR_RETURN(const GgufRope rope, RopeToGguf(model.config));
+  for (const auto& field : rope.fields.items()) {
+    fields[prefix + field.key()] = field.value();
   }
   return fields;
 }
@@ -177,15 +163,6 @@ Result<Json> ConfigOfGguf(const Json& fields) {
   for (const Field& field : kind->fields) {
     const Json value = fields.value(prefix + field.gguf, Json());
     if (value.is_number()) config[field.hf] = value;
-  }
-  const std::string scaling = TextOr(fields, prefix + "rope.scaling.type");
-  if (scaling == "linear") {
-    config["rope_scaling"] = {
-        {"rope_type", "linear"},
-        {"factor", FieldOr(fields, prefix + "rope.scaling.factor", 1.0)}};
-  } else if (!scaling.empty() && scaling != "none") {
-    return Unsupported("[convert] rope scaling of type " + scaling +
-                       " is not converted");
   }
   for (const auto& [key, name] :
        {std::pair("bos_token_id", "bos"), std::pair("eos_token_id", "eos")}) {

@@ -5,6 +5,7 @@
 #include "intarsia/checkpoint/checked.h"
 #include "intarsia/convert/hf_model.h"
 #include "intarsia/convert/layouts.h"
+#include "intarsia/convert/rope_layout.h"
 #include "intarsia/formats/format.h"
 
 namespace intarsia {
@@ -82,7 +83,7 @@ void AddFields(const Json& fields, GgufModel* out) {
     const Json& value = item.value();
     const bool real = item.key().ends_with("epsilon") ||
                       item.key().ends_with("freq_base") ||
-                      item.key().ends_with("factor");
+                      item.key().ends_with("factor") || value.is_number_float();
     if (value.is_string()) {
       out->Set(item.key(), value.get<std::string>());
     } else if (real) {
@@ -91,6 +92,23 @@ void AddFields(const Json& fields, GgufModel* out) {
       out->Set(item.key(), value.get<uint32_t>());
     }
   }
+}
+
+Status AddRopeTensors(const HfModel& model, GgufModel* out) {
+  const Family* family = FindFamily(TextOr(model.config, "model_type"));
+  CHECK(family != nullptr);  // its names were joined
+  ASSIGN_OR_RETURN(const FamilyModel ours, family->from_config(model.config));
+  ASSIGN_OR_RETURN(GgufRope rope, RopeToGguf(ours.config));
+  for (auto& [name, divisors] : rope.tensors) {
+    const auto n = static_cast<int64_t>(divisors.size());
+    const Tensor values = Tensor::From(divisors, {n});
+    out->tensors.push_back(
+        {.name = name,
+         .encoding = "f32",
+         .shape = Shape{n},
+         .values = [values]() -> Result<Tensor> { return values; }});
+  }
+  return Status::Ok();
 }
 
 uint32_t FileType(const std::vector<LazyTensor>& tensors) {
@@ -150,6 +168,7 @@ Result<GgufModel> ToGgufModel(const HfModel& model, const std::string& name) {
     }
     out.tensors.push_back(std::move(tensor));
   }
+  RETURN_IF_ERROR(AddRopeTensors(model, &out));
   for (const LazyTensor& tensor : model.tensors) {
     if (used.contains(tensor.name)) continue;
     // A copy of the tied table, and constants of rotary embeddings.

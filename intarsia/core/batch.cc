@@ -10,6 +10,11 @@ int64_t Batch::longest() const {
   return most;
 }
 
+int64_t Batch::sequence_length(int64_t n) const {
+  if (!lengths.empty()) return lengths.at(n);
+  return length(n) == 0 ? 0 : int64_t{positions[begin(n + 1) - 1]} + 1;
+}
+
 void Batch::Add(std::span<const int32_t> segment, int32_t first_position,
                 int32_t slot) {
   if (cu_seqlens.empty()) cu_seqlens.push_back(0);
@@ -25,6 +30,9 @@ Batch Batch::Select(std::span<const int32_t> rows) const {
   CHECK(std::is_sorted(rows.begin(), rows.end()));
   Batch out;
   out.slots = slots;
+  for (int64_t n = 0; n < segments(); ++n) {
+    out.lengths.push_back(static_cast<int32_t>(sequence_length(n)));
+  }
   out.cu_seqlens.push_back(0);
   size_t next = 0;
   for (int64_t n = 0; n < segments(); ++n) {
@@ -63,6 +71,11 @@ void Batch::Upload(Device target, DeviceStream stream) {
   up(cu_seqlens, &device.cu_seqlens);
   up(slots, &device.slots);
   up(SegmentIds(), &device.segment_ids);
+  std::vector<int32_t> known(segments());
+  for (int64_t n = 0; n < segments(); ++n) {
+    known[n] = static_cast<int32_t>(sequence_length(n));
+  }
+  up(known, &device.lengths);
 }
 
 Batch Batch::Of(const std::vector<std::vector<int32_t>>& sequences) {

@@ -18,6 +18,10 @@ struct Batch {
   std::vector<int32_t> cu_seqlens;  // [N+1] first row of each segment, then T
   // State slot of each segment's sequence, [N]; the identity when stateless.
   std::vector<int32_t> slots;
+  // Tokens that each segment's sequence will have when all that is known of it
+  // has run, so that a prompt in pieces is turned as a whole one is, [N];
+  // empty: each segment ends with its sequence.
+  std::vector<int32_t> lengths;
 
   int64_t size() const { return static_cast<int64_t>(positions.size()); }
   int64_t segments() const {
@@ -26,6 +30,8 @@ struct Batch {
   int64_t begin(int64_t n) const { return cu_seqlens[n]; }
   int64_t length(int64_t n) const { return cu_seqlens[n + 1] - cu_seqlens[n]; }
   int64_t longest() const;
+  // By `lengths`, or from the position of the segment's last row.
+  int64_t sequence_length(int64_t n) const;
 
   // Appends a segment whose first token stands at `first_position`.
   void Add(std::span<const int32_t> segment, int32_t first_position = 0,
@@ -39,7 +45,7 @@ struct Batch {
   // The same arrays as i32 tensors on a device, for kernels. Made by Upload and
   // undefined until then; a graph replay rewrites them in place.
   struct OnDevice {
-    Tensor tokens, positions, cu_seqlens, slots, segment_ids;
+    Tensor tokens, positions, cu_seqlens, slots, segment_ids, lengths;
   } device;
   void Upload(Device target, DeviceStream stream = nullptr);
 

@@ -50,9 +50,16 @@ ModelRunner::ModelRunner(const Model& model, const Options& options)
     : model_(model),
       options_(Bounded(options, model.config())),
       threads_(options.threads, options.pin),
-      pool_(Specs(model), PoolOptions(options_)) {}
+      pool_(Specs(model), PoolOptions(options_)),
+      sequences_(options_.sequences) {}
 
 ModelRunner::~ModelRunner() = default;
+
+int ModelRunner::Open() {
+  const int slot = pool_.Acquire();
+  if (slot >= 0) sequences_[slot] = Sequence();
+  return slot;
+}
 
 Status ModelRunner::Check(const std::vector<Segment>& segments) {
   std::set<int> slots;
@@ -90,6 +97,50 @@ Status ModelRunner::Check(const std::vector<Segment>& segments) {
     }
   }
   return Status::Ok();
+}
+
+Result<std::vector<ModelRunner::Piece>> ModelRunner::Begin(
+    const std::vector<Segment>& segments) {
+  RETURN_IF_ERROR(Check(segments));
+  std::vector<Piece> pieces(segments.size());
+  std::vector<int64_t> totals(segments.size());
+  for (size_t i = 0; i < segments.size(); ++i) {
+    const Segment& segment = segments[i];
+    const Sequence& sequence = sequences_[segment.slot];
+    const int64_t length = pool_.length(segment.slot);
+    pieces[i].slot = segment.slot;
+    pieces[i].tokens = segment.tokens;
+    totals[i] = std::max({sequence.total, segment.total,
+                          length + int64_t(segment.tokens.size())});
+    const bool ended =
+        length > 0 &&
+        std::ranges::any_of(model_.state_ends(), [&](int64_t end) {
+          return sequence.total <= end && end < totals[i];
+        });
+    if (!ended) continue;
+    if (static_cast<int64_t>(sequence.tokens.size()) != length) {
+      return Unsupported(
+          "[engine] past " + std::to_string(sequence.total) +
+          " tokens this model turns even the first ones otherwise, and the "
+          "restored state does not have them; start from the text");
+    }
+    pieces[i].again = sequence.tokens;
+    pieces[i].again.insert(pieces[i].again.end(), segment.tokens.begin(),
+                           segment.tokens.end());
+    pieces[i].tokens = pieces[i].again;
+    pieces[i].known = static_cast<size_t>(length);
+  }
+  for (size_t i = 0; i < segments.size(); ++i) {
+    const int slot = segments[i].slot;
+    sequences_[slot].total = totals[i];
+    if (pieces[i].known == 0) continue;
+    const int64_t tokens = static_cast<int64_t>(pieces[i].again.size());
+    pool_.Release(slot);
+    CHECK_EQ(pool_.Acquire(), slot);
+    CHECK(pool_.Reserve(slot, tokens));  // it held as many pages before
+    sequences_[slot].tokens.clear();
+  }
+  return pieces;
 }
 
 Tensor ModelRunner::Forward(const Batch& batch, ModelState* state,
@@ -146,7 +197,7 @@ Tensor ModelRunner::RunBatch(Batch* batch, std::span<const int32_t> rows) {
 Result<Tensor> ModelRunner::Run(const std::vector<Segment>& segments,
                                 bool all_rows,
                                 const std::function<bool()>& cancelled) {
-  RETURN_IF_ERROR(Check(segments));
+  ASSIGN_OR_RETURN(const std::vector<Piece> pieces, Begin(segments));
   const int64_t vocab = model_.config().vocab_size;
   std::vector<int64_t> first_row(segments.size() + 1, 0);
   for (size_t i = 0; i < segments.size(); ++i) {
@@ -162,21 +213,25 @@ Result<Tensor> ModelRunner::Run(const std::vector<Segment>& segments,
     batch.cu_seqlens.push_back(0);
     std::vector<int32_t> rows;    // of the batch whose logits are wanted
     std::vector<int64_t> target;  // where they go
-    for (size_t i = 0; i < segments.size(); ++i) {
-      const auto tokens = segments[i].tokens.subspan(done[i]);
+    for (size_t i = 0; i < pieces.size(); ++i) {
+      const auto tokens = pieces[i].tokens.subspan(done[i]);
       if (tokens.empty()) continue;
-      const int64_t position = pool_.length(segments[i].slot);
+      const int64_t position = pool_.length(pieces[i].slot);
       const size_t n = std::min<size_t>(
           tokens.size(),
           options_.prefill_chunk - position % options_.prefill_chunk);
       batch.Add(tokens.first(n), static_cast<int32_t>(position),
-                segments[i].slot);
+                pieces[i].slot);
+      batch.lengths.push_back(
+          static_cast<int32_t>(sequences_[pieces[i].slot].total));
       for (size_t t = 0; t < n; ++t) {
-        const bool last = done[i] + t + 1 == segments[i].tokens.size();
-        if (!all_rows && !last) continue;
+        const size_t at = done[i] + t;
+        const bool last = at + 1 == pieces[i].tokens.size();
+        if (!last && (!all_rows || at < pieces[i].known)) continue;
         rows.push_back(static_cast<int32_t>(batch.size() - n + t));
-        target.push_back(first_row[i] +
-                         (all_rows ? static_cast<int64_t>(done[i] + t) : 0));
+        target.push_back(
+            first_row[i] +
+            (all_rows ? static_cast<int64_t>(at - pieces[i].known) : 0));
       }
       done[i] += n;
     }
@@ -194,6 +249,10 @@ Result<Tensor> ModelRunner::Run(const std::vector<Segment>& segments,
     for (int64_t n = 0; n < batch.segments(); ++n) {
       const int slot = batch.slots[n];
       pool_.set_length(slot, pool_.length(slot) + batch.length(n));
+      if (model_.state_ends().empty()) continue;
+      std::vector<int32_t>& tokens = sequences_[slot].tokens;
+      tokens.insert(tokens.end(), batch.tokens.begin() + batch.begin(n),
+                    batch.tokens.begin() + batch.begin(n + 1));
     }
   }
   return logits;

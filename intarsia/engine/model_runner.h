@@ -38,7 +38,7 @@ class ModelRunner {
   ~ModelRunner();
 
   // A fresh sequence's slot, or -1 when all are taken.
-  int Open() { return pool_.Acquire(); }
+  int Open();
   void Close(int slot) { pool_.Release(slot); }
   int64_t length(int slot) const { return pool_.length(slot); }
 
@@ -46,12 +46,17 @@ class ModelRunner {
   struct Segment {
     int slot = 0;
     std::span<const int32_t> tokens;
+    // Tokens that the sequence will have when what follows in later calls has
+    // run: rotations by length (ops/rope) are those of the whole. 0: it ends
+    // here.
+    int64_t total = 0;
   };
   // Runs all segments (each slot at most once, each at least one token) and
   // returns, on the host, the logits after each segment's last token, [N, V];
   // with `all_rows` after every token, in the order of the segments. Long
   // segments run in chunks cut at absolute multiples of prefill_chunk. Fails,
-  // with nothing run, when a token id, the context or the pool is exceeded.
+  // with nothing run, when a token id, the context or the pool is exceeded. A
+  // sequence that grows past Model::state_ends runs again from its first token.
   // `cancelled`, when given, is asked before each chunk but the first; true
   // ends the call with an undefined tensor, and length() tells what has run.
   Result<Tensor> Run(const std::vector<Segment>& segments,
@@ -76,6 +81,19 @@ class ModelRunner {
 
  private:
   struct Graph;
+  // What a slot's state was computed from.
+  struct Sequence {
+    int64_t total = 0;            // Batch::lengths of its last run
+    std::vector<int32_t> tokens;  // kept where the model's state may end
+  };
+  // A segment as it runs: from the first token again where state has ended.
+  struct Piece {
+    int slot = 0;
+    std::vector<int32_t> again;
+    std::span<const int32_t> tokens;
+    size_t known = 0;  // the first tokens of `again`, without wanted rows
+  };
+  Result<std::vector<Piece>> Begin(const std::vector<Segment>& segments);
   Status Check(const std::vector<Segment>& segments);
   // One batch; the logits of `rows` go to the device's memory.
   Tensor RunBatch(Batch* batch, std::span<const int32_t> rows);
@@ -87,6 +105,7 @@ class ModelRunner {
   Options options_;
   ThreadPool threads_;
   StatePool pool_;
+  std::vector<Sequence> sequences_;                   // by slot
   std::map<int64_t, std::unique_ptr<Graph>> graphs_;  // by sequences
   int64_t graph_launches_ = 0;
   std::string identity_;

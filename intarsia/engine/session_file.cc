@@ -14,6 +14,7 @@ namespace {
 
 constexpr char kVersion[] = "2";
 constexpr int64_t kMostTokens = 1 << 24;
+constexpr char kTokens[] = "tokens";
 
 std::string StateName(size_t sublayer, const StateSpec& spec) {
   return std::to_string(sublayer) + "." + spec.name;
@@ -58,8 +59,8 @@ Status CheckVersion(const Checkpoint& file) {
                      kVersion);
 }
 
-Result<int64_t> ReadLength(const Checkpoint& file) {
-  ASSIGN_OR_RETURN(const std::string text, Field(file, "length"));
+Result<int64_t> ReadLength(const Checkpoint& file, const char* key) {
+  ASSIGN_OR_RETURN(const std::string text, Field(file, key));
   int64_t length = -1;
   const auto parsed =
       std::from_chars(text.data(), text.data() + text.size(), length);
@@ -67,9 +68,31 @@ Result<int64_t> ReadLength(const Checkpoint& file) {
       length >= 0 && length <= kMostTokens) {
     return length;
   }
-  return InvalidArgument("[engine] " + file.path() + ": the length \"" +
+  return InvalidArgument("[engine] " + file.path() + ": the " + key + " \"" +
                          Printable(text) + "\" is not a number from 0 to " +
                          std::to_string(kMostTokens));
+}
+
+// The tokens that the state has seen, of a model that may run them again.
+Result<std::vector<int32_t>> ReadTokens(const Checkpoint& file,
+                                        const Model& model, int64_t length) {
+  const StoredTensor* stored = file.Find(kTokens);
+  const std::string where = "[engine] " + file.path() + ": ";
+  if (stored == nullptr) {
+    return DataLoss(where + "the tokens that the state has seen are missing");
+  }
+  ASSIGN_OR_RETURN(const Tensor tensor, stored->AsTensor());
+  if (tensor.dtype() != DType::kI32 || tensor.numel() != length) {
+    return DataLoss(where + "the tokens are not " + std::to_string(length) +
+                    " whole numbers");
+  }
+  std::vector<int32_t> tokens = tensor.ToVector<int32_t>();
+  for (const int32_t token : tokens) {
+    if (token >= 0 && token < model.config().vocab_size) continue;
+    return InvalidArgument(where + "token " + std::to_string(token) +
+                           " is outside the vocabulary");
+  }
+  return tokens;
 }
 
 }  // namespace
@@ -94,7 +117,13 @@ Result<SavedSequence> SavedSequence::Open(const std::string& path,
                            Described(name, weights) + "; this one is " +
                            Described(model.config().name, saved.identity_));
   }
-  ASSIGN_OR_RETURN(saved.length_, ReadLength(*file));
+  ASSIGN_OR_RETURN(saved.length_, ReadLength(*file, "length"));
+  saved.total_ = saved.length_;
+  const bool ends = !model.state_ends().empty();
+  if (ends) {
+    ASSIGN_OR_RETURN(saved.total_, ReadLength(*file, "total"));
+    ASSIGN_OR_RETURN(saved.tokens_, ReadTokens(*file, model, saved.length_));
+  }
   for (size_t l = 0; l < model.state().size(); ++l) {
     for (const StateSpec& spec : model.state()[l].specs) {
       const std::string part = StateName(l, spec);
@@ -113,11 +142,12 @@ Result<SavedSequence> SavedSequence::Open(const std::string& path,
       saved.parts_.push_back({part, std::move(values)});
     }
   }
-  if (saved.parts_.size() != file->tensors().size()) {
+  const size_t tensors = saved.parts_.size() + (ends ? 1 : 0);
+  if (tensors != file->tensors().size()) {
     return DataLoss("[engine] " + path + ": holds " +
                     std::to_string(file->tensors().size()) +
                     " tensors, the state of this model has " +
-                    std::to_string(saved.parts_.size()));
+                    std::to_string(tensors));
   }
   return saved;
 }
@@ -132,11 +162,20 @@ Status ModelRunner::Save(int slot, const std::string& path) {
   for (StatePool::Saved& part : pool_.Save(slot)) {
     tensors.push_back({part.name, std::move(part.values)});
   }
-  return WriteSafetensors(path, tensors,
-                          {{"intarsia_state", kVersion},
-                           {"model", ToUtf8(model_.config().name)},
-                           {"weights", Identity()},
-                           {"length", std::to_string(pool_.length(slot))}});
+  SafetensorsMetadata metadata = {
+      {"intarsia_state", kVersion},
+      {"model", ToUtf8(model_.config().name)},
+      {"weights", Identity()},
+      {"length", std::to_string(pool_.length(slot))}};
+  if (!model_.state_ends().empty()) {
+    const Sequence& sequence = sequences_.at(slot);
+    metadata["total"] = std::to_string(sequence.total);
+    tensors.push_back(
+        {kTokens,
+         Tensor::From(sequence.tokens,
+                      {static_cast<int64_t>(sequence.tokens.size())})});
+  }
+  return WriteSafetensors(path, tensors, metadata);
 }
 
 Status ModelRunner::Restore(int slot, const std::string& path) {
@@ -168,8 +207,10 @@ Status ModelRunner::Restore(int slot, const SavedSequence& saved) {
                              (token ? "; see --state-dtype" : ""));
     }
   }
-  return InFile(pool_.Restore(slot, saved.parts(), saved.length()),
-                saved.path());
+  RETURN_IF_ERROR(InFile(pool_.Restore(slot, saved.parts(), saved.length()),
+                         saved.path()));
+  sequences_.at(slot) = {.total = saved.total(), .tokens = saved.tokens()};
+  return Status::Ok();
 }
 
 }  // namespace intarsia

@@ -26,12 +26,17 @@ class SavedSequence {
   const Model& model() const { return *model_; }
   const std::string& identity() const { return identity_; }  // the model's
   const std::vector<StatePool::Saved>& parts() const { return parts_; }
+  // How long a sequence it was computed for (Batch::lengths), and the tokens,
+  // which a model whose state may end (Model::state_ends) goes on from.
+  int64_t total() const { return total_; }
+  const std::vector<int32_t>& tokens() const { return tokens_; }
 
  private:
   SavedSequence() = default;
   std::string path_, identity_;
   const Model* model_ = nullptr;
-  int64_t length_ = 0;
+  int64_t length_ = 0, total_ = 0;
+  std::vector<int32_t> tokens_;
   std::vector<StatePool::Saved> parts_;
 };
 

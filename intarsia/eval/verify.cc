@@ -286,7 +286,9 @@ class Verifier {
         if (begin >= all[i].size()) continue;
         const size_t n = std::min(piece, all[i].size() - begin);
         segments.push_back(
-            {slots[i], std::span<const int32_t>(all[i]).subspan(begin, n)});
+            {.slot = slots[i],
+             .tokens = std::span<const int32_t>(all[i]).subspan(begin, n),
+             .total = static_cast<int64_t>(all[i].size())});
         who.push_back(i);
       }
       if (segments.empty()) break;

@@ -8,6 +8,7 @@ namespace {
 constexpr TransformerTraits kTraits = {.family = "llama",
                                        .declares_attention_bias = true,
                                        .declares_mlp_bias = true,
+                                       .default_positions = 2048,
                                        .interleaved_gguf = true,
                                        .gguf_experts = true};
 

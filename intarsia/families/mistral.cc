@@ -5,7 +5,9 @@ namespace intarsia {
 namespace {
 
 constexpr TransformerTraits kTraits = {
-    .family = "mistral", .window = TransformerTraits::Window::kTypes};
+    .family = "mistral",
+    .window = TransformerTraits::Window::kTypes,
+    .default_positions = 131072};
 
 Result<FamilyModel> FromConfig(const Json& config) {
   return TransformerFromConfig(kTraits, config);

@@ -7,6 +7,8 @@ namespace {
 constexpr TransformerTraits kTraits = {
     .family = "mixtral",
     .window = TransformerTraits::Window::kAll,
+    .default_theta = 1000000.0,
+    .default_positions = 131072,
     .experts = true};
 
 Result<FamilyModel> FromConfig(const Json& config) {

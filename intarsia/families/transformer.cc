@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <limits>
+#include <map>
 #include <nlohmann/json.hpp>
 
 #include "intarsia/families/rope_fields.h"
@@ -19,7 +20,7 @@ struct Dims {
   std::string activation = "silu";
   bool attention_bias = false, output_bias = false, mlp_bias = false;
   bool tied = false;
-  Json rope;
+  std::vector<Json> ropes;   // by layer
   std::vector<int> windows;  // by layer; 0: none
 };
 
@@ -44,7 +45,7 @@ ModelConfig Compose(const TransformerTraits& traits, const Dims& s) {
         {"heads", s.heads},
         {"kv_heads", s.kv_heads},
         {"head_dim", s.head_dim},
-        {"rope", s.rope},
+        {"rope", s.ropes[i]},
         {"bias", {{"q", qkv}, {"k", qkv}, {"v", qkv}, {"o", s.output_bias}}}};
     if (traits.qk_norm) {
       attention["qk_norm"] = {{"type", "rms"}, {"eps", s.eps}};
@@ -243,6 +244,28 @@ void ReadWindows(const TransformerTraits& traits, JsonReader* reader, Dims* s) {
   }
 }
 
+void ReadRopes(const TransformerTraits& traits, JsonReader* reader, Dims* s,
+               std::vector<std::string>* warnings) {
+  const RopeDefaults defaults = {
+      .family = traits.family,
+      .theta = traits.default_theta,
+      .head_dim = s->head_dim,
+      .max_positions =
+          s->max_positions > 0 ? s->max_positions : traits.default_positions};
+  const bool typed = traits.window == TransformerTraits::Window::kChosen ||
+                     traits.window == TransformerTraits::Window::kTypes;
+  std::map<std::string, Json> ropes;
+  for (int i = 0; i < s->layers; ++i) {
+    const std::string type = !typed              ? ""
+                             : s->windows[i] > 0 ? "sliding_attention"
+                                                 : "full_attention";
+    if (!ropes.contains(type)) {
+      ropes[type] = RopeFromConfig(reader, defaults, type, warnings);
+    }
+    s->ropes.push_back(ropes[type]);
+  }
+}
+
 }  // namespace
 
 NormConfig RmsNormConfig(double eps) {
@@ -345,8 +368,9 @@ Result<FamilyModel> TransformerFromConfig(const TransformerTraits& traits,
   }
   if (traits.declares_mlp_bias) s.mlp_bias = reader.BoolOr("mlp_bias", false);
   s.tied = reader.BoolOr("tie_word_embeddings", false);
-  s.rope = RopeFromConfig(&reader);
   ReadWindows(traits, &reader, &s);
+  std::vector<std::string> warnings;
+  ReadRopes(traits, &reader, &s, &warnings);
   if (traits.experts) {
     s.experts = reader.Int("num_local_experts", 1, 65536);
     s.experts_per_token = reader.Int("num_experts_per_tok", 1, s.experts);
@@ -362,6 +386,7 @@ Result<FamilyModel> TransformerFromConfig(const TransformerTraits& traits,
   FamilyModel model{
       .config = Compose(traits, s),
       .tensors = MapTensors(traits, s, kHuggingFace, {Experts::kEach, kSparse}),
+      .warnings = std::move(warnings),
       .unread = reader.Unread()};
   if (traits.experts) {
     for (const Experts& experts :
@@ -431,7 +456,9 @@ Result<FamilyModel> TransformerFromGguf(const TransformerTraits& traits,
   } else {
     reader.Expect("expert_count", 0);
   }
-  s.rope = RopeFromGguf(&reader, s.head_dim, traits.interleaved_gguf);
+  s.ropes.assign(s.layers,
+                 RopeFromGguf(&reader, s.head_dim, traits.interleaved_gguf,
+                              s.max_positions));
   s.windows.assign(s.layers, reader.IntOr("attention.sliding_window", 0));
   s.vocab = reader.IntOr("vocab_size", 0, 1, 1 << 24);
   RETURN_IF_ERROR(reader.status());

@@ -21,6 +21,8 @@ struct TransformerTraits {
   enum class Window { kNone, kAll, kTypes, kChosen } window = Window::kNone;
   // Fields that the family's configuration has.
   bool declares_attention_bias = false, declares_mlp_bias = false;
+  double default_theta = 10000.0;
+  int default_positions = 32768;
   bool experts = false;           // Mixtral's sparse blocks
   bool interleaved_gguf = false;  // GGUF keeps q, k rows paired for RoPE
   bool gguf_experts = false;      // GGUF's files may have Mixtral's experts

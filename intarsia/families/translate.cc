@@ -16,6 +16,7 @@
 #include "intarsia/families/generation_config.h"
 #include "intarsia/families/names.h"
 #include "intarsia/families/quantisers.h"
+#include "intarsia/families/rope_fields.h"
 #include "intarsia/families/unused.h"
 
 namespace intarsia {
@@ -62,6 +63,7 @@ class Translator {
     out_.config = config;
     ASSIGN_OR_RETURN(FamilyModel model, gguf_ ? family_.from_gguf(config)
                                               : family_.from_config(config));
+    if (gguf_) RETURN_IF_ERROR(AddGgufRopeTensors(file_, &model));
     config_ = std::move(model.config);
     out_.layouts = std::move(model.other_layouts);
     out_.layouts.insert(out_.layouts.begin(), std::move(model.tensors));
@@ -253,7 +255,8 @@ class Translator {
     }
     std::map<std::string, std::string> unused;
     for (const std::string& name : file_.names()) {
-      if (used.contains(name) || IsFp8Scale(file_, name)) continue;
+      const bool rope = gguf_ && IsGgufRopeTensor(name);  // in the model's rope
+      if (rope || used.contains(name) || IsFp8Scale(file_, name)) continue;
       unused.emplace(name, names_.Bare(name));
     }
     Unused sorted;

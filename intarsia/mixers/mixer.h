@@ -33,6 +33,10 @@ class Mixer {
 
   virtual std::vector<WeightSpec> weights() const = 0;
   virtual std::vector<StateSpec> state() const { return {}; }
+  // > 0: state of a sequence of up to so many tokens does not go on past them:
+  // a longer sequence computes even its first tokens otherwise, and runs again
+  // from its tokens.
+  virtual int64_t state_ends() const { return 0; }
   virtual std::vector<StreamSpec> reads() const { return {}; }
   virtual std::vector<StreamSpec> writes() const { return {}; }
 

@@ -122,6 +122,10 @@ Status Model::Build() {
         sublayer.weights.push_back(Declare(path, std::move(spec)));
       }
       state_.push_back({sublayer.name, sublayer.mixer->state()});
+      const int64_t end = sublayer.mixer->state_ends();
+      if (end > 0 && std::ranges::count(state_ends_, end) == 0) {
+        state_ends_.push_back(end);
+      }
       layer.push_back(std::move(sublayer));
     }
   }

@@ -53,6 +53,8 @@ class Model {
     std::vector<StateSpec> specs;
   };
   const std::vector<SublayerState>& state() const { return state_; }
+  // The lengths at which some mixer's state ends (Mixer::state_ends).
+  const std::vector<int64_t>& state_ends() const { return state_ends_; }
 
   // Slices of the forward pass: pipeline stages and depth-wise batching compose
   // them. ctx.batch has the tokens; state may be null.
@@ -84,6 +86,7 @@ class Model {
   std::vector<std::string> paths_;
   std::vector<std::vector<Sublayer>> layers_;  // by block
   std::vector<SublayerState> state_;
+  std::vector<int64_t> state_ends_;
   const Weight* embedding_ = nullptr;
   const Weight* positions_ = nullptr;
   const Weight* head_ = nullptr;

@@ -83,12 +83,8 @@ Result<std::unique_ptr<Mixer>> CreateAttention(const Json& json, int dim) {
   RETURN_IF_ERROR(ReadMask(&reader, &config.core.mask));
   config.rope.enabled = false;
   if (const Json* rope = reader.Find("rope"); rope != nullptr) {
-    config.rope = reader.Take(ParseRope(*rope, "attention"), config.rope);
-    reader.Require(!config.rope.enabled || config.rope.dim <= config.head_dim,
-                   "\"rope\" turns more channels than a head has");
-    reader.Require(
-        !config.rope.enabled || config.rope.dim > 0 || config.head_dim % 2 == 0,
-        "\"rope\" turns pairs: \"head_dim\" must be even");
+    config.rope = reader.Take(ParseRope(*rope, config.head_dim, "attention"),
+                              config.rope);
   }
   config.qk_norm.kind = NormConfig::Kind::kNone;
   if (const Json* norm = reader.Find("qk_norm"); norm != nullptr) {
@@ -182,6 +178,14 @@ std::vector<StateSpec> Attention::state() const {
   return specs;
 }
 
+int64_t Attention::state_ends() const {
+  const RopeConfig& rope = config_.rope;
+  const bool changes = rope.enabled &&
+                       rope.scaling == RopeConfig::Scaling::kLongRope &&
+                       rope.factors != rope.long_factors;
+  return changes ? rope.original_max_positions : 0;
+}
+
 Tensor Attention::Forward(Context& ctx, const Tensor& x) const {
   const Layout at = layout();
   const auto weight = [&](int i) {
@@ -241,6 +245,18 @@ std::vector<MixerExample> AttentionExamples() {
        .config = R"({"heads": 2, "kv_heads": 2, "head_dim": 12, "window": 9,
                      "rope": {"theta": 10000, "dim": 8}})",
        .dim = 20},
+      {.name = "rope_by_length",
+       .config = R"({"heads": 2, "head_dim": 8, "rope": {"theta": 1000,
+                     "scaling": {"type": "longrope", "factor": 4,
+                     "original_max_positions": 40,
+                     "short_factor": [1, 1.1, 1.2, 1.3],
+                     "long_factor": [1, 2, 4, 8]}}})",
+       .dim = 16},
+      {.name = "rope_dynamic",
+       .config = R"({"heads": 2, "head_dim": 8, "rope": {"theta": 1000,
+                     "scaling": {"type": "dynamic", "factor": 2,
+                     "original_max_positions": 40}}})",
+       .dim = 16},
       {.name = "learned_positions",
        .config = R"({"heads": 2, "bias": {"q": true, "k": true, "v": true,
                      "o": true}, "rope": false})",

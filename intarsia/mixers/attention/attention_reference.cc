@@ -129,15 +129,19 @@ std::vector<double> Attention::Reference(
       Project(x, weights[1], weight(at.k_bias), tokens, dim, kv_heads * k);
   const Vector v =
       Project(x, weights[2], weight(at.v_bias), tokens, dim, kv_heads * k);
-  const std::vector<float> frequencies =
-      config_.rope.enabled ? RopeFrequencies(config_.rope, config_.head_dim)
-                           : std::vector<float>();
+  std::vector<std::vector<float>> frequencies(batch.segments());
+  for (int64_t n = 0; config_.rope.enabled && n < batch.segments(); ++n) {
+    frequencies[n] = RopeFrequencies(config_.rope, config_.head_dim,
+                                     batch.sequence_length(n));
+  }
+  const std::vector<int32_t> segments = batch.SegmentIds();
   const auto prepare = [&](Vector* rows, int64_t count, int norm) {
     const int bias = norm >= 0 && at.norm_weights > 1 ? norm + 1 : -1;
     for (int64_t r = 0; r < tokens * count; ++r) {
       double* head = rows->data() + r * k;
       Normalise(config_.qk_norm, weight(norm), weight(bias), head, k);
-      Rotate(config_.rope, frequencies, batch.positions[r / count], head);
+      Rotate(config_.rope, frequencies[segments[r / count]],
+             batch.positions[r / count], head);
     }
   };
   prepare(&q, heads, at.q_norm);

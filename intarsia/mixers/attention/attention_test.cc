@@ -558,7 +558,7 @@ TEST(Attention, RefusesBadConfigurations) {
   ExpectRefused(create, R"({"heads": 2, "head_dim": 5, "rope": {}})",
                 "must be even");
   ExpectRefused(create, R"({"heads": 2, "rope": {"dim": 12}})",
-                "more channels than a head has");
+                "\"rope.dim\" must be at most a head's 8 channels");
   ExpectRefused(create, R"({"heads": 2, "mask": "diagonal"})", "\"mask\"");
   ExpectRefused(create, R"({"heads": 2, "mask": {"prefix": -1}})", "prefix");
   ExpectRefused(create, R"({"heads": 2, "window": 0})", "\"window\"");

@@ -288,6 +288,7 @@ Batch Piece(const Batch& whole, const std::vector<int32_t>& from,
       piece.positions.push_back(whole.positions[rows->back()]);
     }
     piece.slots.push_back(whole.slots[n]);
+    piece.lengths.push_back(static_cast<int32_t>(whole.sequence_length(n)));
     piece.cu_seqlens.push_back(static_cast<int32_t>(rows->size()));
   }
   return piece;

@@ -31,7 +31,8 @@ Result<RetentionConfig> ParseRetention(const Json& json, int dim) {
   config.value_dim = reader.Int("value_dim", 1, 1 << 14);
   config.chunk = reader.IntOr("chunk", 64, 1, 1 << 12);
   if (const Json* rope = reader.Find("rope")) {
-    config.rope = reader.Take(ParseRope(*rope, room), RopeConfig());
+    config.rope =
+        reader.Take(ParseRope(*rope, config.key_dim, room), RopeConfig());
   }
   if (const Json* norm = reader.Find("norm")) {
     config.norm = reader.Take(ParseNorm(*norm, room), NormConfig());
@@ -54,6 +55,10 @@ Result<RetentionConfig> ParseRetention(const Json& json, int dim) {
       "rope turns pairs of channels: it needs an even \"key_dim\" "
       "(or \"dim\" up to it), got " +
           std::to_string(rotated));
+  reader.Require(!config.rope.by_length(),
+                 "\"rope.scaling\" by the length of the sequence is not "
+                 "supported: the state has no tokens to turn again",
+                 StatusCode::kUnsupported);
   reader.Require(dim > 0, "the width of the residual must be positive");
   RETURN_IF_ERROR(reader.Finish());
   return config;

@@ -11,9 +11,19 @@
 namespace intarsia {
 
 struct RopeConfig {
-  // kLlama3: Llama 3.1's piecewise scaling by wavelength. kLinear: positions
-  // divided by factor. kYarn: Peng et al. 2023, NTK by parts.
-  enum class Scaling : uint8_t { kNone, kLinear, kLlama3, kYarn };
+  // README.md has the equation of each. kLinear: positions divided by factor.
+  // kDynamic: a base that grows with the sequence. kLlama3: Llama 3.1's by
+  // wavelength. kYarn: Peng et al. 2023, NTK by parts. kLongRope: Ding et al.
+  // 2024, a divisor a pair. kProportional: the first share of the pairs.
+  enum class Scaling : uint8_t {
+    kNone,
+    kLinear,
+    kDynamic,
+    kLlama3,
+    kYarn,
+    kLongRope,
+    kProportional
+  };
 
   bool enabled = true;
   int dim = 0;  // rotated channels of a head, even; 0: all
@@ -21,20 +31,38 @@ struct RopeConfig {
   // Pairs are (2i, 2i+1) instead of (i, i + dim/2).
   bool interleaved = false;
   Scaling scaling = Scaling::kNone;
-  double factor = 1.0;
+  double factor = 1.0;                                   // not kProportional's
   double low_freq_factor = 1.0, high_freq_factor = 4.0;  // kLlama3
   double beta_fast = 32.0, beta_slow = 1.0;              // kYarn
-  double attention_factor = 0.0;   // kYarn; 0: its formula
-  int original_max_positions = 0;  // kLlama3, kYarn
+  bool truncate = true;  // kYarn: the ends of the ramp are whole pairs
+  // kYarn: count together, and where attention_factor is 0.
+  double mscale = 0.0, mscale_all_dim = 0.0;
+  double proportion = 1.0;  // kProportional
+  // What the rotated values are multiplied with. 0: the scaling's own formula,
+  // which is 1 but for kYarn and kLongRope.
+  double attention_factor = 0.0;
+  int original_max_positions = 0;  // kDynamic, kLlama3, kYarn, kLongRope
+  // Divisors of the pairs' plain frequencies, before any scaling; empty: 1.
+  // kLongRope: those of sequences up to original_max_positions, and of longer
+  // ones.
+  std::vector<float> factors, long_factors;
+
+  // The angles depend on how long the sequence is.
+  bool by_length() const {
+    return scaling == Scaling::kDynamic || scaling == Scaling::kLongRope;
+  }
 };
 
-// {"theta", "dim", "interleaved", "scaling": {"type", "factor", ...}} or false.
-Result<RopeConfig> ParseRope(const nlohmann::json& json,
+// {"theta", "dim", "interleaved", "factors": [...], "scaling": {"type",
+// "factor", ...}} or false. `head_dim`: channels of a head.
+Result<RopeConfig> ParseRope(const nlohmann::json& json, int head_dim,
                              const std::string& room);
 
-// Angle per position of each pair, [dim/2], as fp32 of the double formula.
-std::vector<float> RopeFrequencies(const RopeConfig& config, int head_dim);
-// What the rotated values are multiplied with (YaRN), else 1.
+// Angle per position of each pair, [dim/2], rounded to fp32 at each step, in a
+// sequence of `length` tokens (0: a short one).
+std::vector<float> RopeFrequencies(const RopeConfig& config, int head_dim,
+                                   int64_t length = 0);
+// What the rotated values are multiplied with.
 float RopeScale(const RopeConfig& config);
 
 // x: [T, H, head_dim]; rotates the first `dim` channels of each head by the

@@ -126,6 +126,107 @@ TEST(RopeTest, Gradients) {
   }
 }
 
+struct Recorded {
+  const char* rope;
+  int head_dim;
+  int64_t length;
+  double scale;
+  std::vector<float> frequencies;
+};
+
+TEST(RopeFrequenciesTest, AreThoseOfTransformers) {
+  const std::vector<Recorded> recorded = {
+#include "intarsia/ops/rope/rope_frequencies.inc"
+  };
+  for (const Recorded& r : recorded) {
+    const Result<RopeConfig> config =
+        ParseRope(nlohmann::json::parse(r.rope), r.head_dim, "test");
+    ASSERT_TRUE(config.ok()) << config.status().message();
+    EXPECT_FLOAT_EQ(RopeScale(*config), static_cast<float>(r.scale)) << r.rope;
+    const std::vector<float> ours =
+        RopeFrequencies(*config, r.head_dim, r.length);
+    ASSERT_EQ(ours.size(), r.frequencies.size());
+    for (size_t i = 0; i < ours.size(); ++i) {
+      // Both round each operation to fp32; powers differ in the last bit.
+      EXPECT_NEAR(ours[i], r.frequencies[i], 3e-7 * r.frequencies[i])
+          << r.rope << " at " << r.length << ", pair " << i;
+    }
+  }
+}
+
+TEST(RopeFrequenciesTest, FactorsDivideBeforeScaling) {
+  RopeConfig config;
+  config.factors = {1, 2, 8, 32};
+  const std::vector<float> plain = RopeFrequencies(RopeConfig(), 8);
+  const std::vector<float> divided = RopeFrequencies(config, 8);
+  for (int i = 0; i < 4; ++i)
+    EXPECT_EQ(divided[i], plain[i] / config.factors[i]);
+  EXPECT_EQ(RopeScale(config), 1.0f);
+  config.attention_factor = 1.25;
+  EXPECT_EQ(RopeScale(config), 1.25f);
+  config.scaling = RopeConfig::Scaling::kLinear;
+  config.factor = 2;
+  const std::vector<float> both = RopeFrequencies(config, 8);
+  for (int i = 0; i < 4; ++i) EXPECT_EQ(both[i], divided[i] / 2);
+}
+
+// Each sequence is turned by its own length, in pieces too when they know it.
+TEST(RopeTest, LengthsAreOfTheSequence) {
+  Random random(5);
+  RopeConfig config;
+  config.scaling = RopeConfig::Scaling::kLongRope;
+  config.original_max_positions = 20;
+  config.factor = 4;
+  config.factors = {1, 1.5, 2, 3};
+  config.long_factors = {1, 4, 16, 64};
+  for (const bool dynamic : {false, true}) {
+    if (dynamic) {
+      config.scaling = RopeConfig::Scaling::kDynamic;
+      config.factors = config.long_factors = {};
+    }
+    const Tensor x = RandomTensor(random, {35, 2, 8});
+    const Batch both = Batch::OfLengths(std::vector<int32_t>{10, 25});
+    Context ctx;
+    ctx.batch = &both;
+    const Tensor y = Rope(ctx, x, config);
+    RopeConfig fixed;  // what the longer one has
+    fixed.attention_factor = RopeScale(config);
+    fixed.factors = config.long_factors;
+    if (dynamic) {
+      fixed.theta *= std::pow(4.0 * 25 / 20 - 3, 8.0 / 6);
+    }
+    Context alone;
+    const Batch batch = Batch::OfLengths(std::vector<int32_t>{25});
+    alone.batch = &batch;
+    const std::vector<float> want =
+        Rope(alone, x.Slice(0, 10, 35), fixed).ToVector<float>();
+    EXPECT_TRUE(Near(y.Slice(0, 10, 35),
+                     std::vector<double>(want.begin(), want.end()), 1e-5));
+    Batch piece;
+    piece.Add(std::vector<int32_t>(7, 0), 0);
+    const auto first = [&] {
+      Context ctx;
+      ctx.batch = &piece;
+      return Rope(ctx, x.Slice(0, 10, 17), config);
+    };
+    EXPECT_FALSE(BitwiseEqual(first(), y.Slice(0, 10, 17)));
+    piece.lengths = {25};
+    EXPECT_TRUE(BitwiseEqual(first(), y.Slice(0, 10, 17)));
+    const Batch selected = both.Select(std::vector<int32_t>{3, 12});
+    Context some;
+    some.batch = &selected;
+    Tensor chosen = Tensor::Empty({2, 2, 8});
+    chosen.Slice(0, 0, 1).CopyFrom(x.Slice(0, 3, 4));
+    chosen.Slice(0, 1, 2).CopyFrom(x.Slice(0, 12, 13));
+    EXPECT_TRUE(BitwiseEqual(Rope(some, chosen, config).Slice(0, 1, 2),
+                             y.Slice(0, 12, 13)));
+    ExpectGradients(ctx, {RandomTensor(random, {35, 1, 8})}, {},
+                    [&](Context& ctx, const std::vector<Tensor>& in) {
+                      return Rope(ctx, in[0], config);
+                    });
+  }
+}
+
 TEST(RopeFrequenciesTest, Llama3KeepsShortWavesAndSlowsLongOnes) {
   RopeConfig plain;
   plain.theta = 500000;
@@ -188,7 +289,7 @@ TEST(RopeFrequenciesTest, LinearDividesPositions) {
 
 TEST(ParseRopeTest, ReadsAllFieldsAndExplainsErrors) {
   const auto parse = [](const char* text) {
-    return ParseRope(nlohmann::json::parse(text), "attention");
+    return ParseRope(nlohmann::json::parse(text), 32, "attention");
   };
   EXPECT_FALSE(parse("false")->enabled);
   const RopeConfig config = *parse(
@@ -211,13 +312,34 @@ TEST(ParseRopeTest, ReadsAllFieldsAndExplainsErrors) {
             "1073741824], got -2");
   EXPECT_EQ(message(R"({"thetta": 3})"),
             "[attention] unknown field \"rope.thetta\"; there are dim, "
-            "interleaved, scaling, theta");
+            "factors, interleaved, scaling, theta");
   EXPECT_EQ(message(R"({"scaling": {"type": "ntk"}})"),
             "[attention] \"rope.scaling.type\" must be \"none\", \"linear\", "
-            "\"llama3\" or \"yarn\", got \"ntk\"");
+            "\"dynamic\", \"llama3\", \"yarn\", \"longrope\" or "
+            "\"proportional\", got \"ntk\"");
   EXPECT_EQ(message(R"({"scaling": {"type": "yarn", "factor": 4}})"),
             "[attention] \"rope.scaling.original_max_positions\" must be "
             "positive, and is absent");
+  EXPECT_EQ(message(R"({"dim": 34})"),
+            "[attention] \"rope.dim\" must be at most a head's 32 channels, "
+            "got 34");
+  EXPECT_EQ(message(R"({"dim": 4, "factors": [1, 2, 3]})"),
+            "[attention] \"rope.factors\" must be a list of 2 positive "
+            "numbers, one a pair of channels, got [1,2,3]");
+  EXPECT_NE(message(R"({"dim": 4, "factors": [1, 0]})"), "");
+  EXPECT_NE(message(R"({"dim": 4, "factors": [1, 1e300]})"), "");
+  EXPECT_NE(message(R"({"dim": 4, "factors": [1, null]})"), "");
+  EXPECT_NE(message(R"({"dim": 4, "scaling": {"type": "longrope",
+                "original_max_positions": 8, "short_factor": [1, 2]}})"),
+            "");
+  EXPECT_NE(message(R"({"dim": 4, "factors": [1, 2], "scaling":
+                {"type": "longrope", "original_max_positions": 8,
+                 "short_factor": [1, 2], "long_factor": [1, 2]}})"),
+            "");
+  EXPECT_NE(message(R"({"dim": 2, "scaling": {"type": "dynamic",
+                "factor": 2, "original_max_positions": 8}})"),
+            "");
+  EXPECT_NE(message(R"({"scaling": {"type": "linear", "factor": 0}})"), "");
   EXPECT_NE(message(R"({"theta": -1})"), "");
   EXPECT_NE(message(R"({"theta": true})"), "");
 }

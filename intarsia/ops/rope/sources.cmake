@@ -1,0 +1,1 @@
+set(ROOM_SOURCES rope_config.cc rope_frequencies.cc)
