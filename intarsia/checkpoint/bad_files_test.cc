@@ -53,17 +53,18 @@ TEST(BadSafetensors, Files) {
   std::string deep_value =
       R"({"w":)" + std::string(5000, '[') + std::string(5000, ']') + "}";
   const std::vector<BadFile> cases = {
-      {"empty file", "", "truncated: 0 bytes"},
-      {"seven bytes", "1234567", "truncated: 7 bytes"},
+      {"empty file", "", "is empty (0 bytes)"},
+      {"seven bytes", std::string("\1\0\0\0\0\0\0", 7), "truncated: 7 bytes"},
+      {"seven letters", "1234567", "is text (\"1234567\"), not weights"},
       {"header past the end", Raw<uint64_t>(100) + "{}",
        "header claims 100 bytes, the file has 2"},
       {"header of 2^64 - 1", Raw<uint64_t>(~0ull) + "{}",
        "header claims 18446744073709551615 bytes, at most"},
       {"header of 2^63", Raw<uint64_t>(1ull << 63) + "{}", "at most"},
-      {"empty header", Raw<uint64_t>(0), "header is not JSON"},
+      {"empty header", Raw<uint64_t>(0), "begins with zeros"},
       {"not JSON", Safetensors("{\"w\":", ""), "header is not JSON"},
       {"pickle", std::string("\x80\x02}q\x00.PK\x03\x04zzzz", 15),
-       "header claims"},
+       "is a Python pickle"},
       {"an array", Safetensors("[]", ""), "header is not an object"},
       {"a number", Safetensors("1", ""), "header is not an object"},
       {"zero byte in the header", Safetensors(std::string("{}\0", 3), ""),
@@ -224,7 +225,7 @@ TEST(BadGguf, TheSoundFileIsRead) {
 std::vector<BadFile> BadGgufFiles() {
   const std::string k = GgufBytes::String("k");
   return {
-      {"empty file", "", "truncated: 0 bytes"},
+      {"empty file", "", "is empty (0 bytes)"},
       {"23 bytes", Sound().Bytes().substr(0, 23), "truncated: 23 bytes"},
       {"wrong magic", With([](auto* g) { g->magic = "GGML"; }),
        "bad magic \"GGML\""},

@@ -7,6 +7,7 @@
 
 #include "intarsia/checkpoint/checked.h"
 #include "intarsia/checkpoint/encoding.h"
+#include "intarsia/checkpoint/foreign.h"
 #include "intarsia/checkpoint/json_input.h"
 #include "intarsia/checkpoint/mapped_file.h"
 
@@ -20,14 +21,69 @@ constexpr size_t kMaxConfigBytes = 16 << 20;
 constexpr size_t kMaxIndexBytes = 64 << 20;
 constexpr char kIndexName[] = "model.safetensors.index.json";
 
-bool IsFile(const fs::path& path) {
+// Whether a file is there. An error where that cannot be told (a folder that
+// may not be entered) or where a link leads nowhere, which is not the same as
+// no file.
+Result<bool> IsFile(const fs::path& path) {
   std::error_code error;
-  return fs::is_regular_file(path, error);
+  const fs::file_status status = fs::status(path, error);
+  if (fs::is_regular_file(status)) return true;
+  const std::string where = "[checkpoint] " + path.string() + ": ";
+  if (status.type() == fs::file_type::none) {
+    return InvalidArgument(where + error.message());
+  }
+  std::error_code ignored;
+  if (status.type() == fs::file_type::not_found &&
+      fs::is_symlink(fs::symlink_status(path, ignored))) {
+    return NotFound(where + "is a link to " +
+                    fs::read_symlink(path, ignored).string() +
+                    ", which is not there");
+  }
+  return false;
 }
 
 // The path if a file is there, else "".
-std::string FileOrNone(const fs::path& path) {
-  return IsFile(path) ? path.string() : std::string();
+Result<std::string> FileOrNone(const fs::path& path) {
+  ASSIGN_OR_RETURN(const bool there, IsFile(path));
+  return there ? path.string() : std::string();
+}
+
+// What a folder without weights that are read has instead, for its message.
+std::string OtherWeights(const fs::path& folder) {
+  static constexpr std::pair<std::string_view, std::string_view> kOthers[] = {
+      {".bin", "runs code when it is read: convert it to safetensors"},
+      {".pth", "runs code when it is read: convert it to safetensors"},
+      {".pt", "runs code when it is read: convert it to safetensors"},
+      {".ckpt", "runs code when it is read: convert it to safetensors"},
+      {".h5", "is of Keras or TensorFlow: convert it to safetensors"},
+      {".msgpack", "is of Flax: convert it to safetensors"},
+      {".onnx", "is ONNX, which is not read"},
+      {".safetensors",
+       "has a name that is not looked for: name the file, or "
+       "its index"},
+      {".gguf", "is beside config.json: name the file"},
+      {".part", "is a download that has not ended"},
+      {".incomplete", "is a download that has not ended"},
+  };
+  std::vector<std::string> names;
+  std::error_code ignored;
+  for (const auto& entry : fs::directory_iterator(folder, ignored)) {
+    if (names.size() == 10'000) break;  // as many as a message needs
+    names.push_back(entry.path().filename().string());
+  }
+  std::ranges::sort(names);
+  for (const auto& [suffix, what] : kOthers) {
+    for (const std::string& name : names) {
+      // "training_args.bin" and the like are no weights.
+      if (!name.ends_with(suffix) || name.starts_with("training_args") ||
+          name.starts_with("optimizer") || name.starts_with("scheduler") ||
+          name.starts_with("rng_state")) {
+        continue;
+      }
+      return "; " + Printable(name) + " " + std::string(what);
+    }
+  }
+  return "";
 }
 
 // "model-00002-of-00007.gguf" → {"model", 2, 7}. Part 0: no such name.
@@ -80,7 +136,7 @@ bool LooksLikeSafetensors(std::string_view text) {
 Result<Tensor> StoredTensor::AsTensor() const {
   const Encoding* found = FindEncoding(encoding);
   if (found == nullptr || !found->dtype) {
-    return Unsupported("[checkpoint] " + path + ": tensor \"" +
+    return Unsupported("[checkpoint] " + file->path() + ": tensor \"" +
                        Printable(name) + "\" is stored as " + encoding +
                        ", which is not a plain tensor");
   }
@@ -98,7 +154,8 @@ Status StoredTensor::ValidateBlocks(int64_t limit) const {
   const int64_t block =
       FindBadScale(*found, {bytes.raw(), bytes.nbytes()}, limit);
   if (block < 0) return Status::Ok();
-  return DataLoss("[checkpoint] " + path + ": tensor \"" + Printable(name) +
+  return DataLoss("[checkpoint] " + file->path() + ": tensor \"" +
+                  Printable(name) +
                   "\" has a scale that is NaN or infinite in " + encoding +
                   " block " + std::to_string(block));
 }
@@ -106,43 +163,64 @@ Status StoredTensor::ValidateBlocks(int64_t limit) const {
 Status TensorTable::Add(StoredTensor tensor) {
   const auto [at, fresh] = index_.emplace(tensor.name, tensors_.size());
   if (!fresh) {
-    return InvalidArgument("[checkpoint] " + tensor.path + ": tensor \"" +
-                           Printable(tensor.name) + "\" is there twice");
+    return InvalidArgument("[checkpoint] " + tensor.file->path() +
+                           ": tensor \"" + Printable(tensor.name) +
+                           "\" is there twice");
   }
   tensors_.push_back(std::move(tensor));
   return Status::Ok();
 }
 
+void TensorTable::Reserve(size_t more) {
+  // Not less than doubling, so that many small files stay linear.
+  const size_t want = tensors_.size() + more;
+  if (want > tensors_.capacity()) {
+    tensors_.reserve(std::max(want, 2 * tensors_.size()));
+  }
+}
+
 const StoredTensor* TensorTable::Find(std::string_view name) const {
-  const auto found = index_.find(std::string(name));
+  const auto found = index_.find(name);
   return found == index_.end() ? nullptr : &tensors_[found->second];
 }
 
 Result<std::map<std::string, std::string>> ReadShardIndex(
     std::string_view text, const std::string& path) {
   const std::string where = "[safetensors] " + path + ": ";
-  ASSIGN_OR_RETURN(const Json index, ParseJson(text, where + "the file"));
-  if (!index.is_object() || !index.contains("weight_map") ||
-      !index["weight_map"].is_object()) {
+  if (const std::string kind = ForeignFile(text); !kind.empty()) {
+    return InvalidArgument(where + kind);
+  }
+  JsonPart map{{"weight_map"}};
+  ASSIGN_OR_RETURN(const Json index,
+                   ParseJson(text, where + "the file", {}, {&map, 1}));
+  if (!map.text.starts_with('{')) {
     return InvalidArgument(where + "has no object \"weight_map\"");
   }
   std::map<std::string, std::string> shards;
-  for (const auto& item : index["weight_map"].items()) {
-    if (!item.value().is_string()) {
-      return InvalidArgument(where + "tensor \"" + Printable(item.key()) +
-                             "\" is not mapped to a file name");
-    }
-    const auto& file = item.value().get_ref<const std::string&>();
-    // A name beside the index, never a path out of its folder.
-    if (file.find_first_of(std::string_view("/\\\0", 3)) != std::string::npos ||
-        !file.ends_with(".safetensors")) {
-      return InvalidArgument(where + "tensor \"" + Printable(item.key()) +
-                             "\" is mapped to \"" + Printable(file) +
-                             "\", which is not the name of a safetensors "
-                             "file in that folder");
-    }
-    shards[item.key()] = file;
-  }
+  RETURN_IF_ERROR(VisitJson(
+      map.text, where + "weight_map", {},
+      [&](std::string* name, Json* value) -> Status {
+        const std::string tensor = "tensor \"" + Printable(*name) + "\" ";
+        if (!value->is_string()) {
+          return InvalidArgument(where + tensor +
+                                 "is not mapped to a file name");
+        }
+        auto& file = value->get_ref<std::string&>();
+        // A name beside the index, never a path out of its folder.
+        if (file.find_first_of(std::string_view("/\\\0", 3)) !=
+                std::string::npos ||
+            !file.ends_with(".safetensors")) {
+          return InvalidArgument(where + tensor + "is mapped to \"" +
+                                 Printable(file) +
+                                 "\", which is not the name of a safetensors "
+                                 "file in that folder");
+        }
+        if (!shards.emplace(*name, std::move(file)).second) {
+          return InvalidArgument(where + "weight_map gives \"" +
+                                 Printable(*name) + "\" twice");
+        }
+        return Status::Ok();
+      }));
   return shards;
 }
 
@@ -153,6 +231,9 @@ Result<std::unique_ptr<Checkpoint>> Checkpoint::Open(
   checkpoint->path_ = path;
   std::error_code error;
   const fs::file_status status = fs::status(path, error);
+  if (status.type() == fs::file_type::none) {
+    return InvalidArgument("[checkpoint] " + path + ": " + error.message());
+  }
   if (!fs::exists(status)) {
     return NotFound("[checkpoint] " + path + ": no such file or folder");
   }
@@ -169,8 +250,10 @@ Result<std::unique_ptr<Checkpoint>> Checkpoint::Open(
                LooksLikeSafetensors(file->text())) {
       RETURN_IF_ERROR(checkpoint->OpenSafetensors(path));
     } else {
-      return InvalidArgument("[checkpoint] " + path +
-                             ": neither GGUF nor safetensors; a model is a "
+      const std::string kind = NotWeights(file->text());
+      return InvalidArgument("[checkpoint] " + path + ": " +
+                             (kind.empty() ? "" : kind + "; it is ") +
+                             "neither GGUF nor safetensors; a model is a "
                              "file of these or a folder with config.json");
     }
   }
@@ -197,19 +280,21 @@ void Checkpoint::ListNames() {
 
 Status Checkpoint::OpenFolder() {
   const fs::path folder(path_);
-  const bool native = IsFile(folder / "intarsia.json");
-  if (!native && !IsFile(folder / "config.json")) {
+  ASSIGN_OR_RETURN(const bool native, IsFile(folder / "intarsia.json"));
+  ASSIGN_OR_RETURN(const bool foreign, IsFile(folder / "config.json"));
+  if (!native && !foreign) {
     // A folder that holds a GGUF model and nothing else to choose from.
     std::vector<std::string> found;
     std::error_code error;
-    for (const auto& entry : fs::directory_iterator(folder, error)) {
-      const std::string file = entry.path().string();
+    for (fs::directory_iterator at(folder, error), end; !error && at != end;
+         at.increment(error)) {
+      const std::string file = at->path().string();
       if (!file.ends_with(".gguf") || ParseSplitName(file).part > 1) continue;
       found.push_back(file);
     }
     if (error) {
-      return NotFound("[checkpoint] " + path_ +
-                      ": the folder cannot be read: " + error.message());
+      return InvalidArgument("[checkpoint] " + path_ +
+                             ": the folder cannot be read: " + error.message());
     }
     if (found.size() == 1) return OpenGguf(found[0]);
     return NotFound(
@@ -226,22 +311,22 @@ Status Checkpoint::OpenFolder() {
     return InvalidArgument("[checkpoint] " + config.string() +
                            ": not an object");
   }
-  tokenizer_path_ = FileOrNone(folder / "tokenizer.json");
-  tokenizer_config_path_ = FileOrNone(folder / "tokenizer_config.json");
-  generation_config_path_ = FileOrNone(folder / "generation_config.json");
+  ASSIGN_OR_RETURN(tokenizer_path_, FileOrNone(folder / "tokenizer.json"));
+  ASSIGN_OR_RETURN(tokenizer_config_path_,
+                   FileOrNone(folder / "tokenizer_config.json"));
+  ASSIGN_OR_RETURN(generation_config_path_,
+                   FileOrNone(folder / "generation_config.json"));
   const CheckpointKind kind = kind_;
-  if (IsFile(folder / "model.safetensors")) {
-    RETURN_IF_ERROR(OpenSafetensors((folder / "model.safetensors").string()));
-  } else if (IsFile(folder / kIndexName)) {
-    RETURN_IF_ERROR(OpenIndex((folder / kIndexName).string()));
+  ASSIGN_OR_RETURN(const std::string whole,
+                   FileOrNone(folder / "model.safetensors"));
+  ASSIGN_OR_RETURN(const std::string index, FileOrNone(folder / kIndexName));
+  if (!whole.empty()) {
+    RETURN_IF_ERROR(OpenSafetensors(whole));
+  } else if (!index.empty()) {
+    RETURN_IF_ERROR(OpenIndex(index));
   } else {
-    const bool pickled = IsFile(folder / "pytorch_model.bin") ||
-                         IsFile(folder / "pytorch_model.bin.index.json");
     return NotFound("[checkpoint] " + path_ + ": neither model.safetensors " +
-                    "nor " + kIndexName +
-                    (pickled ? "; pytorch_model.bin runs code when it is "
-                               "read: convert it to safetensors"
-                             : ""));
+                    "nor " + kIndexName + OtherWeights(folder));
   }
   kind_ = kind;
   return Status::Ok();

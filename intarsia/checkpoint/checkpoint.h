@@ -11,13 +11,13 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <span>
 #include <string>
 #include <string_view>
-#include <unordered_map>
 #include <vector>
 
 #include "intarsia/checkpoint/gguf.h"
@@ -33,7 +33,7 @@ struct StoredTensor {
   Shape shape;           // row-major, outermost first: [out, in], GGUF too
   std::string encoding;  // encoding.h: "f32", "bf16", "q4_1", ...
   Tensor bytes;          // u8 [n] of the mapped file
-  std::string path;      // the file that holds it
+  std::shared_ptr<const MappedFile> file;  // that holds it
 
   // A plain encoding as a tensor of `shape`: a view, or a copy where the file
   // places it at an odd address. "bool" becomes u8. Unsupported for blocks.
@@ -48,12 +48,14 @@ struct StoredTensor {
 class TensorTable {
  public:
   Status Add(StoredTensor tensor);  // InvalidArgument when the name is there
+  void Reserve(size_t more);
   const std::vector<StoredTensor>& tensors() const { return tensors_; }
   const StoredTensor* Find(std::string_view name) const;
 
  private:
   std::vector<StoredTensor> tensors_;
-  std::unordered_map<std::string, size_t> index_;
+  // A map and not a hash table: names are chosen by others.
+  std::map<std::string, size_t, std::less<>> index_;
 };
 
 enum class CheckpointKind { kHfFolder, kNativeFolder, kGguf, kSafetensors };
@@ -78,8 +80,8 @@ class Checkpoint {
   }
 
   // intarsia.json or config.json of a folder. For GGUF one object, keys as in
-  // the file ("llama.block_count"), without arrays over 64 KiB, which gguf()
-  // has. Empty for a bare safetensors file.
+  // the file ("llama.block_count"), without arrays of over 4096 items, which
+  // gguf() has. Empty for a bare safetensors file.
   const nlohmann::json& config() const { return config_; }
 
   // __metadata__ of the (first) safetensors file.
@@ -135,7 +137,7 @@ Status ReadGguf(std::shared_ptr<const MappedFile> file, TensorTable* table,
                 std::unique_ptr<GgufMetadata>* metadata);
 
 // Tensor names and the shard that holds each, by an index's text. Shards are
-// names of files beside it.
+// names of files beside it. A name that is there twice is InvalidArgument.
 Result<std::map<std::string, std::string>> ReadShardIndex(
     std::string_view text, const std::string& path);
 

@@ -245,6 +245,7 @@ GgufValue Decoded(const Value& value) {
       return Decoded<double>(value);
     case GgufType::kBool: {
       std::vector<bool> items;
+      items.reserve(value.count);
       VisitNumbers(value, [&](auto x) { items.push_back(x != 0); });
       if (!value.array) return bool{items[0]};
       return items;
@@ -254,8 +255,9 @@ GgufValue Decoded(const Value& value) {
       break;
   }
   std::vector<std::string> items;
+  items.reserve(value.count);
   VisitStrings(value, [&](std::string_view s) { items.emplace_back(s); });
-  if (!value.array) return items[0];
+  if (!value.array) return std::move(items[0]);
   return items;
 }
 
@@ -270,17 +272,23 @@ GgufEntries GgufMetadata::ToEntries() const {
   return entries;
 }
 
-Json GgufMetadata::ToJson(size_t max_array_bytes) const {
+Json GgufMetadata::ToJson(uint64_t max_items) const {
   Json out = Json::object();
   for (const auto& [key, value] : values_) {
-    if (value.array && value.payload.size() > max_array_bytes) continue;
-    Json items = Json::array();
-    VisitNumbers(value, [&](auto x) { items.push_back(x); });
+    if (value.array && value.count > max_items) continue;
+    Json& place = out[key];
+    if (value.array) place = Json::array();
+    const auto put = [&](auto&& x) {
+      if (value.array) {
+        place.push_back(x);
+      } else {
+        place = x;
+      }
+    };
+    VisitNumbers(value, put);
     if (value.type == GgufType::kString) {
-      VisitStrings(value,
-                   [&](std::string_view s) { items.push_back(ToUtf8(s)); });
+      VisitStrings(value, [&](std::string_view s) { put(ToUtf8(s)); });
     }
-    out[key] = value.array ? std::move(items) : std::move(items[0]);
   }
   return out;
 }

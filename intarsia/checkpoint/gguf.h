@@ -72,9 +72,10 @@ class GgufMetadata {
   // Everything, to be written again (split.* apart, which are of one file).
   GgufEntries ToEntries() const;
 
-  // All scalars, and arrays of at most `max_array_bytes` in the file. Bytes
-  // that are not UTF-8 become U+FFFD there.
-  nlohmann::json ToJson(size_t max_array_bytes = 64 << 10) const;
+  // All scalars, and arrays of at most `max_items`, of which ReadGguf admits a
+  // bounded number. Bytes that are not UTF-8 become U+FFFD there.
+  static constexpr uint64_t kShortArray = 4096;
+  nlohmann::json ToJson(uint64_t max_items = kShortArray) const;
 
  private:
   Result<const Value*> Get(const std::string& key, bool array) const;

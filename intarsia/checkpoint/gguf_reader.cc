@@ -10,6 +10,7 @@
 #include "intarsia/checkpoint/checked.h"
 #include "intarsia/checkpoint/checkpoint.h"
 #include "intarsia/checkpoint/encoding.h"
+#include "intarsia/checkpoint/foreign.h"
 #include "intarsia/checkpoint/mapped_file.h"
 
 namespace intarsia {
@@ -19,6 +20,10 @@ constexpr uint64_t kDefaultAlignment = 32;
 constexpr uint64_t kMaxAlignment = 1 << 20;
 constexpr uint64_t kMaxName = 65535;  // bytes, of a key by the specification
 constexpr uint32_t kMaxRank = 4;      // of GGML
+// Models have some hundred keys, and short arrays of one item a layer. Each
+// becomes a member or an item of a JSON tree, which takes many times its bytes.
+constexpr uint64_t kMaxKeys = 1 << 16;
+constexpr uint64_t kMaxShortItems = 1 << 18;
 // The fewest bytes that one can take: what bounds a claimed count.
 constexpr uint64_t kMinKeyBytes = 8 + 4 + 1;
 constexpr uint64_t kMinTensorBytes = 8 + 4 + 8 + 4 + 8;
@@ -49,7 +54,7 @@ uint64_t ScalarBytes(GgufType type) {
 }
 
 struct TensorInfo {
-  std::string name;
+  std::string_view name;  // in the file
   const Encoding* encoding = nullptr;
   Shape shape;
   uint64_t bytes = 0;
@@ -84,6 +89,13 @@ class Reader {
   }
 
   Status ReadCounts() {
+    const std::string_view text = file_->text();
+    if (!text.starts_with("GGUF")) {
+      const std::string kind = NotWeights(text);
+      if (!kind.empty()) {
+        return InvalidArgument(Where() + kind + ", not a GGUF file");
+      }
+    }
     if (file_->size() < 24) {
       return DataLoss(Where() + "truncated: " + std::to_string(file_->size()) +
                       " bytes, the fixed part alone has 24");
@@ -96,9 +108,11 @@ class Reader {
     if (version != 2 && version != 3) {
       const bool swapped = version == 2u << 24 || version == 3u << 24;
       return Unsupported(Where() +
-                         (swapped ? "big-endian files are not supported"
+                         (swapped ? "big-endian files are not supported: take "
+                                    "the little-endian one"
                                   : "version " + std::to_string(version) +
-                                        " is not supported, 2 and 3 are"));
+                                        " is not supported, 2 and 3 are: "
+                                        "convert the model again"));
     }
     tensors_ = in_.Read<uint64_t>();
     keys_ = in_.Read<uint64_t>();
@@ -107,6 +121,11 @@ class Reader {
       return InvalidArgument(Where() + "claims " + std::to_string(keys_) +
                              " keys, which cannot fit in " +
                              std::to_string(left) + " bytes");
+    }
+    if (keys_ > kMaxKeys) {
+      return InvalidArgument(Where() + "has " + std::to_string(keys_) +
+                             " keys, at most " + std::to_string(kMaxKeys) +
+                             " are read");
     }
     if (tensors_ > left / kMinTensorBytes) {
       return InvalidArgument(Where() + "claims " + std::to_string(tensors_) +
@@ -117,7 +136,7 @@ class Reader {
   }
 
   // A key or a tensor's name.
-  Status ReadName(const std::string& what, std::string* name) {
+  Status ReadName(const std::string& what, std::string_view* name) {
     const auto length = in_.Read<uint64_t>();
     if (!in_.ok()) return Truncated(what);
     if (length == 0 || length > kMaxName) {
@@ -146,7 +165,7 @@ class Reader {
   }
 
   Status ReadKey(uint64_t index) {
-    std::string key;
+    std::string_view key;
     RETURN_IF_ERROR(ReadName("key " + std::to_string(index), &key));
     const std::string shown = Printable(key);
     GgufMetadata::Value value;
@@ -162,7 +181,7 @@ class Reader {
       if (!in_.ok()) return Truncated("key " + shown);
     }
     RETURN_IF_ERROR(ReadItems(shown, &value));
-    if (!values_.emplace(std::move(key), value).second) {
+    if (!values_.emplace(key, value).second) {
       return InvalidArgument(Where() + "key " + shown + " is given twice");
     }
     return Status::Ok();
@@ -170,6 +189,16 @@ class Reader {
 
   Status ReadItems(const std::string& shown, GgufMetadata::Value* value) {
     const uint64_t begin = in_.offset();
+    if (value->array && value->count <= GgufMetadata::kShortArray) {
+      short_items_ += value->count;
+      if (short_items_ > kMaxShortItems) {
+        return InvalidArgument(Where() + "key " + shown +
+                               ": the arrays of up to " +
+                               std::to_string(GgufMetadata::kShortArray) +
+                               " items hold more than " +
+                               std::to_string(kMaxShortItems) + " in all");
+      }
+    }
     if (value->type == GgufType::kString) {
       if (value->count > in_.remaining() / 8) return TooMany(shown, *value);
       for (uint64_t i = 0; i < value->count; ++i) {
@@ -272,15 +301,16 @@ class Reader {
 
   Status AddTensors(TensorTable* table) const {
     const std::shared_ptr<Storage> storage = StorageOf(file_);
+    table->Reserve(infos_.size());
     for (const TensorInfo& info : infos_) {
       RETURN_IF_ERROR(
-          table->Add({.name = info.name,
+          table->Add({.name = std::string(info.name),
                       .shape = info.shape,
                       .encoding = std::string(info.encoding->name),
                       .bytes = Tensor::Wrap(storage, data_begin_ + info.offset,
                                             {static_cast<int64_t>(info.bytes)},
                                             DType::kU8),
-                      .path = file_->path()}));
+                      .file = file_}));
     }
     return Status::Ok();
   }
@@ -289,6 +319,7 @@ class Reader {
   ByteReader in_;
   uint64_t tensors_ = 0;
   uint64_t keys_ = 0;
+  uint64_t short_items_ = 0;
   uint64_t alignment_ = kDefaultAlignment;
   uint64_t data_begin_ = 0;
   std::map<std::string, GgufMetadata::Value> values_;

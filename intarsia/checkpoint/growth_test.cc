@@ -4,6 +4,10 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <map>
+#include <memory>
+#include <span>
+
 #include "intarsia/checkpoint/checkpoint.h"
 #include "intarsia/checkpoint/json_input.h"
 #include "intarsia/checkpoint/test_files.h"
@@ -162,6 +166,219 @@ TEST(JsonPlaces, ByteAndLine) {
   EXPECT_THAT(message("{\"a\":1,\n\n\"a\":2}"),
               HasSubstr("gives \"a\" twice (at byte 12, line 3)"));
   EXPECT_THAT(message(std::string("{\"a\":\0}", 7)), HasSubstr("at byte 5"));
+}
+
+// ---- Checkpoints: each reader on the smallest entries that it takes.
+
+std::shared_ptr<const MappedFile> File(const std::string& bytes) {
+  return MappedFile::OfBytes("f", std::as_bytes(std::span(bytes)));
+}
+
+void ExpectFile(
+    const std::string& name, const std::function<std::string(size_t)>& make,
+    double memory,
+    const std::function<Status(std::shared_ptr<const MappedFile>)>& read) {
+  ExpectLinear(name, make,
+               [&](const std::string& bytes) {
+                 const Status status = read(File(bytes));
+                 EXPECT_TRUE(status.ok()) << status.message();
+               },
+               {.memory = memory});
+}
+
+Status ReadAllSafetensors(std::shared_ptr<const MappedFile> file) {
+  TensorTable table;
+  std::map<std::string, std::string> metadata;
+  RETURN_IF_ERROR(ReadSafetensors(std::move(file), &table, &metadata));
+  for (const StoredTensor& tensor : table.tensors()) {
+    CHECK(table.Find(tensor.name) == &tensor) << tensor.name;
+  }
+  return Status::Ok();
+}
+
+TEST(SafetensorsGrowth, Headers) {
+  const auto expect = [](const std::string& name, const std::string& item,
+                         double memory) {
+    ExpectFile(
+        "safetensors: " + name,
+        [&](size_t bytes) {
+          return Safetensors(Repeated("{", item, "}", bytes), "");
+        },
+        memory, ReadAllSafetensors);
+  };
+  expect("tensors", R"("#":{"dtype":"U8","shape":[0],"data_offsets":[0,0]})",
+         12);
+  expect("long names",
+         "\"" + std::string(500, 'n') + R"(#":{"dtype":"U8",)" +
+             R"("shape":[0],"data_offsets":[0,0]})",
+         8);
+  expect("fields that are not read",
+         R"("#":{"dtype":"U8","shape":[0],"data_offsets":[0,0],"a":"",)"
+         R"("b":[],"c":{},"d":0})",
+         8);
+  ExpectFile(
+      "safetensors: metadata",
+      [](size_t bytes) {
+        return Safetensors(
+            Repeated(R"({"__metadata__":{)", R"("#":"")", "}}", bytes), "");
+      },
+      16, ReadAllSafetensors);
+}
+
+TEST(SafetensorsGrowth, Index) {
+  for (const char* file : {"a", "#"}) {
+    ExpectLinear(
+        std::string("shard index: files called ") + file,
+        [&](size_t bytes) {
+          return Repeated(R"({"weight_map":{)",
+                          R"("#":")" + std::string(file) + R"(.safetensors")",
+                          "}}", bytes);
+        },
+        [](const std::string& text) {
+          EXPECT_TRUE(ReadShardIndex(text, "f").ok());
+        });
+  }
+}
+
+TEST(SafetensorsGrowth, Shards) {
+  // 400 and 1600 shards, each with a tensor of its own and one of the next.
+  ExpectLinear(
+      "a folder of many shards",
+      [](size_t bytes) { return std::string(bytes, ' '); },
+      [](const std::string& count) {
+        const auto shards = static_cast<int>(count.size());
+        TempFolder folder;
+        std::string index = "{\"weight_map\":{";
+        for (int i = 0; i < shards; ++i) {
+          const std::string n = std::to_string(i), m = std::to_string(i + 1);
+          const std::string item =
+              R"(":{"dtype":"U8","shape":[0],"data_offsets":[0,0]})";
+          WriteFile(folder / (n + ".safetensors"),
+                    Safetensors("{\"" + n + item + ",\"" + m + item + "}", ""));
+          index += (i > 0 ? ",\"" : "\"") + n + R"(":")" + n + ".safetensors\"";
+        }
+        WriteFile(folder / "model.safetensors.index.json", index + "}}");
+        const auto opened =
+            Checkpoint::Open(folder / "model.safetensors.index.json");
+        ASSERT_TRUE(opened.ok()) << opened.status().message();
+        EXPECT_EQ((*opened)->names().size(), static_cast<size_t>(shards));
+      },
+      {.memory = 1e9, .bytes = 400});
+}
+
+Status ReadAllGguf(std::shared_ptr<const MappedFile> file) {
+  TensorTable table;
+  std::unique_ptr<GgufMetadata> metadata;
+  RETURN_IF_ERROR(ReadGguf(std::move(file), &table, &metadata));
+  CHECK(metadata->ToJson().size() == metadata->values().size() ||
+        metadata->values().size() < 100);
+  for (const StoredTensor& tensor : table.tensors()) {
+    CHECK(table.Find(tensor.name) == &tensor) << tensor.name;
+  }
+  return Status::Ok();
+}
+
+std::string Key(const std::string& name, uint32_t type,
+                const std::string& value) {
+  return GgufBytes::String(name) + Raw(type) + value;
+}
+
+// A key whose value is an array that fills the file.
+std::string OneArray(uint32_t type, const std::string& item, size_t bytes) {
+  GgufBytes file;
+  const uint64_t count = bytes / item.size();
+  std::string items;
+  for (uint64_t i = 0; i < count; ++i) items += item;
+  file.keys = 1;
+  file.key_bytes = Key("k", 9, Raw(type) + Raw(count) + items);
+  return file.Bytes();
+}
+
+TEST(GgufGrowth, Keys) {
+  const auto keys = [](const std::string& value, uint32_t type) {
+    return [=](size_t bytes) {
+      GgufBytes file;
+      // No more than are read.
+      for (file.keys = 0; file.key_bytes.size() < bytes && file.keys < 65536;
+           ++file.keys) {
+        file.key_bytes += Key(std::to_string(file.keys), type, value);
+      }
+      return file.Bytes() + std::string(bytes, ' ');
+    };
+  };
+  ExpectFile("GGUF: keys of bool", keys("\1", 7), 12, ReadAllGguf);
+  ExpectFile("GGUF: keys of an empty string", keys(Raw<uint64_t>(0), 8), 12,
+             ReadAllGguf);
+  ExpectFile("GGUF: keys of an array of four bytes",
+             keys(Raw<uint32_t>(0) + Raw<uint64_t>(4) + "1234", 9), 12,
+             ReadAllGguf);
+}
+
+TEST(GgufGrowth, Arrays) {
+  ExpectFile(
+      "GGUF: an array of bytes",
+      [](size_t bytes) { return OneArray(0, "x", bytes); }, 2, ReadAllGguf);
+  // Read whole by convert and by the tokenizer.
+  const auto entries = [](std::shared_ptr<const MappedFile> file) -> Status {
+    TensorTable table;
+    std::unique_ptr<GgufMetadata> metadata;
+    RETURN_IF_ERROR(ReadGguf(std::move(file), &table, &metadata));
+    CHECK(metadata->ToEntries().size() == 1);
+    return Status::Ok();
+  };
+  const auto strings = [](std::shared_ptr<const MappedFile> file) -> Status {
+    TensorTable table;
+    std::unique_ptr<GgufMetadata> metadata;
+    RETURN_IF_ERROR(ReadGguf(std::move(file), &table, &metadata));
+    return metadata->Strings("k").status();
+  };
+  const auto of_strings = [](size_t bytes) {
+    return OneArray(8, Raw<uint64_t>(0), bytes);
+  };
+  ExpectFile("GGUF: an array of empty strings", of_strings, 2, ReadAllGguf);
+  ExpectFile("GGUF: the same, decoded", of_strings, 8, strings);
+  ExpectFile("GGUF: the same, to be written", of_strings, 8, entries);
+  ExpectFile(
+      "GGUF: bytes, to be written",
+      [](size_t bytes) { return OneArray(0, "x", bytes); }, 4, entries);
+}
+
+TEST(GgufGrowth, Tensors) {
+  ExpectFile(
+      "GGUF: tensors",
+      [](size_t bytes) {
+        GgufBytes file;
+        for (file.tensors = 0; file.tensor_bytes.size() < bytes / 2;
+             ++file.tensors) {
+          file.tensor_bytes += GgufBytes::String(std::to_string(file.tensors)) +
+                               Raw<uint32_t>(1) + Raw<uint64_t>(1) +
+                               Raw<uint32_t>(0) +
+                               Raw<uint64_t>(32 * file.tensors);
+        }
+        file.data = std::string(32 * file.tensors, ' ');
+        return file.Bytes();
+      },
+      12, ReadAllGguf);
+}
+
+TEST(GgufGrowth, MoreThanAllowed) {
+  const auto refusal = [](const GgufBytes& file) {
+    TensorTable table;
+    std::unique_ptr<GgufMetadata> metadata;
+    const std::string bytes = file.Bytes();
+    return ReadGguf(File(bytes), &table, &metadata).message();
+  };
+  GgufBytes keys;
+  keys.keys = 65537;
+  keys.key_bytes = std::string(13 * 65537, ' ');
+  EXPECT_THAT(refusal(keys), HasSubstr("has 65537 keys, at most 65536"));
+  GgufBytes arrays;
+  for (arrays.keys = 0; arrays.keys < 65; ++arrays.keys) {
+    arrays.key_bytes +=
+        Key(std::to_string(arrays.keys), 9,
+            Raw<uint32_t>(0) + Raw<uint64_t>(4096) + std::string(4096, 'x'));
+  }
+  EXPECT_THAT(refusal(arrays), HasSubstr("key 64: the arrays of up to 4096"));
 }
 
 }  // namespace

@@ -303,6 +303,7 @@ class Builder : public nlohmann::json_sax<Json> {
 Result<Json> Parse(std::string_view text, const std::string& where,
                    JsonLimits limits, std::span<JsonPart> parts,
                    const JsonVisit* visit) {
+  for (JsonPart& part : parts) part.text = {};
   // The parser would stop at a zero byte.
   if (const size_t zero = text.find('\0'); zero != std::string_view::npos) {
     return InvalidArgument(where +
@@ -322,16 +323,16 @@ Result<Json> Parse(std::string_view text, const std::string& where,
 
 Result<Json> ParseJson(std::string_view text, const std::string& where,
                        JsonLimits limits, std::span<JsonPart> parts) {
-  for (JsonPart& part : parts) part.text = {};
   return Parse(text, where, limits, parts, nullptr);
 }
 
 Status VisitJson(std::string_view text, const std::string& where,
-                 JsonLimits limits, const JsonVisit& visit) {
-  const Result<Json> root = Parse(text, where, limits, {}, &visit);
+                 JsonLimits limits, const JsonVisit& visit,
+                 std::span<JsonPart> parts) {
+  const Result<Json> root = Parse(text, where, limits, parts, &visit);
   if (!root.ok()) return root.status();
   if (root->is_structured()) return Status::Ok();
-  return InvalidArgument(where + " is neither an object nor an array");
+  return InvalidArgument(where + " is not an object or array");
 }
 
 Result<Json> ReadJsonFile(const std::string& path, const std::string& room,

@@ -40,11 +40,13 @@ Result<nlohmann::json> ParseJson(std::string_view text,
 // Calls `visit` with every member of one object (its key) or array (""), in the
 // order of the text, and keeps none. limits.values bounds each of them. Stops
 // at the first error of `visit`, which it returns. The keys are the caller's to
-// compare: an object here may give one twice.
+// compare: an object here may give one twice. A member that is one of `parts`
+// is visited as null.
 using JsonVisit =
     std::function<Status(std::string* key, nlohmann::json* value)>;
 Status VisitJson(std::string_view text, const std::string& where,
-                 JsonLimits limits, const JsonVisit& visit);
+                 JsonLimits limits, const JsonVisit& visit,
+                 std::span<JsonPart> parts = {});
 
 // Maps and parses a file of at most `max_bytes`.
 Result<nlohmann::json> ReadJsonFile(const std::string& path,

@@ -5,6 +5,7 @@
 
 #include "intarsia/checkpoint/checked.h"
 #include "intarsia/checkpoint/checkpoint.h"
+#include "intarsia/checkpoint/foreign.h"
 
 namespace intarsia {
 namespace {
@@ -15,6 +16,11 @@ constexpr int64_t kMaxName = 4096;
 
 std::string Where(const MappedFile& file) {
   return "[imatrix] " + file.path() + ": ";
+}
+
+std::string At(const ByteReader& in, const MappedFile& file) {
+  return " (at byte " + std::to_string(in.offset()) + " of " +
+         std::to_string(file.size()) + ")";
 }
 
 }  // namespace
@@ -102,21 +108,27 @@ Status ImportanceMatrix::ReadOldForm(const MappedFile& file) {
   ByteReader in(file.bytes());
   const auto count = in.Read<int32_t>();
   if (!in.ok() || count < 1 || count > 1 << 20) {
-    return InvalidArgument(where + "is no importance matrix");
+    const std::string kind = NotWeights(file.text());
+    return InvalidArgument(where + (kind.empty() ? "" : kind + "; it ") +
+                           "is no importance matrix");
   }
+  // The first entry tells a text or an archive from a matrix.
+  const std::string kind = ForeignFile(file.text());
+  if (!kind.empty()) return InvalidArgument(where + kind);
   for (int32_t i = 0; i < count; ++i) {
     const auto length = in.Read<int32_t>();
     if (!in.ok() || length < 1 || length > kMaxName) {
       return InvalidArgument(where + "entry " + std::to_string(i) +
                              " is cut off or has a name of " +
-                             std::to_string(length) + " bytes");
+                             std::to_string(length) + " bytes" + At(in, file));
     }
     const std::string name(AsText(in.Take(length)));
     const auto calls = in.Read<int32_t>();
     const auto size = in.Read<int32_t>();
     if (!in.ok() || size < 1 ||
         static_cast<uint64_t>(size) > in.remaining() / 4) {
-      return DataLoss(where + "entry " + std::to_string(i) + " is cut off");
+      return DataLoss(where + "entry " + std::to_string(i) + " is cut off" +
+                      At(in, file));
     }
     std::vector<float> values(size);
     for (float& x : values) {

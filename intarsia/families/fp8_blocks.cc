@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "intarsia/checkpoint/checked.h"
+#include "intarsia/checkpoint/mapped_file.h"
 
 namespace intarsia {
 namespace {
@@ -30,7 +31,8 @@ bool IsFp8Scale(const Checkpoint& checkpoint, const std::string& name) {
 Result<StoredTensor> PackFp8Blocks(const Checkpoint& checkpoint,
                                    const StoredTensor& weight) {
   const StoredTensor& scales = *checkpoint.Find(weight.name + kFp8ScaleSuffix);
-  const std::string where = "[load] tensor " + Printable(weight.name) + " ";
+  const std::string where = "[load] " + weight.file->path() + ": tensor " +
+                            Printable(weight.name) + " ";
   const int rank = weight.shape.rank();
   if (rank < 2 || weight.shape[-1] % kBlock != 0) {
     return Unsupported(where + weight.shape.ToString() +

@@ -99,30 +99,34 @@ bool IsSafeRelativePath(std::string_view path) {
 Result<HubListing> ParseHubListing(std::string_view text,
                                    const std::string& where) {
   const std::string listing = where + ": the listing";
-  ASSIGN_OR_RETURN(const Json json, ParseJson(text, listing));
+  JsonPart siblings{{"siblings"}};
+  ASSIGN_OR_RETURN(const Json json,
+                   ParseJson(text, listing, {}, {&siblings, 1}));
   if (!json.is_object()) return InvalidArgument(listing + " is no object");
   HubListing out;
   out.commit = TextOf(json, "sha");
   if (!IsCommit(out.commit)) {
     return InvalidArgument(listing + " names no commit");
   }
-  const auto siblings = json.find("siblings");
-  if (siblings == json.end() || !siblings->is_array()) {
+  if (!siblings.text.starts_with('[')) {
     return InvalidArgument(listing + " has no list of files");
   }
-  if (siblings->size() > kMaxFiles) {
-    return InvalidArgument(listing + " has " +
-                           std::to_string(siblings->size()) + " files");
-  }
   std::set<std::string> paths;
-  for (const Json& item : *siblings) {
-    ASSIGN_OR_RETURN(HubFile file, ParseFile(item, listing));
-    if (!paths.insert(file.path).second) {
-      return InvalidArgument(listing + " has \"" + Printable(file.path) +
-                             "\" twice");
-    }
-    out.files.push_back(std::move(file));
-  }
+  size_t count = 0;
+  RETURN_IF_ERROR(VisitJson(
+      siblings.text, listing, {}, [&](std::string*, Json* item) -> Status {
+        if (++count > kMaxFiles) {
+          return InvalidArgument(listing + " has more than " +
+                                 std::to_string(kMaxFiles) + " files");
+        }
+        ASSIGN_OR_RETURN(HubFile file, ParseFile(*item, listing));
+        if (!paths.insert(file.path).second) {
+          return InvalidArgument(listing + " has \"" + Printable(file.path) +
+                                 "\" twice");
+        }
+        out.files.push_back(std::move(file));
+        return Status::Ok();
+      }));
   return out;
 }
 

@@ -51,7 +51,11 @@ Status WriteManifest(const std::string& path, const Manifest& manifest) {
 Result<Manifest> ReadManifest(const std::string& path) {
   ASSIGN_OR_RETURN(const auto file, MappedFile::Open(path));
   const std::string where = "[hub] " + path;
-  if (file->size() > kMaxBytes) return InvalidArgument(where + ": too long");
+  if (file->size() > kMaxBytes) {
+    return InvalidArgument(where + ": has " + std::to_string(file->size()) +
+                           " bytes, at most " + std::to_string(kMaxBytes) +
+                           " are read");
+  }
   return ParseManifest(file->text(), where);
 }
 
@@ -59,7 +63,8 @@ Result<Manifest> ParseManifest(std::string_view text,
                                const std::string& where) {
   Manifest manifest;
   ASSIGN_OR_RETURN(manifest.snapshot, ParseHubListing(text, where));
-  ASSIGN_OR_RETURN(const Json json, ParseJson(text, where));
+  JsonPart siblings{{"siblings"}};  // read above
+  ASSIGN_OR_RETURN(const Json json, ParseJson(text, where, {}, {&siblings, 1}));
   const auto text_of = [&](const char* key) {
     const auto found = json.find(key);
     return found != json.end() && found->is_string() ? found->get<std::string>()

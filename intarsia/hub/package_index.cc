@@ -13,6 +13,12 @@ namespace {
 
 using Json = nlohmann::json;
 
+// Links are resolved against a base that the page may choose: what is longer
+// than an address can be is passed over, and all of a page's files together
+// take no more than a multiple of it.
+constexpr size_t kMaxUrl = 4096;
+constexpr size_t kMaxUrlBytes = size_t{64} << 20;
+
 char Lower(char c) {
   return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
 }
@@ -54,7 +60,8 @@ struct Attribute {
   std::string value;
 };
 
-// Reads attributes from behind a tag's name to behind its '>'.
+// Reads attributes from behind a tag's name to behind its '>', and keeps those
+// that ToIndexFile knows.
 std::vector<Attribute> ReadAttributes(std::string_view* text) {
   std::vector<Attribute> attributes;
   auto skip_spaces = [&] {
@@ -91,7 +98,9 @@ std::vector<Attribute> ReadAttributes(std::string_view* text) {
         text->remove_prefix(end);
       }
     }
-    if (!attribute.name.empty()) attributes.push_back(std::move(attribute));
+    if (attribute.name == "href" || attribute.name == "data-yanked") {
+      attributes.push_back(std::move(attribute));
+    }
   }
   return attributes;
 }
@@ -111,7 +120,7 @@ std::optional<IndexFile> ToIndexFile(const std::vector<Attribute>& attributes,
   IndexFile file;
   for (const Attribute& a : attributes) {
     if (a.name == "data-yanked") file.yanked = true;
-    if (a.name != "href") continue;
+    if (a.name != "href" || a.value.size() > kMaxUrl) continue;
     const size_t hash = std::min(a.value.find('#'), a.value.size());
     file.url = ResolveUrl(base, a.value.substr(0, hash));
     static constexpr std::string_view kKey = "#sha256=";
@@ -127,26 +136,51 @@ std::optional<IndexFile> ToIndexFile(const std::vector<Attribute>& attributes,
   return file;
 }
 
-std::vector<IndexFile> ParseHtml(std::string_view page, std::string base) {
-  std::vector<IndexFile> files;
+// Keeps the sum of what a page's files take within bounds.
+class FileList {
+ public:
+  explicit FileList(std::string where) : where_(std::move(where)) {}
+
+  Status Add(IndexFile file) {
+    bytes_ += sizeof(IndexFile) + file.url.size() + file.filename.size();
+    if (bytes_ > kMaxUrlBytes) {
+      return InvalidArgument(where_ + " lists files of more than " +
+                             std::to_string(kMaxUrlBytes >> 20) +
+                             " MiB of names and addresses");
+    }
+    files_.push_back(std::move(file));
+    return Status::Ok();
+  }
+  std::vector<IndexFile> Take() { return std::move(files_); }
+
+ private:
+  const std::string where_;
+  size_t bytes_ = 0;
+  std::vector<IndexFile> files_;
+};
+
+Result<std::vector<IndexFile>> ParseHtml(std::string_view page,
+                                         const std::string& page_url) {
+  FileList files("[hub] " + RedactedUrl(page_url) + ": the page");
+  std::string base = page_url;
   while (true) {
     const size_t open = page.find('<');
-    if (open == std::string_view::npos) return files;
+    if (open == std::string_view::npos) return files.Take();
     page.remove_prefix(open);
     if (page.starts_with("<!--")) {
       const size_t end = page.find("-->");
-      if (end == std::string_view::npos) return files;
+      if (end == std::string_view::npos) return files.Take();
       page.remove_prefix(end + 3);
     } else if (SkipTag(&page, "<base")) {
       for (const Attribute& a : ReadAttributes(&page)) {
-        if (a.name != "href") continue;
+        if (a.name != "href" || a.value.size() > kMaxUrl) continue;
         if (std::string url = ResolveUrl(base, a.value); !url.empty()) {
           base = std::move(url);
         }
       }
     } else if (SkipTag(&page, "<a")) {
       if (auto file = ToIndexFile(ReadAttributes(&page), base)) {
-        files.push_back(std::move(*file));
+        RETURN_IF_ERROR(files.Add(std::move(*file)));
       }
     } else {
       page.remove_prefix(1);
@@ -157,25 +191,31 @@ std::vector<IndexFile> ParseHtml(std::string_view page, std::string base) {
 Result<std::vector<IndexFile>> ParseJsonPage(std::string_view page,
                                              const std::string& page_url) {
   const std::string where = "[hub] " + RedactedUrl(page_url) + ": the page";
-  ASSIGN_OR_RETURN(const Json json, ParseJson(page, where));
-  if (!json.is_object() || !json.contains("files") ||
-      !json["files"].is_array()) {
+  JsonPart list{{"files"}};
+  ASSIGN_OR_RETURN(const Json json, ParseJson(page, where, {}, {&list, 1}));
+  if (!list.text.starts_with('[')) {
     return InvalidArgument(where + " has no list of files");
   }
-  std::vector<IndexFile> files;
-  for (const Json& item : json["files"]) {
-    if (!item.is_object()) continue;
+  FileList files(where);
+  const auto add = [&](std::string*, Json* entry) -> Status {
+    const Json& item = *entry;
+    if (!item.is_object()) return Status::Ok();
     auto text = [&](const char* key) {
       const auto found = item.find(key);
       return found != item.end() && found->is_string()
                  ? found->get<std::string>()
                  : std::string();
     };
+    const std::string link = text("url");
+    if (link.size() > kMaxUrl) return Status::Ok();
     IndexFile file{.filename = text("filename"),
-                   .url = ResolveUrl(page_url, text("url")),
+                   .url = ResolveUrl(page_url, link),
                    .sha256 = {},
                    .yanked = false};
-    if (file.filename.empty() || file.url.empty()) continue;
+    if (file.filename.empty() || file.filename.size() > kMaxUrl ||
+        file.url.empty()) {
+      return Status::Ok();
+    }
     // false, true or the reason.
     const auto yanked = item.find("yanked");
     file.yanked = yanked != item.end() &&
@@ -189,9 +229,10 @@ Result<std::vector<IndexFile>> ParseJsonPage(std::string_view page,
         if (IsSha256Hex(digits)) file.sha256 = std::move(digits);
       }
     }
-    files.push_back(std::move(file));
-  }
-  return files;
+    return files.Add(std::move(file));
+  };
+  RETURN_IF_ERROR(VisitJson(list.text, where, {}, add));
+  return files.Take();
 }
 
 // ---- Versions: numbers of the release; pre-releases are told apart only.

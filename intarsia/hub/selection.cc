@@ -287,8 +287,14 @@ Status NoSuchQuant(const std::map<std::string, GgufModel>& models,
                  : model.quant.empty() ? file
                                        : model.quant);
   }
+  constexpr size_t kShown = 40;
   std::string list;
+  size_t shown = 0;
   for (const std::string& name : names) {
+    if (shown++ == kShown) {
+      list += " and " + std::to_string(names.size() - kShown) + " more";
+      break;
+    }
     list += (list.empty() ? "" : ", ") + Printable(name);
   }
   return NotFound(where + " has no GGUF file in " + Printable(quant) +

@@ -1,6 +1,7 @@
 #include "intarsia/tokenizer/prefix_trie.h"
 
 #include <algorithm>
+#include <deque>
 
 namespace intarsia {
 namespace {
@@ -38,9 +39,10 @@ PrefixTrie::PrefixTrie(std::vector<std::pair<std::string, int32_t>> entries) {
   slots_.resize(1);
   slots_[kRoot].parent = kRoot;  // taken; a node's first is 1 or more
   from_ = 1;
-  std::vector<Range> queue{{0, entries.size(), 0, kRoot}};
-  for (size_t q = 0; q < queue.size(); ++q) {
-    Range range = queue[q];
+  // No longer than there are entries, which all its ranges share.
+  std::deque<Range> queue{{0, entries.size(), 0, kRoot}};
+  for (; !queue.empty(); queue.pop_front()) {
+    Range range = queue.front();
     while (range.begin < range.end &&
            entries[range.begin].first.size() == range.depth) {
       slots_[range.node].value = entries[range.begin].second;

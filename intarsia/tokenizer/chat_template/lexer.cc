@@ -9,6 +9,10 @@
 namespace intarsia::chat_template {
 namespace {
 
+// The longest template in use has some ten thousand. Tokens and the syntax tree
+// take up to 200 bytes for one byte of the template.
+constexpr size_t kMaxTokens = size_t{1} << 18;
+
 // \r\n and \r become \n; one newline at the end goes.
 std::string NormalizeNewlines(std::string_view source) {
   std::string out;
@@ -59,6 +63,10 @@ class Lexer {
   }
 
   void Add(Token::Type type, std::string text) {
+    if (tokens_.size() == kMaxTokens) {
+      Error("the template has more than " + std::to_string(kMaxTokens) +
+            " tokens");
+    }
     tokens_.push_back({type, std::move(text), line_});
   }
 

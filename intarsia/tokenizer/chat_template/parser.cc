@@ -3,13 +3,21 @@
 #include <algorithm>
 #include <utility>
 
+#include "intarsia/tokenizer/utf8.h"
+
 namespace intarsia::chat_template {
 namespace {
 constexpr int kMaxNesting = 100;
 }  // namespace
 
 void Parser::Error(const std::string& message) const {
-  Fail("line " + std::to_string(Now().line) + ": " + message);
+  // A token that it quotes may be long.
+  constexpr size_t kShown = 300;
+  std::string_view shown = message;
+  shown = shown.substr(0, kShown);
+  while (!shown.empty() && !IsValidUtf8(shown)) shown.remove_suffix(1);
+  Fail("line " + std::to_string(Now().line) + ": " + std::string(shown) +
+       (message.size() > kShown ? "..." : ""));
 }
 
 Parser::Nested::Nested(Parser* parser) : parser_(parser) {
