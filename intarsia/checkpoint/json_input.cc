@@ -175,7 +175,8 @@ class Builder : public nlohmann::json_sax<Json> {
     }
     auto& members = open_.back()->get_ref<Json::object_t&>();
     const auto [at, fresh] = members.emplace(name, nullptr);
-    if (!fresh) return Stop("gives \"" + Printable(name) + "\" twice");
+    if (!fresh && !limits_.repeats)
+      return Stop("gives \"" + Printable(name) + "\" twice");
     slot_ = &at->second;
     return true;
   }

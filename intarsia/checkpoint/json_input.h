@@ -17,6 +17,8 @@ struct JsonLimits {
   // Python writes Infinity, -Infinity and NaN, which JSON does not have, and
   // transformers 5 writes {"__float__": "Infinity"}: both become numbers.
   bool non_finite = false;
+  // A key that an object gives twice counts as its last value, as in Python.
+  bool repeats = false;
   // Objects, arrays, strings and numbers that become a tree. Each takes up to
   // 100 bytes and its text, so that the tree of a small file can be large.
   size_t values = size_t{1} << 20;
@@ -30,8 +32,8 @@ struct JsonPart {
 };
 
 // Parses `text`, refusing what is not JSON, nests too deeply, holds too many
-// values or gives a key twice. Messages begin with `where`, "[safetensors]
-// a.safetensors: header", and name the byte.
+// values or gives a key twice (but see repeats). Messages begin with `where`,
+// "[safetensors] a.safetensors: header", and name the byte.
 Result<nlohmann::json> ParseJson(std::string_view text,
                                  const std::string& where,
                                  JsonLimits limits = {},

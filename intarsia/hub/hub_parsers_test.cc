@@ -185,7 +185,8 @@ TEST(Listing, HostileOnesAreRefused) {
               HasSubstr("has \"x\" twice"));
   std::string many = "[";
   for (int i = 0; i < 20001; ++i) {
-    many += (i == 0 ? "" : ",") + R"({"rfilename":"f)" + std::to_string(i) + "\"}";
+    many += std::string(i == 0 ? "" : ",") + R"({"rfilename":"f)" +
+            std::to_string(i) + "\"}";
   }
   EXPECT_THAT(Refusal(ListingOf(many + "]")),
               HasSubstr("has more than 20000 files"));

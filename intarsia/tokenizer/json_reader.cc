@@ -35,12 +35,19 @@ Status RefuseText(const Json& model, const char* name) {
   return Unsupported(std::string("model.") + name + " is not supported");
 }
 
-// Vocabularies have gaps, but an id far past the number of tokens is a fault,
-// and tables are as long as the largest id.
-int64_t IdLimit(const Json& root, const Json& vocab) {
-  const Json& added = FieldOrNull(root, "added_tokens");
-  const auto entries = static_cast<int64_t>(vocab.size() + added.size());
-  return std::min<int64_t>(entries * 8 + 65536, int64_t{1} << 28);
+// The parts of a model that are too large for a tree, as text; empty where they
+// are neither objects nor arrays.
+struct ModelText {
+  std::string_view vocab, merges;
+};
+
+// Vocabularies have gaps, but tables are as long as the largest id: it is
+// bounded by the tokens that a text of this length can hold.
+int64_t IdLimit(std::string_view vocab) {
+  constexpr size_t kShortest = 6;  // "a":0,
+  const size_t entries = vocab.size() / kShortest;
+  return std::min<int64_t>(static_cast<int64_t>(entries) + 65536,
+                           int64_t{1} << 28);
 }
 
 Status ReadMerge(const Json& merge, const std::string& where,
@@ -65,28 +72,44 @@ Status ReadMerge(const Json& merge, const std::string& where,
   return builder->AddMerge(left, right);
 }
 
-Status ReadBpe(const Json& root, bool byte_level, TokenizerBuilder* builder) {
-  const Json& model = root["model"];
+Status ReadBpe(const Json& model, const ModelText& text, bool byte_level,
+               TokenizerBuilder* builder) {
   RETURN_IF_ERROR(RefuseText(model, "continuing_subword_prefix"));
   RETURN_IF_ERROR(RefuseText(model, "end_of_word_suffix"));
   const Json& dropout = FieldOrNull(model, "dropout");
   if (!dropout.is_null() && dropout != 0) {
     return Unsupported("model.dropout: encoding would be random");
   }
-  const Json& vocab = FieldOrNull(model, "vocab");
-  RETURN_IF_ERROR(CheckObject(vocab, "model.vocab"));
-  const int64_t limit = IdLimit(root, vocab);
-  for (const auto& [text, value] : vocab.items()) {
-    ASSIGN_OR_RETURN(const int32_t id, TokenId(value, limit, "model.vocab"));
-    RETURN_IF_ERROR(
-        builder->AddToken(id, text, TokenizerBuilder::Repeats::kTaken));
+  if (!text.vocab.starts_with('{')) {
+    if (text.vocab.empty()) {
+      RETURN_IF_ERROR(CheckObject(FieldOrNull(model, "vocab"), "model.vocab"));
+    }
+    return InvalidArgument("model.vocab: must be an object, is array");
   }
+  const int64_t limit = IdLimit(text.vocab);
+  RETURN_IF_ERROR(
+      VisitJson(text.vocab, "model.vocab", {},
+                [&](std::string* token, Json* value) -> Status {
+                  ASSIGN_OR_RETURN(const int32_t id,
+                                   TokenId(*value, limit, "model.vocab"));
+                  return builder->AddToken(id, std::move(*token),
+                                           TokenizerBuilder::Repeats::kTaken);
+                }));
   BpeBuilder bpe(*builder, byte_level);
-  ASSIGN_OR_RETURN(const Json* merges, ArrayField(model, "merges", "model"));
-  for (size_t i = 0; i < merges->size(); ++i) {
-    const std::string where = "model.merges[" + std::to_string(i) + "]";
-    RETURN_IF_ERROR(ReadMerge((*merges)[i], where, &bpe));
+  if (!text.merges.starts_with('[')) {
+    if (text.merges.empty()) {
+      RETURN_IF_ERROR(ArrayField(model, "merges", "model").status());
+    }
+    return InvalidArgument("model.merges: must be an array, is object");
   }
+  size_t count = 0;
+  RETURN_IF_ERROR(VisitJson(text.merges, "model.merges", {},
+                            [&](std::string*, Json* merge) -> Status {
+                              const std::string where =
+                                  "model.merges[" + std::to_string(count++) +
+                                  "]";
+                              return ReadMerge(*merge, where, &bpe);
+                            }));
   ASSIGN_OR_RETURN(const bool ignore_merges,
                    BoolField(model, "ignore_merges", false, "model"));
   bpe.set_ignore_merges(ignore_merges);
@@ -110,14 +133,20 @@ Status ReadBpe(const Json& root, bool byte_level, TokenizerBuilder* builder) {
   return Status::Ok();
 }
 
-Status ReadUnigram(const Json& root, TokenizerBuilder* builder) {
+Status ReadUnigram(const Json& model, const ModelText& text,
+                   TokenizerBuilder* builder) {
   constexpr double kUnknownPenalty = 10.0;  // below the lowest score
-  const Json& model = root["model"];
-  ASSIGN_OR_RETURN(const Json* vocab, ArrayField(model, "vocab", "model"));
+  if (!text.vocab.starts_with('[')) {
+    if (text.vocab.empty()) {
+      RETURN_IF_ERROR(ArrayField(model, "vocab", "model").status());
+    }
+    return InvalidArgument("model.vocab: must be an array, is object");
+  }
   UnigramConfig config;
   double lowest = 0;
-  for (size_t i = 0; i < vocab->size(); ++i) {
-    const Json& entry = (*vocab)[i];
+  const auto read = [&](std::string*, Json* value) -> Status {
+    Json& entry = *value;
+    const size_t i = config.tokens.size();
     if (!entry.is_array() || entry.size() != 2 || !entry[0].is_string() ||
         !entry[1].is_number()) {
       return InvalidArgument("model.vocab[" + std::to_string(i) +
@@ -136,13 +165,15 @@ Status ReadUnigram(const Json& root, TokenizerBuilder* builder) {
     RETURN_IF_ERROR(builder->AddToken(token.id, token.text,
                                       TokenizerBuilder::Repeats::kTaken));
     config.tokens.push_back(std::move(token));
-  }
+    return Status::Ok();
+  };
+  RETURN_IF_ERROR(VisitJson(text.vocab, "model.vocab", {}, read));
   config.unk_score = lowest - kUnknownPenalty;
   const Json& unk = FieldOrNull(model, "unk_id");
   if (!unk.is_null()) {
-    ASSIGN_OR_RETURN(
-        config.unk_id,
-        TokenId(unk, static_cast<int64_t>(vocab->size()), "model.unk_id"));
+    ASSIGN_OR_RETURN(config.unk_id,
+                     TokenId(unk, static_cast<int64_t>(config.tokens.size()),
+                             "model.unk_id"));
   }
   ASSIGN_OR_RETURN(config.byte_fallback,
                    BoolField(model, "byte_fallback", false, "model"));
@@ -151,22 +182,23 @@ Status ReadUnigram(const Json& root, TokenizerBuilder* builder) {
   return Status::Ok();
 }
 
-Status ReadModel(const Json& root, bool byte_level, TokenizerBuilder* builder) {
+Status ReadModel(const Json& root, const ModelText& text, bool byte_level,
+                 TokenizerBuilder* builder) {
   const Json& model = FieldOrNull(root, "model");
   RETURN_IF_ERROR(CheckObject(model, "model"));
   // Files of old leave the type out.
-  std::string type = FieldOrNull(model, "vocab").is_array() ? "Unigram" : "BPE";
+  std::string type = text.vocab.starts_with('[') ? "Unigram" : "BPE";
   if (model.contains("type")) {
     ASSIGN_OR_RETURN(type, StringField(model, "type", "model"));
   }
-  if (type == "BPE") return ReadBpe(root, byte_level, builder);
+  if (type == "BPE") return ReadBpe(model, text, byte_level, builder);
   if (type != "Unigram") {
     return Unsupported("model.type \"" + type + "\" (known: BPE, Unigram)");
   }
   if (byte_level) {
     return Unsupported("model.type \"Unigram\" with a ByteLevel pre_tokenizer");
   }
-  return ReadUnigram(root, builder);
+  return ReadUnigram(model, text, builder);
 }
 
 Status ReadAddedTokens(const Json& root, TokenizerBuilder* builder) {
@@ -186,13 +218,14 @@ Status ReadAddedTokens(const Json& root, TokenizerBuilder* builder) {
   return Status::Ok();
 }
 
-Status ReadTokenizer(const Json& root, TokenizerBuilder* builder) {
+Status ReadTokenizer(const Json& root, const ModelText& text,
+                     TokenizerBuilder* builder) {
   RETURN_IF_ERROR(CheckObject(root, "the file"));
   ASSIGN_OR_RETURN(PreTokenizer pre,
                    PreTokenizer::FromJson(FieldOrNull(root, "pre_tokenizer")));
   const bool byte_level = pre.byte_level();
   builder->set_pre_tokenizer(std::move(pre));
-  RETURN_IF_ERROR(ReadModel(root, byte_level, builder));
+  RETURN_IF_ERROR(ReadModel(root, text, byte_level, builder));
   RETURN_IF_ERROR(ReadAddedTokens(root, builder));
   ASSIGN_OR_RETURN(Normalizer normalizer,
                    ReadNormalizer(FieldOrNull(root, "normalizer")));
@@ -214,9 +247,11 @@ Result<std::unique_ptr<Tokenizer>> BuildJson(std::string_view text,
                                              const std::string& source) {
   TokenizerBuilder builder;
   {
-    const Result<Json> root = ParseTokenizerJson(text);
+    JsonPart parts[] = {{{"model", "vocab"}}, {{"model", "merges"}}};
+    const Result<Json> root = ParseTokenizerJson(text, parts);
     if (!root.ok()) return TokenizerError(source, root.status());
-    const Status status = ReadTokenizer(*root, &builder);
+    const Status status =
+        ReadTokenizer(*root, {parts[0].text, parts[1].text}, &builder);
     if (!status.ok()) return TokenizerError(source, status);
     UsualSpecialTokens usual;
     const Json& pad = FieldOrNull(FieldOrNull(*root, "padding"), "pad_token");

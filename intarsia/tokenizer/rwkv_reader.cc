@@ -82,7 +82,7 @@ Result<std::unique_ptr<Tokenizer>> BuildFrom(std::string_view text,
     Result<Word> word = ParseLine(line);
     if (!word.ok())
       return Status(word.status().code(), where + word.status().message());
-    if (word->id > 8 * (number + 8192)) {
+    if (static_cast<size_t>(word->id) > words.size() + 65536) {
       return InvalidArgument(where + "id " + std::to_string(word->id) +
                              " is far past the number of words");
     }

@@ -1,10 +1,10 @@
 #include "intarsia/tokenizer/side_files.h"
 
 #include <filesystem>
-#include <fstream>
-#include <sstream>
 #include <utility>
 
+#include "intarsia/checkpoint/foreign.h"
+#include "intarsia/checkpoint/mapped_file.h"
 #include "intarsia/tokenizer/json_fields.h"
 
 namespace intarsia {
@@ -181,19 +181,25 @@ Status AddChatTemplates(const SideFiles& files, TokenizerBuilder* builder) {
   return Status::Ok();
 }
 
-Result<Json> ParseTokenizerJson(std::string_view text) {
-  Json json = Json::parse(text, nullptr, /*allow_exceptions=*/false);
-  if (json.is_discarded()) return DataLoss("is not valid JSON");
-  return json;
+Result<Json> ParseTokenizerJson(std::string_view text,
+                                std::span<JsonPart> parts) {
+  return ParseJson(text, "the file", {.repeats = true}, parts);
 }
 
 Result<std::string> ReadWholeFile(const std::string& path) {
-  std::ifstream file(path, std::ios::binary);
-  if (!file) return NotFound("cannot be opened");
-  std::ostringstream text;
-  text << file.rdbuf();
-  if (file.bad() || text.bad()) return DataLoss("cannot be read");
-  return std::move(text).str();
+  const auto file = MappedFile::Open(path);
+  if (!file.ok()) {
+    // Without the other folder's start; the callers name the file.
+    std::string_view why = file.status().message();
+    const std::string start = "[checkpoint] " + path + ": ";
+    if (why.starts_with(start)) why.remove_prefix(start.size());
+    return Status(file.status().code(), std::string(why));
+  }
+  const std::string_view text = (*file)->text();
+  if (std::string kind = ForeignFile(text); !kind.empty()) {
+    return InvalidArgument(std::move(kind));
+  }
+  return std::string(text);
 }
 
 Status TokenizerError(const std::string& source, const Status& status) {

@@ -5,11 +5,13 @@
 
 #include <memory>
 #include <nlohmann/json.hpp>
+#include <span>
 #include <string>
 #include <string_view>
 #include <utility>
 #include <vector>
 
+#include "intarsia/checkpoint/json_input.h"
 #include "intarsia/core/status.h"
 #include "intarsia/tokenizer/builder.h"
 #include "intarsia/tokenizer/tokenizer.h"
@@ -60,8 +62,11 @@ Result<std::unique_ptr<Tokenizer>> BuildRwkv(std::string_view text,
                                              const SideFiles& sides,
                                              const std::string& source);
 
-// Untrusted text, and a whole file.
-Result<nlohmann::json> ParseTokenizerJson(std::string_view text);
+// Untrusted text, less the parts that are too large for a tree.
+Result<nlohmann::json> ParseTokenizerJson(std::string_view text,
+                                          std::span<JsonPart> parts = {});
+// A whole file. What is another format or a Git LFS pointer is InvalidArgument
+// and named.
 Result<std::string> ReadWholeFile(const std::string& path);
 
 // "[tokenizer] source: why".

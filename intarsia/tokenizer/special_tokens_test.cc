@@ -130,7 +130,7 @@ TEST(SpecialTokens, FaultsNameTheirFileAndField) {
   const struct {
     const char *file, *text, *why;
   } faults[] = {
-      {"tokenizer_config.json", "{", "is not valid JSON"},
+      {"tokenizer_config.json", "{", "is not JSON"},
       {"tokenizer_config.json", "[]", "the file: must be an object"},
       {"tokenizer_config.json", R"({"eos_token": 3})",
        "eos_token: must be text or an object, is number"},
