@@ -164,8 +164,7 @@ Result<HfModel> FromGguf(const Checkpoint& checkpoint) {
       out.config["eos_token_id"] = out.files.end_ids;
     }
     ASSIGN_OR_RETURN(const Translation translated, Translate(checkpoint));
-    ASSIGN_OR_RETURN(const Json rope,
-                     RopeToConfig(translated.model->config()));
+    ASSIGN_OR_RETURN(const Json rope, RopeToConfig(translated.model->config()));
     out.config.update(rope);
   }
   Scrub(&out.config);

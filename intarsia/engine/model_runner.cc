@@ -118,12 +118,7 @@ Result<std::vector<ModelRunner::Piece>> ModelRunner::Begin(
           return sequence.total <= end && end < totals[i];
         });
     if (!ended) continue;
-    if (static_cast<int64_t>(sequence.tokens.size()) != length) {
-      return Unsupported(
-          "[engine] past " + std::to_string(sequence.total) +
-          " tokens this model turns even the first ones otherwise, and the "
-          "restored state does not have them; start from the text");
-    }
+    CHECK_EQ(static_cast<int64_t>(sequence.tokens.size()), length);
     pieces[i].again = sequence.tokens;
     pieces[i].again.insert(pieces[i].again.end(), segment.tokens.begin(),
                            segment.tokens.end());

@@ -171,9 +171,8 @@ Status ModelRunner::Save(int slot, const std::string& path) {
     const Sequence& sequence = sequences_.at(slot);
     metadata["total"] = std::to_string(sequence.total);
     tensors.push_back(
-        {kTokens,
-         Tensor::From(sequence.tokens,
-                      {static_cast<int64_t>(sequence.tokens.size())})});
+        {kTokens, Tensor::From(sequence.tokens, {static_cast<int64_t>(
+                                                    sequence.tokens.size())})});
   }
   return WriteSafetensors(path, tensors, metadata);
 }
@@ -207,8 +206,8 @@ Status ModelRunner::Restore(int slot, const SavedSequence& saved) {
                              (token ? "; see --state-dtype" : ""));
     }
   }
-  RETURN_IF_ERROR(InFile(pool_.Restore(slot, saved.parts(), saved.length()),
-                         saved.path()));
+  RETURN_IF_ERROR(
+      InFile(pool_.Restore(slot, saved.parts(), saved.length()), saved.path()));
   sequences_.at(slot) = {.total = saved.total(), .tokens = saved.tokens()};
   return Status::Ok();
 }
