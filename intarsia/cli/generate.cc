@@ -140,7 +140,8 @@ Command MakeGenerate(CLI::App& root) {
   app->add_option("--save-state", flags->save_state,
                   "Write the sequence's state to a file afterwards");
   app->add_option("--load-state", flags->load_state,
-                  "Go on from a saved state; the prompt comes after it");
+                  "Go on from a state that this model saved; the prompt comes "
+                  "after it");
   return {app, [flags] { return Run(*flags); }};
 }
 
