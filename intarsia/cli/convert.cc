@@ -60,8 +60,8 @@ Result<std::vector<std::string>> Convert(const Checkpoint& checkpoint,
     WarnAll(files.warnings);
     RETURN_IF_ERROR(ReportLosses("convert", files.losses, flags.allow_loss));
     std::vector<std::string> warnings;
-    RETURN_IF_ERROR(
-        WriteNativeFolder(checkpoint, files, flags.out, shard, &warnings));
+    RETURN_IF_ERROR(WriteNativeFolder(checkpoint, files, flags.out, shard,
+                                      flags.allow_loss, &warnings));
     WarnAll(warnings);
   } else {
     ASSIGN_OR_RETURN(const HfModel model, ReadHfModel(checkpoint));
@@ -113,7 +113,7 @@ Command MakeConvert(CLI::App& root) {
       ->required();
   app->add_option("--to", flags->to, "By default GGUF for OUT.gguf")
       ->check(CLI::IsMember({"gguf", "hf", "native"}));
-  app->add_flag("--allow-loss", flags->allow_loss,
+  app->add_flag("--allow-loss,--allow-unused", flags->allow_loss,
                 "Go on without what the new file has no place for");
   app->add_option("--split-max-size", flags->split,
                   "GGUF: parts of at most so much (500M, 2G)");

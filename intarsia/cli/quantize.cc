@@ -218,7 +218,7 @@ Command MakeQuantize(CLI::App& root) {
                 "Every matrix in the type's own format");
   app->add_flag("--allow-requantize", flags->options.allow_requantize,
                 "Take matrices that are quantised already");
-  app->add_flag("--allow-loss", flags->allow_loss,
+  app->add_flag("--allow-loss,--allow-unused", flags->allow_loss,
                 "Go on without what GGUF has no place for");
   app->add_option("--split-max-size", flags->split,
                   "Write parts of at most so much: 500M, 2G");

@@ -132,6 +132,89 @@ INSTANTIATE_TEST_SUITE_P(Families, RoundTripTest,
                          testing::Values("llama", "qwen2", "qwen3", "mixtral",
                                          "gpt2"));
 
+// Through GGUF and back; without the configuration that came along, what GGUF
+// itself says does. Gives that folder's configuration.
+Json ThroughGguf(const TempFolder& folder) {
+  const std::vector<float> logits = Logits(folder / "hf");
+  ToGguf(folder / "hf", folder / "m.gguf");
+  ExpectNear(Logits(folder / "m.gguf"), logits);
+  ToHf(folder / "m.gguf", folder / "hf2");
+  ExpectSameTensors(folder / "hf", folder / "hf2");
+  ExpectNear(Logits(folder / "hf2"), logits);
+  ToNative(folder / "hf", folder / "native");
+  ExpectNear(Logits(folder / "native"), logits);
+  ToNative(folder / "m.gguf", folder / "native2");
+  ExpectSameTensors(folder / "native", folder / "native2");
+  ToHf(folder / "native", folder / "hf4");
+  ExpectSameTensors(folder / "hf", folder / "hf4");
+  QuantizeTo(folder / "native", folder / "q.gguf");
+  EXPECT_EQ(OpenPath(folder / "q.gguf")->tensors().size(),
+            OpenPath(folder / "m.gguf")->tensors().size());
+  RewriteGguf(folder / "m.gguf", folder / "b.gguf", [](GgufModel* model) {
+    std::erase_if(model->metadata, [](const auto& entry) {
+      return entry.first == kSourceConfig;
+    });
+  });
+  ToHf(folder / "b.gguf", folder / "hf3");
+  ExpectNear(Logits(folder / "hf3"), logits);
+  return OpenPath(folder / "hf3")->config();
+}
+
+TEST(ConvertTest, BiasesGoThroughGguf) {
+  const TempFolder folder;
+  Json config = SmallConfig("llama");
+  config["attention_bias"] = config["mlp_bias"] = true;
+  WriteHf(folder / "hf", config);
+  const Json back = ThroughGguf(folder);
+  EXPECT_EQ(back["attention_bias"], true);
+  EXPECT_EQ(back["mlp_bias"], true);
+  const auto gguf = OpenPath(folder / "m.gguf");
+  for (const char* name : {"attn_q", "attn_k", "attn_v", "attn_output",
+                           "ffn_gate", "ffn_up", "ffn_down"}) {
+    const std::string full = std::string("blk.1.") + name + ".bias";
+    ASSERT_NE(gguf->Find(full), nullptr) << full;
+    EXPECT_EQ(gguf->Find(full)->encoding, "f32");
+  }
+}
+
+TEST(ConvertTest, AHeadOfItsOwnGoesThroughGguf) {
+  const TempFolder folder;
+  WriteHf(folder / "hf", SmallConfig("llama"));
+  Json config = SmallConfig("llama");
+  config["tie_word_embeddings"] = true;  // the file's own head counts
+  WriteFile(folder / "hf/config.json", config.dump());
+  EXPECT_EQ(ThroughGguf(folder)["tie_word_embeddings"], false);
+  EXPECT_NE(OpenPath(folder / "m.gguf")->Find("output.weight"), nullptr);
+}
+
+TEST(ConvertTest, WindowsOfAllLayersGoThroughGguf) {
+  for (const char* type : {"mistral", "qwen2"}) {
+    const TempFolder folder;
+    Json config = SmallConfig(type);
+    config["sliding_window"] = 3;
+    config["use_sliding_window"] = true;
+    config["max_window_layers"] = 0;
+    if (std::string_view(type) == "mistral") {
+      config.erase("use_sliding_window");
+      config.erase("max_window_layers");
+    }
+    WriteHf(folder / "hf", config);
+    const Json back = ThroughGguf(folder);
+    EXPECT_EQ(back["model_type"], type);
+    EXPECT_EQ(back["sliding_window"], 3);
+    const auto model = ToGgufModel(*OpenPath(folder / "hf"));
+    ASSERT_TRUE(model.ok());
+    ASSERT_EQ(model->warnings.size(), 1u);
+    EXPECT_NE(model->warnings[0].find("no sliding window"), std::string::npos);
+  }
+  Json some = SmallConfig("qwen2");
+  some["sliding_window"] = 3;
+  some["use_sliding_window"] = true;
+  some["max_window_layers"] = 1;
+  EXPECT_NE(GgufFieldsOf(some).status().message().find("some layers"),
+            std::string::npos);
+}
+
 TEST(ConvertTest, RowsOfHeadsPairAndPartAgain) {
   std::vector<uint8_t> rows(16);
   for (size_t i = 0; i < rows.size(); ++i) rows[i] = static_cast<uint8_t>(i);
@@ -151,9 +234,6 @@ TEST(ConvertTest, RefusesWhatGgufWouldLose) {
     EXPECT_FALSE(fields.ok()) << key;
     EXPECT_NE(fields.status().message().find("[convert]"), std::string::npos);
   };
-  Json qwen3 = SmallConfig("qwen3");
-  qwen3["attention_bias"] = true;
-  EXPECT_FALSE(GgufFieldsOf(qwen3).ok());
   refuses("hidden_act", "gelu");
   refuses("rope_scaling", {{"rope_type", "dynamic"}, {"factor", 8}});
   refuses("model_type", "mamba2");
@@ -189,7 +269,10 @@ TEST(ConvertTest, OddConfigurationsAreNoFault) {
       for (const Json& odd : {Json("x"), Json(0), Json::array(), Json(-1.5)}) {
         config[item.key()] = odd;
         const auto result = GgufFieldsOf(config);
-        if (result.ok()) (void)JoinNames(config, *result).ok();
+        if (!result.ok()) continue;
+        const auto hf = HfLayout(config);
+        const auto gguf = GgufLayout(*result);
+        if (hf.ok() && gguf.ok()) (void)JoinNames(hf->tensors, *gguf).ok();
       }
       config[item.key()] = item.value();
     }

@@ -125,6 +125,38 @@ void TakeIds(const Json& fields, HfModel* out) {
   }
 }
 
+// config.json speaks of the head and of biases as the file has them.
+void SayBiases(const ModelConfig& model, HfModel* out) {
+  const Result<FamilyModel> said = HfLayout(out->config);
+  if (said.ok() && said->config.tied_head != model.tied_head) {
+    out->config["tie_word_embeddings"] = model.tied_head;
+  }
+  if (TextOr(out->config, "model_type") != "llama") return;
+  bool some = false, all = true, units = false;
+  for (const BlockConfig& block : model.blocks) {
+    for (const SublayerConfig& sublayer : block.sublayers) {
+      const Json bias = Json::parse(sublayer.config).value("bias", Json());
+      if (sublayer.mixer == "attention") {
+        for (const char* one : {"q", "k", "v", "o"}) {
+          const bool there =
+              bias.is_object() ? bias.value(one, false) : bias == Json(true);
+          some = some || there;
+          all = all && there;
+        }
+      } else {
+        units = units || bias == Json(true);
+      }
+    }
+  }
+  if (some && all) out->config["attention_bias"] = true;
+  if (units) out->config["mlp_bias"] = true;
+  if (some && !all) {
+    out->warnings.push_back(
+        "config.json of a llama model cannot say that some of the biases of "
+        "attention are there: transformers reads none of them");
+  }
+}
+
 // Metadata of one architecture as fields for the family, without large arrays.
 Result<HfModel> FromGguf(const Checkpoint& checkpoint) {
   HfModel out;
@@ -168,8 +200,16 @@ Result<HfModel> FromGguf(const Checkpoint& checkpoint) {
     out.config.update(rope);
   }
   Scrub(&out.config);
+  // What the tensors say, and the names that go with them.
+  ASSIGN_OR_RETURN(const Translation translated, Translate(checkpoint));
+  ASSIGN_OR_RETURN(FamilyModel gguf, GgufLayout(fields));
+  gguf.tensors = translated.tensors;
+  SayBiases(translated.model->config(), &out);
+  ASSIGN_OR_RETURN(FamilyModel hf, HfLayout(out.config));
+  FitLayout(gguf.tensors, kHfHead, &hf.tensors);
+  out.layout = std::move(hf.tensors);
   ASSIGN_OR_RETURN(const std::vector<NamePair> pairs,
-                   JoinNames(out.config, fields));
+                   JoinNames(out.layout, gguf));
   std::string dtype = TextOr(out.config, "torch_dtype");
   if (dtype.empty()) dtype = TextOr(out.config, "dtype");
   std::map<std::string, bool> used;
@@ -207,6 +247,27 @@ Result<HfModel> FromGguf(const Checkpoint& checkpoint) {
   return out;
 }
 
+}  // namespace
+
+void TakeBiases(const ModelConfig& from, ModelConfig* to) {
+  to->tied_head = from.tied_head;
+  for (size_t b = 0; b < to->blocks.size() && b < from.blocks.size(); ++b) {
+    std::vector<SublayerConfig>& sublayers = to->blocks[b].sublayers;
+    const std::vector<SublayerConfig>& others = from.blocks[b].sublayers;
+    for (size_t i = 0; i < sublayers.size() && i < others.size(); ++i) {
+      const Json other = Json::parse(others[i].config);
+      if (sublayers[i].mixer != others[i].mixer || !other.contains("bias")) {
+        continue;
+      }
+      Json config = Json::parse(sublayers[i].config);
+      config["bias"] = other["bias"];
+      sublayers[i].config = config.dump();
+    }
+  }
+}
+
+namespace {
+
 // Apart from names and ids, which change no result of the model's.
 bool SameModel(ModelConfig a, ModelConfig b) {
   for (ModelConfig* config : {&a, &b}) {
@@ -215,6 +276,21 @@ bool SameModel(ModelConfig a, ModelConfig b) {
     config->eos_ids.clear();
   }
   return ToJson(a) == ToJson(b);
+}
+
+// What belongs to the model and stays behind, since nobody knows what it does.
+void NameUnused(const Translation& known, HfModel* out) {
+  constexpr size_t kNamed = 10;
+  for (const auto& [what, names] :
+       {std::pair("tensor ", &known.unused_tensors),
+        std::pair("config.json's ", &known.unused_fields)}) {
+    for (size_t i = 0; i < names->size() && i < kNamed; ++i) {
+      out->files.losses.push_back(what + Printable((*names)[i]));
+    }
+    if (names->size() <= kNamed) continue;
+    out->files.losses.push_back(std::to_string(names->size() - kNamed) +
+                                " more, as " + what + Printable(names->back()));
+  }
 }
 
 Result<HfModel> FromNative(const Checkpoint& checkpoint) {
@@ -232,9 +308,15 @@ Result<HfModel> FromNative(const Checkpoint& checkpoint) {
   if (family == nullptr) {
     return Unsupported(where + "came from a family that is not known");
   }
-  ASSIGN_OR_RETURN(const FamilyModel maps, family->from_config(out.config));
+  ASSIGN_OR_RETURN(FamilyModel maps, family->from_config(out.config));
   ASSIGN_OR_RETURN(const ModelConfig now,
                    ParseModelConfig(checkpoint.config()));
+  TakeBiases(now, &maps.config);
+  std::vector<TensorMap> have;
+  for (const std::string& name : checkpoint.names()) {
+    have.push_back({.native = name, .foreign = name});
+  }
+  FitLayout(have, kHfHead, &maps.tensors);
   if (!SameModel(now, maps.config)) {
     return Unsupported(where +
                        "intarsia.json was changed after it was made from a "
@@ -252,6 +334,7 @@ Result<HfModel> FromNative(const Checkpoint& checkpoint) {
     }
     out.tensors.push_back(Lazy(*stored, map.foreign));
   }
+  out.layout = std::move(maps.tensors);
   ASSIGN_OR_RETURN(out.files, ReadModelFiles(checkpoint));
   Scrub(&out.config);
   return out;
@@ -288,7 +371,12 @@ Result<HfModel> ReadModel(const Checkpoint& checkpoint) {
   if (KnowsFamily(checkpoint)) {
     ASSIGN_OR_RETURN(known, Translate(checkpoint));
     out.config = known->config;
-    for (const TensorMap& map : known->tensors) used.insert(map.foreign);
+    for (TensorMap map : known->tensors) {
+      used.insert(map.foreign);
+      map.foreign = known->Published(map.foreign);
+      out.layout.push_back(std::move(map));
+    }
+    out.warnings = known->warnings;
   }
   bool packed = false;
   for (const StoredTensor& stored : checkpoint.tensors()) {
@@ -306,6 +394,7 @@ Result<HfModel> ReadModel(const Checkpoint& checkpoint) {
     };
   }
   ASSIGN_OR_RETURN(out.files, ReadModelFiles(checkpoint));
+  if (known) NameUnused(*known, &out);
   Scrub(&out.config);
   // What was in 8 bits with scales beside it is one tensor now.
   if (packed) out.config.erase("quantization_config");

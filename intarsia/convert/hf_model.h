@@ -19,6 +19,7 @@ namespace intarsia {
 struct HfModel {
   nlohmann::json config;            // config.json
   std::vector<LazyTensor> tensors;  // under Hugging Face's names
+  std::vector<TensorMap> layout;    // theirs and ours; empty: not known
   ModelFiles files;                 // what lies beside them
   std::vector<std::string> warnings;
 };
@@ -42,14 +43,18 @@ Status WriteHfFolder(const HfModel& model, const std::string& folder,
                      uint64_t max_shard_bytes);
 
 // intarsia.json, tensors under our names, blocks as they are, and the files
-// (ReadModelFiles of the checkpoint). Any family. `warnings` may be null.
+// (ReadModelFiles of the checkpoint). Any family. What of the model nobody
+// knows the use of is an error unless `allow_loss`. `warnings` may be null.
 Status WriteNativeFolder(const Checkpoint& checkpoint, const ModelFiles& files,
                          const std::string& folder, uint64_t max_shard_bytes,
-                         std::vector<std::string>* warnings);
+                         bool allow_loss, std::vector<std::string>* warnings);
 
 // Refuses an output that is the model itself, a part of it, or a folder with a
 // file of it.
 Status CheckNotSource(const Checkpoint& source, const std::string& out);
+
+// Biases and a head's tie, of which tensors say more than a configuration.
+void TakeBiases(const ModelConfig& from, ModelConfig* to);
 
 // The native tensor is the foreign one, unchanged.
 bool IsWhole(const TensorMap& map);

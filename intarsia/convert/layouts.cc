@@ -79,19 +79,28 @@ Status CheckKept(const Json& config, const std::string& architecture) {
                ? Status::Ok()
                : lost("activation_function");
   }
-  if (architecture != "llama") {
-    for (const char* bias : {"attention_bias", "mlp_bias"}) {
-      if (FieldOr(config, bias, false)) return lost(bias);
+  if (TextOr(config, "hidden_act", "silu") != "silu") return lost("hidden_act");
+  return Status::Ok();
+}
+
+// The window of all attention layers, 0: none. Layers that differ have no place
+// in GGUF's files of these architectures.
+Result<int64_t> WindowOf(const ModelConfig& model) {
+  int64_t window = -1;
+  for (const BlockConfig& block : model.blocks) {
+    for (const SublayerConfig& sublayer : block.sublayers) {
+      if (sublayer.mixer != "attention") continue;
+      const int64_t own =
+          FieldOr(Json::parse(sublayer.config), "window", int64_t{0});
+      if (window >= 0 && own != window) {
+        return Unsupported(
+            "[convert] GGUF's models of this architecture have no place for a "
+            "sliding_window of some layers");
+      }
+      window = own;
     }
   }
-  if (TextOr(config, "hidden_act", "silu") != "silu") return lost("hidden_act");
-  const std::string type = TextOr(config, "model_type");
-  const bool window = FieldOr(config, "use_sliding_window", false) ||
-                      type == "mistral" || type == "mixtral";
-  if (window && config.value("sliding_window", Json()).is_number()) {
-    return lost("sliding_window");
-  }
-  return Status::Ok();
+  return std::max<int64_t>(window, 0);
 }
 
 }  // namespace
@@ -119,6 +128,9 @@ Result<Json> GgufFieldsOf(const Json& config) {
     }
     return fields;
   }
+  ASSIGN_OR_RETURN(const FamilyModel layout, HfLayout(config));
+  ASSIGN_OR_RETURN(const int64_t window, WindowOf(layout.config));
+  if (window > 0) fields[prefix + "attention.sliding_window"] = window;
   const int64_t heads =
       std::max<int64_t>(1, FieldOr(config, "num_attention_heads", int64_t{1}));
   const int64_t head_dim = FieldOr(
@@ -126,10 +138,7 @@ Result<Json> GgufFieldsOf(const Json& config) {
   if (FieldOr(config, "head_dim", int64_t{0}) > 0) {
     fields[prefix + "attention.value_length"] = head_dim;
   }
-  const Family* family = FindFamily(kind->model_type);
-  if (family == nullptr) return fields;
-  ASSIGN_OR_RETURN(const FamilyModel model, family->from_config(config));
-  ASSIGN_OR_RETURN(const GgufRope rope, RopeToGguf(model.config));
+  ASSIGN_OR_RETURN(const GgufRope rope, RopeToGguf(layout.config));
   for (const auto& field : rope.fields.items()) {
     fields[prefix + field.key()] = field.value();
   }
@@ -140,8 +149,12 @@ Result<Json> ConfigOfGguf(const Json& fields) {
   const std::string architecture = TextOr(fields, "general.architecture");
   const std::string prefix = architecture + ".";
   const bool experts = FieldOr(fields, prefix + "expert_count", int64_t{0}) > 0;
-  const std::string type =
-      architecture == "llama" && experts ? "mixtral" : architecture;
+  const int64_t window =
+      FieldOr(fields, prefix + "attention.sliding_window", int64_t{0});
+  const std::string type = architecture != "llama" ? architecture
+                           : experts               ? "mixtral"
+                           : window > 0            ? "mistral"
+                                                   : architecture;
   const Kind* kind = KindOf({{"model_type", type}});
   if (kind == nullptr || kind->architecture != architecture) {
     return Unsupported(
@@ -163,6 +176,13 @@ Result<Json> ConfigOfGguf(const Json& fields) {
   for (const Field& field : kind->fields) {
     const Json value = fields.value(prefix + field.gguf, Json());
     if (value.is_number()) config[field.hf] = value;
+  }
+  if (window > 0) {
+    config["sliding_window"] = window;
+    if (architecture != "llama") {
+      config["use_sliding_window"] = true;
+      config["max_window_layers"] = 0;
+    }
   }
   for (const auto& [key, name] :
        {std::pair("bos_token_id", "bos"), std::pair("eos_token_id", "eos")}) {
@@ -189,51 +209,79 @@ bool SameCut(const TensorMap& a, const TensorMap& b) {
          a.row_axis == b.row_axis;
 }
 
+// Biases beside their weights, by our names.
+constexpr std::pair<const char*, const char*> kBiases[] = {
+    {".q_bias", ".q_proj"}, {".k_bias", ".k_proj"},  {".v_bias", ".v_proj"},
+    {".o_bias", ".o_proj"}, {".gate_bias", ".gate"}, {".up_bias", ".up"},
+    {".down_bias", ".down"}};
+
 }  // namespace
 
-Result<std::vector<NamePair>> JoinNames(const Json& config,
-                                        const Json& fields) {
-  const Family* hf = FindFamily(TextOr(config, "model_type"));
-  const Family* gguf = FindGgufFamily(TextOr(fields, "general.architecture"));
-  if (hf == nullptr || gguf == nullptr || gguf->from_gguf == nullptr) {
-    return Unsupported("[convert] this family has not both layouts");
+Result<FamilyModel> HfLayout(const Json& config) {
+  const Family* family = FindFamily(TextOr(config, "model_type"));
+  if (family == nullptr) {
+    return Unsupported("[convert] models of type \"" +
+                       TextOr(config, "model_type") + "\" are not known");
   }
-  ASSIGN_OR_RETURN(const FamilyModel ours, hf->from_config(config));
-  ASSIGN_OR_RETURN(const FamilyModel theirs, gguf->from_gguf(fields));
-  const auto [query_heads, key_heads] = PairedHeads(theirs);
-  std::map<std::string, const TensorMap*> by_native;
-  for (const TensorMap& map : theirs.tensors) by_native[map.native] = &map;
-  // GGUF's files have the biases of Llama's shape where they have them, beside
-  // the weights.
-  std::vector<TensorMap> biases;
-  for (const TensorMap& map : ours.tensors) {
-    if (by_native.contains(map.native)) continue;
-    for (const auto& [bias, weight] :
-         {std::pair(".q_bias", ".q_proj"), std::pair(".k_bias", ".k_proj"),
-          std::pair(".v_bias", ".v_proj"), std::pair(".o_bias", ".o_proj"),
-          std::pair(".gate_bias", ".gate"), std::pair(".up_bias", ".up"),
-          std::pair(".down_bias", ".down")}) {
+  return family->from_config(config);
+}
+
+Result<FamilyModel> GgufLayout(const Json& fields) {
+  const std::string name = TextOr(fields, "general.architecture");
+  const Family* family = FindGgufFamily(name);
+  if (family == nullptr || family->from_gguf == nullptr) {
+    return Unsupported("[convert] GGUF models of architecture \"" + name +
+                       "\" are not converted");
+  }
+  return family->from_gguf(fields);
+}
+
+void FitLayout(const std::vector<TensorMap>& have, const char* head,
+               std::vector<TensorMap>* layout) {
+  std::map<std::string, TensorMap> ours;
+  for (const TensorMap& map : *layout) ours.emplace(map.native, map);
+  bool has_head = false;
+  for (const TensorMap& map : have) {
+    has_head = has_head || map.native == "head";
+    if (ours.contains(map.native)) continue;
+    if (map.native == "head") {
+      layout->push_back({.native = "head", .foreign = head});
+      continue;
+    }
+    for (const auto& [bias, weight] : kBiases) {
       if (!map.native.ends_with(bias)) continue;
-      const std::string stem =
+      const std::string front =
           map.native.substr(0, map.native.size() - std::strlen(bias));
-      const auto of = by_native.find(stem + weight);
-      if (of == by_native.end() || !of->second->foreign.ends_with("weight")) {
+      const auto found = ours.find(front + weight);
+      constexpr std::string_view kWeight = "weight";
+      if (found == ours.end() || !found->second.foreign.ends_with(kWeight)) {
         continue;
       }
-      TensorMap found = *of->second;
-      found.native = map.native;
-      found.foreign.replace(found.foreign.size() - 6, 6, "bias");
-      biases.push_back(std::move(found));
+      TensorMap beside = found->second;
+      beside.native = map.native;
+      beside.foreign.replace(beside.foreign.size() - kWeight.size(),
+                             kWeight.size(), "bias");
+      beside.transpose = false;
+      layout->push_back(std::move(beside));
     }
   }
-  for (const TensorMap& map : biases) by_native[map.native] = &map;
+  if (has_head) return;
+  std::erase_if(*layout,
+                [](const TensorMap& map) { return map.native == "head"; });
+}
+
+Result<std::vector<NamePair>> JoinNames(const std::vector<TensorMap>& hf,
+                                        const FamilyModel& gguf) {
+  const auto [query_heads, key_heads] = PairedHeads(gguf);
+  std::map<std::string, const TensorMap*> by_native;
+  for (const TensorMap& map : gguf.tensors) by_native[map.native] = &map;
   std::map<std::string, int64_t> stack_sizes;
-  for (const TensorMap& map : ours.tensors) {
+  for (const TensorMap& map : hf) {
     if (map.stack >= 0) ++stack_sizes[map.native];
   }
   std::vector<NamePair> pairs;
   std::map<std::string, std::string> seen;  // tensors of several parts
-  for (const TensorMap& map : ours.tensors) {
+  for (const TensorMap& map : hf) {
     const auto found = by_native.find(map.native);
     const auto [before, first] = seen.emplace(
         map.foreign, found == by_native.end() ? "" : found->second->foreign);
@@ -247,11 +295,10 @@ Result<std::vector<NamePair>> JoinNames(const Json& config,
                   .gguf = other.foreign,
                   .transposed = map.transpose != other.transpose,
                   .wide = IsWide(other.foreign)};
-    const std::string_view native = map.native;
-    if (native.ends_with(".q_proj") || native.ends_with(".q_bias")) {
+    if (map.native.ends_with(".q_proj") || map.native.ends_with(".q_bias")) {
       pair.paired_heads = query_heads;
     }
-    if (native.ends_with(".k_proj") || native.ends_with(".k_bias")) {
+    if (map.native.ends_with(".k_proj") || map.native.ends_with(".k_bias")) {
       pair.paired_heads = key_heads;
     }
     if (map.stack >= 0) {
@@ -261,6 +308,32 @@ Result<std::vector<NamePair>> JoinNames(const Json& config,
     pairs.push_back(std::move(pair));
   }
   return pairs;
+}
+
+std::vector<std::string> UnreadByOthers(const Json& fields,
+                                        const std::vector<NamePair>& pairs) {
+  std::vector<std::string> unread;
+  const std::string architecture = TextOr(fields, "general.architecture");
+  const int64_t window =
+      FieldOr(fields, architecture + ".attention.sliding_window", int64_t{0});
+  if (window > 0) {
+    unread.push_back("llama.cpp reads no sliding window for " + architecture +
+                     ": past " + std::to_string(window) +
+                     " tokens it computes otherwise than this program");
+  }
+  if (architecture == "llama" || architecture == "gpt2") return unread;
+  for (const NamePair& pair : pairs) {
+    if (!pair.gguf.ends_with("attn_output.bias") &&
+        !(pair.gguf.find(".ffn_") != std::string::npos &&
+          pair.gguf.ends_with(".bias"))) {
+      continue;
+    }
+    unread.push_back("llama.cpp reads no such tensors for " + architecture +
+                     " as " + pair.gguf +
+                     ": it computes otherwise than this program");
+    break;
+  }
+  return unread;
 }
 
 Tensor TransposeBytes(const Tensor& bytes, int64_t rows, int64_t cols,

@@ -8,6 +8,7 @@
 
 #include "intarsia/core/status.h"
 #include "intarsia/core/tensor.h"
+#include "intarsia/families/family.h"
 
 namespace intarsia {
 
@@ -48,9 +49,26 @@ inline std::string TextOr(const nlohmann::json& json, const std::string& name,
 Result<nlohmann::json> GgufFieldsOf(const nlohmann::json& config);
 Result<nlohmann::json> ConfigOfGguf(const nlohmann::json& fields);
 
-// All tensors of the model that `config` and `fields` describe.
-Result<std::vector<NamePair>> JoinNames(const nlohmann::json& config,
-                                        const nlohmann::json& fields);
+// The layouts that config.json and GGUF's metadata describe.
+Result<FamilyModel> HfLayout(const nlohmann::json& config);
+Result<FamilyModel> GgufLayout(const nlohmann::json& fields);
+
+// Brings a layout to what a file has, by the file's own layout: a head, and
+// biases that the configuration does not speak of, under the names that go with
+// the other tensors'.
+void FitLayout(const std::vector<TensorMap>& have, const char* head,
+               std::vector<TensorMap>* layout);
+
+// Hugging Face's tensors and GGUF's by our names, all of both.
+Result<std::vector<NamePair>> JoinNames(const std::vector<TensorMap>& hf,
+                                        const FamilyModel& gguf);
+
+// What other programs that read GGUF do without, a sentence each.
+std::vector<std::string> UnreadByOthers(const nlohmann::json& fields,
+                                        const std::vector<NamePair>& pairs);
+
+inline constexpr char kHfHead[] = "lm_head.weight";
+inline constexpr char kGgufHead[] = "output.weight";
 
 // [rows, cols] of numbers of `width` bytes as [cols, rows].
 Tensor TransposeBytes(const Tensor& bytes, int64_t rows, int64_t cols,

@@ -95,7 +95,7 @@ inline void ToNative(const std::string& from, const std::string& to) {
   const auto files = ReadModelFiles(*checkpoint);
   ASSERT_TRUE(files.ok()) << files.status().message();
   const Status status =
-      WriteNativeFolder(*checkpoint, *files, to, kShard, nullptr);
+      WriteNativeFolder(*checkpoint, *files, to, kShard, false, nullptr);
   ASSERT_TRUE(status.ok()) << status.message();
 }
 

@@ -126,10 +126,15 @@ uint32_t FileType(const std::vector<LazyTensor>& tensors) {
 
 Result<GgufModel> ToGgufModel(const HfModel& model, const std::string& name) {
   ASSIGN_OR_RETURN(const Json fields, GgufFieldsOf(model.config));
+  ASSIGN_OR_RETURN(FamilyModel gguf, GgufLayout(fields));
+  FitLayout(model.layout, kGgufHead, &gguf.tensors);
   ASSIGN_OR_RETURN(const std::vector<NamePair> pairs,
-                   JoinNames(model.config, fields));
+                   JoinNames(model.layout, gguf));
   GgufModel out;
   out.warnings = model.warnings;
+  for (std::string& unread : UnreadByOthers(fields, pairs)) {
+    out.warnings.push_back(std::move(unread));
+  }
   AddFields(fields, &out);
   out.Set("general.name", name);
   std::map<std::string, const LazyTensor*> stored;

@@ -150,10 +150,10 @@ Status WriteHfFolder(const HfModel& model, const std::string& folder,
 
 Status WriteNativeFolder(const Checkpoint& checkpoint, const ModelFiles& files,
                          const std::string& folder, uint64_t max_shard_bytes,
-                         std::vector<std::string>* warnings) {
+                         bool allow_loss, std::vector<std::string>* warnings) {
   RETURN_IF_ERROR(MakeFolder(folder, /*native=*/true));
   ASSIGN_OR_RETURN(const LoadedModel loaded,
-                   LoadModel(checkpoint, {.allow_unused = true}));
+                   LoadModel(checkpoint, {.allow_unused = allow_loss}));
   if (warnings != nullptr) *warnings = loaded.warnings;
   // Where there is a way to Hugging Face's layout, tensors go by it, so that
   // the way back is exact; else they lie as the model holds them.
@@ -168,18 +168,14 @@ Status WriteNativeFolder(const Checkpoint& checkpoint, const ModelFiles& files,
     for (const LazyTensor& tensor : source->tensors) {
       whole[tensor.name] = &tensor;
     }
-    const Family* family = FindFamily(TextOr(source->config, "model_type"));
-    if (checkpoint.kind() == CheckpointKind::kHfFolder) {
-      ASSIGN_OR_RETURN(const Translation names, Translate(checkpoint));
-      for (const TensorMap& map : names.tensors) {
-        if (IsWhole(map)) foreign[map.native] = names.Published(map.foreign);
-      }
-    } else if (family != nullptr) {
-      ASSIGN_OR_RETURN(FamilyModel maps, family->from_config(source->config));
+    for (const TensorMap& map : source->layout) {
+      if (IsWhole(map)) foreign[map.native] = map.foreign;
+    }
+    // GGUF keeps rows in another order, and less of the configuration.
+    if (checkpoint.kind() != CheckpointKind::kHfFolder) {
+      ASSIGN_OR_RETURN(FamilyModel maps, HfLayout(source->config));
       config = std::move(maps.config);
-      for (const TensorMap& map : maps.tensors) {
-        if (IsWhole(map)) foreign[map.native] = map.foreign;
-      }
+      TakeBiases(loaded.model->config(), &config);
     }
   }
   config.eos_ids = files.end_ids;
@@ -210,7 +206,9 @@ Status WriteNativeFolder(const Checkpoint& checkpoint, const ModelFiles& files,
 
 Status CheckNotSource(const Checkpoint& source, const std::string& out) {
   std::set<std::string> paths = {source.path()};
-  for (const StoredTensor& tensor : source.tensors()) paths.insert(tensor.path);
+  for (const StoredTensor& tensor : source.tensors()) {
+    paths.insert(tensor.file->path());
+  }
   // What would be written over: the file, its parts, or a folder's files.
   std::set<std::string> written = {out};
   const fs::path target(out);

@@ -49,7 +49,7 @@ class WriteFolderTest : public testing::Test {
     RETURN_IF_ERROR(CheckNotSource(*checkpoint, to));
     if (native) {
       ASSIGN_OR_RETURN(const ModelFiles files, ReadModelFiles(*checkpoint));
-      return WriteNativeFolder(*checkpoint, files, to, shard, nullptr);
+      return WriteNativeFolder(*checkpoint, files, to, shard, false, nullptr);
     }
     ASSIGN_OR_RETURN(const HfModel model, ReadHfModel(*checkpoint));
     return WriteHfFolder(model, to, shard);
