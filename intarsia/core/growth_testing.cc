@@ -33,6 +33,11 @@ void Uncount(void* memory) {
 }  // namespace
 
 void* operator new(size_t bytes) { return Count(std::malloc(bytes)); }
+// Temporary buffers of algorithms come by this one, and go by the plain delete.
+void* operator new(size_t bytes, const std::nothrow_t&) noexcept {
+  void* memory = std::malloc(bytes);
+  return memory == nullptr ? nullptr : Count(memory);
+}
 void* operator new(size_t bytes, std::align_val_t align) {
   const auto multiple = static_cast<size_t>(align);
   return Count(std::aligned_alloc(

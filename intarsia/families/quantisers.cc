@@ -138,7 +138,7 @@ Status RefuseOtherQuantisers(const Checkpoint& checkpoint, const Json& config) {
     if (IsFp8Scale(checkpoint, tensor.name)) continue;
     for (const Sign& sign : kSigns) {
       if (tensor.name.ends_with(sign.end)) {
-        return Refuse(tensor.path, sign.method,
+        return Refuse(tensor.file->path(), sign.method,
                       "as the tensor " + Printable(tensor.name) + " says");
       }
     }

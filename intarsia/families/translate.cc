@@ -438,9 +438,9 @@ Status CheckUnused(const Checkpoint& checkpoint, bool allow,
     const StoredTensor* first = checkpoint.Find(tensors[0]);
     said += (said.empty() ? "" : "; ") + std::to_string(tensors.size()) +
             " tensors of the model are not used: " + Listed(tensors);
-    if (first->path != checkpoint.path()) {
-      said += " (the first is in " +
-              first->path.substr(first->path.rfind('/') + 1) + ")";
+    const std::string& path = first->file->path();
+    if (path != checkpoint.path()) {
+      said += " (the first is in " + path.substr(path.rfind('/') + 1) + ")";
     }
   }
   if (said.empty()) return Status::Ok();
