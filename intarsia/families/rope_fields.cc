@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "intarsia/checkpoint/checked.h"
 #include "intarsia/ops/rope/rope.h"
 
 namespace intarsia {
@@ -24,6 +25,7 @@ class Fields {
   Fields(const Json& json, const RopeDefaults& defaults, const char* path)
       : json_(json),
         defaults_(defaults),
+        path_(path),
         reader_(json, defaults.family, {.path = path}) {}
 
   Result<Json> Read(double theta, double partial, int original,
@@ -52,8 +54,9 @@ class Fields {
     }
     pairs_ = dim / 2;
     if (Scales(type)) rope["scaling"] = Scaling(type, partial, original);
-    for (std::string& line : reader_.Unread()) {
-      warnings->push_back(std::move(line));
+    for (const std::string& name : reader_.Unread()) {
+      warnings->push_back("\"" + path_ + "." + Printable(name) +
+                          "\" is not used");
     }
     RETURN_IF_ERROR(reader_.status());
     return rope;
@@ -150,6 +153,7 @@ class Fields {
 
   const Json& json_;
   const RopeDefaults& defaults_;
+  const std::string path_;
   int pairs_ = 0;  // that turn
   JsonReader reader_;
 };
@@ -205,7 +209,7 @@ Json RopeFromConfig(JsonReader* reader, const RopeDefaults& defaults,
 }
 
 Json RopeFromGguf(JsonReader* reader, int head_dim, bool interleaved,
-                  int max_positions) {
+                  int max_positions, std::vector<std::string>* warnings) {
   Json rope = {{"theta", reader->NumberOr("rope.freq_base", 10000.0)},
                {"interleaved", interleaved}};
   const int rotated = reader->IntOr("rope.dimension_count", head_dim, 2);
@@ -226,6 +230,17 @@ Json RopeFromGguf(JsonReader* reader, int head_dim, bool interleaved,
   const double attention = reader->NumberOr("rope.scaling.attn_factor", 1.0);
   reader->RequireField(attention > 0, "rope.scaling.attn_factor", "positive");
   reader->Ignore({"rope.scaling.finetuned"});
+  // The converter writes two fields of config.json by this one name, and
+  // transformers takes one of them alone.
+  if (reader->NumberOr("rope.scaling.yarn_attn_factor", 1.0) != 1) {
+    warnings->push_back(
+        "\"rope.scaling.yarn_attn_factor\" is not used: llama.cpp does not "
+        "read it of this architecture either");
+  }
+  if (type != "yarn") {
+    reader->Ignore(
+        {"rope.scaling.yarn_beta_fast", "rope.scaling.yarn_beta_slow"});
+  }
   Json scaling;
   if (type == "linear") {
     if (factor != 1) scaling = {{"type", type}, {"factor", factor}};

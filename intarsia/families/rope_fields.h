@@ -36,10 +36,12 @@ nlohmann::json RopeFromConfig(JsonReader* reader, const RopeDefaults& defaults,
 
 // From GGUF's "rope." keys, by llama.cpp: "scaling.attn_factor" multiplies the
 // scaling's own factor of cosine and sine; "scaling.yarn_log_multiplier" is the
-// mscale_all_dim beside an mscale of 1. `interleaved`: the file keeps the rows
-// of queries and keys paired.
+// mscale_all_dim beside an mscale of 1; "scaling.yarn_attn_factor" changes
+// nothing, as llama.cpp reads it of other architectures only. `interleaved`:
+// the file keeps the rows of queries and keys paired.
 nlohmann::json RopeFromGguf(JsonReader* reader, int head_dim, bool interleaved,
-                            int max_positions);
+                            int max_positions,
+                            std::vector<std::string>* warnings);
 
 // GGUF's tensors of one divisor a pair: "rope_freqs.weight", which llama.cpp's
 // converter writes for Llama 3.1's scaling, and "rope_factors_long.weight" and

@@ -7,6 +7,7 @@
 #include "intarsia/checkpoint/test_files.h"
 #include "intarsia/checkpoint/write.h"
 #include "intarsia/families/test_models.h"
+#include "intarsia/families/translate.h"
 #include "intarsia/ops/rope/rope.h"
 
 namespace intarsia {
@@ -119,9 +120,9 @@ Outcome FromGguf(const std::string& metadata) {
   const Json json = Json::parse(metadata);
   JsonReader reader(json, "llama", {.key_prefix = "llama."});
   Outcome out;
-  out.rope = RopeFromGguf(&reader, 16, true, 256);
+  out.rope = RopeFromGguf(&reader, 16, true, 256, &out.warnings);
   if (!reader.status().ok()) out.error = reader.status().message();
-  out.warnings = reader.Unread();
+  for (const std::string& name : reader.Unread()) out.warnings.push_back(name);
   return out;
 }
 
@@ -152,6 +153,13 @@ TEST(RopeFromGgufTest, KeysAsLlamaCppReadsThem) {
                                         {"original_max_positions", 64},
                                         {"beta_fast", 16.0},
                                         {"beta_slow", 1.0}}));
+  const Outcome twice = FromGguf(
+      R"({"llama.rope.scaling.type": "yarn", "llama.rope.scaling.factor": 4.0,
+          "llama.rope.scaling.original_context_length": 64,
+          "llama.rope.scaling.yarn_attn_factor": 0.87})");
+  EXPECT_FALSE(twice.rope["scaling"].contains("attention_factor"));
+  ASSERT_EQ(twice.warnings.size(), 1u);
+  EXPECT_NE(twice.warnings[0].find("yarn_attn_factor"), std::string::npos);
   // The factor of cosine and sine, in llama.cpp's reckoning.
   const auto scale = [](const std::string& more) {
     const Outcome read = FromGguf(
@@ -225,10 +233,10 @@ std::string Load(const std::string& type, GgufEntries more,
   const auto paths = WriteGgufParts(folder / "m.gguf", metadata, written, 0);
   EXPECT_TRUE(paths.ok()) << paths.status().message();
   const auto file = *Checkpoint::Open(folder / "m.gguf");
-  std::string family;
-  const auto model = TranslateCheckpoint(*file, &family);
-  if (!model.ok()) return model.status().message();
-  return Json::parse(model->config.blocks[1].sublayers[0].config)["rope"]
+  const auto translated = Translate(*file);
+  if (!translated.ok()) return translated.status().message();
+  return Json::parse(
+             translated->model->config().blocks[1].sublayers[0].config)["rope"]
       .dump();
 }
 

@@ -456,15 +456,17 @@ Result<FamilyModel> TransformerFromGguf(const TransformerTraits& traits,
   } else {
     reader.Expect("expert_count", 0);
   }
+  std::vector<std::string> warnings;
   s.ropes.assign(s.layers,
                  RopeFromGguf(&reader, s.head_dim, traits.interleaved_gguf,
-                              s.max_positions));
+                              s.max_positions, &warnings));
   s.windows.assign(s.layers, reader.IntOr("attention.sliding_window", 0));
   s.vocab = reader.IntOr("vocab_size", 0, 1, 1 << 24);
   RETURN_IF_ERROR(reader.status());
   FamilyModel model{
       .config = Compose(traits, s),
       .tensors = MapTensors(traits, s, kGguf, {Experts::kStacked}),
+      .warnings = std::move(warnings),
       .unread = reader.Unread()};
   ReadGgufIds(metadata, &model.config);
   return model;
