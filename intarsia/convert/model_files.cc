@@ -10,6 +10,7 @@
 #include "intarsia/families/open.h"
 #include "intarsia/families/translate.h"
 #include "intarsia/tokenizer/side_files.h"
+#include "intarsia/tokenizer/vocab_merges.h"
 
 namespace intarsia {
 namespace {
@@ -83,6 +84,22 @@ Status ReadFolder(const std::string& path, ModelFiles* out) {
   return Status::Ok();
 }
 
+// A vocab.json with its merges.txt goes along as the tokenizer.json that they
+// stand for, which needs no class to be read.
+Status ComposeTokenizer(const std::string& model_type, ModelFiles* out) {
+  const std::string& vocab = out->Text("vocab.json");
+  const std::string& merges = out->Text("merges.txt");
+  if (vocab.empty() || merges.empty() || !out->Text("tokenizer.json").empty() ||
+      !out->Text("tokenizer.model").empty()) {
+    return Status::Ok();
+  }
+  Result<std::string> composed = ComposeTokenizerJson(
+      vocab, merges, JsonOrNull(out->Text("tokenizer_config.json")),
+      model_type);
+  if (composed.ok()) out->texts["tokenizer.json"] = *std::move(composed);
+  return Status::Ok();  // a fault is said where the tokenizer is opened
+}
+
 // One number or a list of them.
 std::vector<int> IdsOf(const Json& value) {
   std::vector<int> ids;
@@ -141,6 +158,7 @@ Result<ModelFiles> ReadModelFiles(const Checkpoint& checkpoint) {
     RETURN_IF_ERROR(FilesFromGguf(*checkpoint.gguf(), &out));
   } else if (checkpoint.kind() != CheckpointKind::kSafetensors) {
     RETURN_IF_ERROR(ReadFolder(checkpoint.path(), &out));
+    RETURN_IF_ERROR(ComposeTokenizer(ModelType(checkpoint.config()), &out));
   }
   Result<std::unique_ptr<Tokenizer>> tokenizer =
       OpenTokenizer(checkpoint, &out.warnings);

@@ -7,6 +7,7 @@
 #include "intarsia/families/gguf_tokenizer.h"
 #include "intarsia/hub/model_cache.h"
 #include "intarsia/model/pack.h"
+#include "intarsia/tokenizer/vocab_merges.h"
 
 namespace intarsia {
 namespace {
@@ -26,7 +27,34 @@ void Pack(int threads, OpenedModel* opened) {
   opened->packed_bytes = bytes;
 }
 
+// Of vocab.json and merges.txt; null where the folder has not both.
+Result<std::unique_ptr<Tokenizer>> OpenFromVocabulary(
+    const Checkpoint& checkpoint, std::vector<std::string>* warnings) {
+  const std::filesystem::path folder(checkpoint.path());
+  std::error_code ignored;
+  if (!std::filesystem::is_regular_file(folder / "vocab.json", ignored) ||
+      !std::filesystem::is_regular_file(folder / "merges.txt", ignored)) {
+    return std::unique_ptr<Tokenizer>();
+  }
+  auto tokenizer =
+      OpenVocabMerges(folder.string(), checkpoint.tokenizer_config_path(),
+                      ModelType(checkpoint.config()));
+  if (tokenizer.ok() || tokenizer.status().code() != StatusCode::kUnsupported) {
+    return tokenizer;
+  }
+  // The model serves without one.
+  if (warnings != nullptr) warnings->push_back(tokenizer.status().message());
+  return std::unique_ptr<Tokenizer>();
+}
+
 }  // namespace
+
+std::string ModelType(const nlohmann::json& config) {
+  const auto type =
+      config.is_object() ? config.find("model_type") : config.end();
+  return type != config.end() && type->is_string() ? type->get<std::string>()
+                                                   : std::string();
+}
 
 Result<std::unique_ptr<Tokenizer>> OpenTokenizer(
     const Checkpoint& checkpoint, std::vector<std::string>* warnings) {
@@ -43,7 +71,7 @@ Result<std::unique_ptr<Tokenizer>> OpenTokenizer(
                                    checkpoint.tokenizer_config_path());
       }
     }
-    return std::unique_ptr<Tokenizer>();
+    return OpenFromVocabulary(checkpoint, warnings);
   }
   return Tokenizer::FromJsonFile(checkpoint.tokenizer_path(),
                                  checkpoint.tokenizer_config_path());

@@ -24,6 +24,9 @@ Result<OpenedModel> OpenModel(const std::string& name,
                               const LoadOptions& options = {},
                               Device device = {});
 
+// "model_type" of a config.json; empty where there is none.
+std::string ModelType(const nlohmann::json& config);
+
 // The tokenizer that a checkpoint carries; null where it has none. What of it
 // does not count is said in `warnings`, which may be null.
 Result<std::unique_ptr<Tokenizer>> OpenTokenizer(

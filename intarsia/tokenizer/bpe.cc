@@ -33,7 +33,9 @@ Result<std::unique_ptr<Bpe>> Bpe::Create(BpeConfig config) {
   Tables& tables = *bpe->tables_;
   for (size_t i = 0; i < merges.size(); ++i) {
     const BpeConfig::Merge& m = merges[i];
-    if (!tables.merges.Insert(m.left, m.right, m.rank, m.result)) {
+    const bool replace = bpe->config_.repeated == BpeConfig::Repeated::kLast;
+    if (!tables.merges.Insert(m.left, m.right, m.rank, m.result, replace) &&
+        bpe->config_.repeated == BpeConfig::Repeated::kRefused) {
       return InvalidArgument("merge " + std::to_string(i) +
                              " repeats an earlier one");
     }

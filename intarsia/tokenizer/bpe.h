@@ -32,6 +32,10 @@ struct BpeConfig {
     int32_t rank = 0;
   };
   std::vector<Merge> merges;
+  // Which rank a pair has that is merged twice: llama.cpp takes the first, the
+  // `tokenizers` library the last.
+  enum class Repeated { kRefused, kFirst, kLast };
+  Repeated repeated = Repeated::kRefused;
 
   // Symbols are token ids, and further numbers for characters that are part
   // of tokens without being one: first_extra + i is the character extra[i].
@@ -65,8 +69,8 @@ struct BpeConfig {
 
 class Bpe : public TokenModel {
  public:
-  // Fails if a pair is merged twice. Ids must not be negative, but for the -1
-  // that mean none.
+  // Fails if a pair is merged twice and that is refused. Ids must not be
+  // negative, but for the -1 that mean none.
   static Result<std::unique_ptr<Bpe>> Create(BpeConfig config);
   ~Bpe() override;
 

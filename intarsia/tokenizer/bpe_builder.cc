@@ -66,7 +66,9 @@ int32_t BpeBuilder::Symbol(std::string_view text) {
 Status BpeBuilder::AddMergesByScore(const std::vector<int32_t>& ids,
                                     const std::vector<float>& scores) {
   config_.first_extra = vocabulary_.size();
-  for (const int32_t id : ids) by_score_.emplace(vocabulary_.Text(id), id);
+  for (const int32_t id : ids) {
+    by_score_.insert_or_assign(vocabulary_.Text(id), id);
+  }
   FindCharacters();
   std::vector<int32_t> sorted(ids);
   std::sort(sorted.begin(), sorted.end(), [&](int32_t a, int32_t b) {
@@ -78,6 +80,7 @@ Status BpeBuilder::AddMergesByScore(const std::vector<int32_t>& ids,
     if (rank < 0 || scores[id] != last) ++rank;
     last = scores[id];
     const std::string_view text = vocabulary_.Text(id);
+    if (by_score_[text] != id) continue;  // another id stands for the text
     constexpr size_t kLongest = 2048;
     if (text.size() > kLongest) {
       return InvalidArgument("token " + QuoteToken(text) + " has " +
@@ -98,8 +101,7 @@ Status BpeBuilder::AddMergesByScore(const std::vector<int32_t>& ids,
 
 // Tokens that are one character each.
 void BpeBuilder::FindCharacters() {
-  for (int32_t id = 0; id < vocabulary_.size(); ++id) {
-    const std::string_view text = vocabulary_.Text(id);
+  for (const auto& [text, id] : vocabulary_.texts()) {
     if (text.empty()) continue;
     const Utf8Step step = NextUtf8(text);
     if (step.valid && step.length == text.size()) {
@@ -139,8 +141,7 @@ Result<std::unique_ptr<TokenModel>> BpeBuilder::Build() {
     }
   }
   if (ignore_merges_) {
-    for (int32_t id = 0; id < vocabulary_.size(); ++id) {
-      const std::string_view text = vocabulary_.Text(id);
+    for (const auto& [text, id] : vocabulary_.texts()) {
       if (text.empty()) continue;
       if (config_.characters) {
         config_.whole.emplace(text, id);

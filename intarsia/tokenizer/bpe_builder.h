@@ -31,6 +31,9 @@ class BpeBuilder {
                           const std::vector<float>& scores);
 
   void set_unk(int32_t id, bool fuse);
+  void set_repeated(BpeConfig::Repeated repeated) {
+    config_.repeated = repeated;
+  }
   void set_missing(MissingByte missing) { config_.missing = missing; }
   // "<0x41>" stands for a byte of a character without a token.
   void set_byte_fallback(bool on) { config_.byte_fallback = on; }

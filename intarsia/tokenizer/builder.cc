@@ -25,8 +25,6 @@ constexpr std::string_view kEndOfGeneration[] = {"<|endoftext|>",
                                                  "<turn|>",
                                                  "<|END_OF_TURN_TOKEN|>",
                                                  "<|end_of_role|>",
-                                                 "<|return|>",
-                                                 "<|call|>",
                                                  "<end_of_utterance>",
                                                  "<eos>",
                                                  "<｜end▁of▁sentence｜>"};
@@ -45,8 +43,7 @@ Status TokenizerBuilder::AddToken(int32_t id, std::string text,
                                   Repeats repeats) {
   Tokenizer::Entry* entry = Place(id);
   const auto [place, is_new] = tokenizer_->ids_.try_emplace(text, id);
-  const bool taken = repeats == Repeats::kTaken ||
-                     (repeats == Repeats::kEmptyTaken && text.empty());
+  const bool taken = repeats == Repeats::kTaken;
   if (entry->present && !taken) {
     return InvalidArgument("id " + std::to_string(id) + " names both " +
                            QuoteToken(entry->text) + " and " +
@@ -56,6 +53,11 @@ Status TokenizerBuilder::AddToken(int32_t id, std::string text,
     return InvalidArgument("token " + QuoteToken(text) + " has two ids, " +
                            std::to_string(place->second) + " and " +
                            std::to_string(id));
+  }
+  if (!is_new && !text.empty() && repeated_++ == 0) {
+    Warn("token " + QuoteToken(text) + " has the ids " +
+         std::to_string(place->second) + " and " + std::to_string(id) +
+         "; a text gets the last");
   }
   place->second = id;
   ++model_size_;
@@ -170,12 +172,15 @@ Result<std::unique_ptr<Tokenizer>> TokenizerBuilder::Build() {
   const auto added = [&](std::string_view name) {
     return IsAdded(name) ? Find(name) : -1;
   };
-  // Where a message is ended by <|return|> or <|call|>, <|end|> is between its
-  // parts.
-  const bool parts = added("<|return|>") >= 0 && added("<|call|>") >= 0;
   for (const std::string_view name : kEndOfGeneration) {
     const int32_t id = added(name);
-    if (id >= 0 && !(parts && name == "<|end|>")) eog_ids_.push_back(id);
+    if (id >= 0) eog_ids_.push_back(id);
+  }
+  // Where <|return|> and <|call|> end a message, <|end|> is between its parts.
+  const int32_t returned = added("<|return|>"), called = added("<|call|>");
+  if (returned >= 0 && called >= 0) {
+    if (added("<|end|>") != eos_id_) std::erase(eog_ids_, added("<|end|>"));
+    eog_ids_.insert(eog_ids_.end(), {returned, called});
   }
   for (const int32_t id : eog_ids_) t.tokens_[id].end_of_generation = true;
   // What all tokens together may cost, as one text.
@@ -195,8 +200,8 @@ Result<std::unique_ptr<Tokenizer>> TokenizerBuilder::Build() {
       entry.text = token.content;
       // Decoding leaves out what has the text of a special token.
       const auto known = added_index_.find(token.content);
-      entry.special = entry.special && known != added_index_.end() &&
-                      t.tokens_[Find(token.content)].special;
+      entry.special =
+          known != added_index_.end() && t.tokens_[Find(token.content)].special;
     }
     (token.normalized ? normalized : raw).push_back(std::move(token));
   }

@@ -21,9 +21,8 @@ class TokenizerBuilder {
   // What becomes of an id or a text that was seen before.
   enum class Repeats {
     kRefused,
-    kTaken,  // as the `tokenizers` library: two texts of an id both stand for
-             // it, the last id of a text counts
-    kEmptyTaken,  // of texts without characters alone: GGUF has such
+    kTaken,  // two texts of an id both stand for it, the last id of a text
+             // counts: the `tokenizers` library, and published GGUF files
   };
   // One token of the model's vocabulary.
   Status AddToken(int32_t id, std::string text,
@@ -44,6 +43,9 @@ class TokenizerBuilder {
 
   // Tokens that decode to `bytes` whatever the decoder says.
   void SetBytes(int32_t id, std::string bytes);
+
+  // A token that is special under an id which is not the one of its text.
+  void SetSpecial(int32_t id) { Place(id)->special = true; }
 
   void set_model(std::unique_ptr<TokenModel> model);
   void set_normalizer(Normalizer n) { normalizer_ = std::move(n); }
@@ -66,6 +68,8 @@ class TokenizerBuilder {
   bool has_suffix() const { return !suffix_.empty(); }
   int32_t Find(std::string_view token) const { return tokenizer_->Find(token); }
   int32_t size() const { return tokenizer_->vocab_size(); }
+  // Every text with the id that stands for it, in no order.
+  const auto& texts() const { return tokenizer_->ids_; }
   // As the vocabulary writes it; empty where no token has the id.
   std::string_view Text(int32_t id) const { return tokenizer_->Token(id); }
 

@@ -2,6 +2,7 @@
 // `tokenizers` library reads them.
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <nlohmann/json.hpp>
 #include <utility>
 
@@ -18,6 +19,10 @@ namespace intarsia {
 namespace {
 
 using Json = nlohmann::json;
+
+// An id past all others, which Encode refuses: of a text that would need an
+// unknown token where the file has none.
+constexpr int32_t kNoUnknown = std::numeric_limits<int32_t>::max() - 1;
 
 const Json& FieldOrNull(const Json& object, const char* name) {
   static const Json kNull;
@@ -55,6 +60,8 @@ Status ReadMerge(const Json& merge, const std::string& where,
   std::string_view left, right;
   if (merge.is_string()) {
     const std::string_view text = merge.get_ref<const std::string&>();
+    // The first line of the merges.txt that a list was made from.
+    if (text.starts_with("#version")) return Status::Ok();
     const size_t space = text.find(' ');
     if (space == std::string_view::npos ||
         text.find(' ', space + 1) != std::string_view::npos) {
@@ -96,6 +103,7 @@ Status ReadBpe(const Json& model, const ModelText& text, bool byte_level,
                                            TokenizerBuilder::Repeats::kTaken);
                 }));
   BpeBuilder bpe(*builder, byte_level);
+  bpe.set_repeated(BpeConfig::Repeated::kLast);
   if (!text.merges.starts_with('[')) {
     if (text.merges.empty()) {
       RETURN_IF_ERROR(ArrayField(model, "merges", "model").status());
@@ -123,10 +131,11 @@ Status ReadBpe(const Json& model, const ModelText& text, bool byte_level,
   if (unk) {
     const int32_t id = builder->Find(*unk);
     if (id < 0) {
-      return InvalidArgument("the unknown token \"" + *unk +
-                             "\" is not in the vocabulary");
+      builder->Warn("the unknown token \"" + *unk +
+                    "\" is not in the vocabulary; a text that needs it is "
+                    "refused");
     }
-    bpe.set_unk(id, fuse_unk);
+    bpe.set_unk(id < 0 ? kNoUnknown : id, fuse_unk);
   }
   ASSIGN_OR_RETURN(std::unique_ptr<TokenModel> built, bpe.Build());
   builder->set_model(std::move(built));
@@ -143,6 +152,7 @@ Status ReadUnigram(const Json& model, const ModelText& text,
     return InvalidArgument("model.vocab: must be an array, is object");
   }
   UnigramConfig config;
+  config.unk_id = kNoUnknown;
   double lowest = 0;
   const auto read = [&](std::string*, Json* value) -> Status {
     Json& entry = *value;

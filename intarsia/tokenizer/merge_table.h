@@ -21,13 +21,14 @@ class MergeTable {
     slots_.resize(size);
   }
 
-  // False if the pair is there already.
-  bool Insert(int32_t left, int32_t right, int32_t rank, int32_t result) {
+  // False if the pair is there already; then `replace` decides which counts.
+  bool Insert(int32_t left, int32_t right, int32_t rank, int32_t result,
+              bool replace) {
     const uint64_t key = PairKey(left, right);
     Slot& slot = slots_[Position(key)];
-    if (slot.key == key) return false;
-    slot = {key, rank, result};
-    return true;
+    const bool is_new = slot.key != key;
+    if (is_new || replace) slot = {key, rank, result};
+    return is_new;
   }
 
   // Null if the pair does not merge. Ids must not be negative.

@@ -20,7 +20,8 @@ class NameOrder : public nlohmann::json_sax<Json> {
 
   bool key(std::string& name) override {
     if (depth_ == 1) {
-      extra_ = name == "extra_special_tokens";
+      extra_ = name == "extra_special_tokens" ||
+               name == "model_specific_special_tokens";
       if (name.ends_with("_token")) file_->names.push_back(name);
     } else if (depth_ == 2 && extra_) {
       file_->extra_names.push_back(name);

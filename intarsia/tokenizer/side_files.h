@@ -22,7 +22,8 @@ struct SideFile {
   std::string source;   // its name, for errors
   nlohmann::json json;  // null: there is none
   // Names in the order of the file: those of the object itself that end in
-  // "_token", and those of its extra_special_tokens.
+  // "_token", and those of the objects extra_special_tokens and
+  // model_specific_special_tokens.
   std::vector<std::string> names, extra_names;
 };
 

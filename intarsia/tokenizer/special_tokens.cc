@@ -135,19 +135,35 @@ class SpecialTokens {
     const Json* extra = Find(file, field);
     bool listed = false;
     if (extra != nullptr && extra->is_object()) {
-      for (const std::string& name : file.extra_names) {
-        ASSIGN_OR_RETURN(AddedToken token, ReadAddedToken((*extra)[name], true,
-                                                          field + "." + name));
-        token.special = true;
-        SetName(name, std::move(token));
-      }
+      RETURN_IF_ERROR(ReadObject(*extra, file.extra_names, field));
     } else if (extra != nullptr && !extra->is_null()) {
       listed = !extra->empty();
       RETURN_IF_ERROR(ReadList(*extra, field));
     }
+    // As transformers 5 writes names of the model's own once more.
+    const std::string own = "model_specific_special_tokens";
+    if (const Json* names = Find(file, own); names != nullptr) {
+      RETURN_IF_ERROR(ReadObject(*names, file.extra_names, own));
+    }
     const Json* old = Find(file, "additional_special_tokens");
     if (listed || old == nullptr || old->is_null()) return Status::Ok();
     return ReadList(*old, "additional_special_tokens");
+  }
+
+  // An object of names, in the order in which the file has them.
+  Status ReadObject(const Json& object, const std::vector<std::string>& order,
+                    const std::string& where) {
+    if (object.is_null()) return Status::Ok();
+    RETURN_IF_ERROR(CheckObject(object, where));
+    for (const std::string& name : order) {
+      const auto spec = object.find(name);
+      if (spec == object.end()) continue;
+      ASSIGN_OR_RETURN(AddedToken token,
+                       ReadAddedToken(*spec, true, where + "." + name));
+      token.special = true;
+      SetName(name, std::move(token));
+    }
+    return Status::Ok();
   }
 
   Status ReadList(const Json& list, const std::string& where) {

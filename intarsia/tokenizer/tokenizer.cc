@@ -59,8 +59,12 @@ Result<std::vector<int32_t>> Tokenizer::Encode(std::string_view text,
     ids.insert(ids.end(), suffix_.begin(), suffix_.end());
   }
   RETURN_IF_ERROR(budget.status());
-  if (vocab_size() <= rows_) return ids;
   for (const int32_t id : ids) {
+    if (id >= vocab_size()) {
+      return InvalidArgument(
+          "[tokenizer] the text has characters that no token stands for, and "
+          "the tokenizer's file has no token for unknown ones");
+    }
     if (id >= rows_) {
       return InvalidArgument("[tokenizer] the text has the added token \"" +
                              tokens_[static_cast<size_t>(id)].text +

@@ -57,7 +57,7 @@ Status AddTokens(const TokenizerVocab& vocab, TokenizerBuilder* builder) {
                              " is not valid UTF-8");
     }
     RETURN_IF_ERROR(builder->AddToken(static_cast<int32_t>(i), vocab.tokens[i],
-                                      TokenizerBuilder::Repeats::kEmptyTaken));
+                                      TokenizerBuilder::Repeats::kTaken));
   }
   return Status::Ok();
 }
@@ -75,6 +75,10 @@ Status AddAdded(const TokenizerVocab& vocab, TokenizerBuilder* builder) {
       token.content = vocab.tokens[i];
       token.special = type != kUserDefined;
       token.normalized = false;
+      // Where a text has several ids, each of them is special.
+      if (token.special) builder->SetSpecial(token.id);
+      builder->SetBytes(token.id, token.content);
+      if (builder->Find(token.content) != token.id) continue;
       RETURN_IF_ERROR(builder->AddAddedToken(std::move(token)));
     }
   }
@@ -147,6 +151,7 @@ Status BuildGpt2(const TokenizerVocab& vocab, UsualFrame* usual,
   usual->bos = named.add_bos;
   BpeBuilder bpe(*builder, named.bytes);
   bpe.set_ignore_merges(named.ignore_merges);
+  bpe.set_repeated(BpeConfig::Repeated::kFirst);
   bpe.set_missing(MissingByte::kSeparateNeighbours);
   for (const std::string& merge : vocab.merges) {
     // Neither part is empty, so a token may start with the space.

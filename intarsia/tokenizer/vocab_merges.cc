@@ -1,0 +1,142 @@
+#include "intarsia/tokenizer/vocab_merges.h"
+
+#include <filesystem>
+#include <nlohmann/json.hpp>
+#include <utility>
+
+#include "intarsia/tokenizer/json_fields.h"
+#include "intarsia/tokenizer/side_files.h"
+
+namespace intarsia {
+namespace {
+
+using Json = nlohmann::json;
+
+constexpr const char* kEndOfText = "<|endoftext|>";
+
+// As transformers 5.24 composes them.
+enum class Kind { kUnknown, kGpt2, kQwen2 };
+
+Kind KindOf(const Json& config, const std::string& model_type) {
+  std::string name = model_type;
+  if (config.is_object() && config.contains("tokenizer_class") &&
+      config["tokenizer_class"].is_string()) {
+    name = config["tokenizer_class"].get<std::string>();
+    if (name.ends_with("Fast")) name.resize(name.size() - 4);
+  }
+  if (name == "GPT2Tokenizer" || name == "gpt2") return Kind::kGpt2;
+  if (name == "Qwen2Tokenizer" || name == "qwen2" || name == "qwen3") {
+    return Kind::kQwen2;
+  }
+  return Kind::kUnknown;
+}
+
+Json ByteLevel(bool prefix_space, bool use_regex) {
+  return {{"type", "ByteLevel"},
+          {"add_prefix_space", prefix_space},
+          {"use_regex", use_regex}};
+}
+
+// Qwen's pattern.
+Json QwenSplit() {
+  constexpr const char* kPattern =
+      R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}|)"
+      R"( ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)";
+  return {{"type", "Split"},
+          {"pattern", {{"Regex", kPattern}}},
+          {"behavior", "Isolated"},
+          {"invert", false}};
+}
+
+Json Lines(std::string_view text) {
+  Json lines = Json::array();
+  while (!text.empty()) {
+    const size_t end = text.find('\n');
+    std::string_view line = text.substr(0, end);
+    text.remove_prefix(end == std::string_view::npos ? text.size() : end + 1);
+    if (line.ends_with('\r')) line.remove_suffix(1);
+    if (!line.empty()) lines.push_back(std::string(line));
+  }
+  return lines;
+}
+
+}  // namespace
+
+Result<std::string> ComposeTokenizerJson(std::string_view vocab_json,
+                                         std::string_view merges,
+                                         const Json& config,
+                                         const std::string& model_type) {
+  const Kind kind = KindOf(config, model_type);
+  if (kind == Kind::kUnknown) {
+    return Unsupported(
+        "vocab.json and merges.txt of an unknown tokenizer_class (known: "
+        "GPT2Tokenizer, Qwen2Tokenizer)");
+  }
+  ASSIGN_OR_RETURN(Json vocab, ParseTokenizerJson(vocab_json));
+  RETURN_IF_ERROR(CheckObject(vocab, "the file"));
+  ASSIGN_OR_RETURN(const bool prefix_space,
+                   BoolField(config, "add_prefix_space", false, "the file"));
+  Json added = Json::array();
+  if (const auto end = vocab.find(kEndOfText); end != vocab.end()) {
+    added.push_back({{"id", *end},
+                     {"content", kEndOfText},
+                     {"single_word", false},
+                     {"lstrip", false},
+                     {"rstrip", false},
+                     {"normalized", false},
+                     {"special", true}});
+  }
+  const bool qwen = kind == Kind::kQwen2;
+  Json pre = ByteLevel(prefix_space, !qwen);
+  if (qwen) {
+    pre = {{"type", "Sequence"},
+           {"pretokenizers", {QwenSplit(), std::move(pre)}}};
+  }
+  const Json root = {{"version", "1.0"},
+                     {"truncation", nullptr},
+                     {"padding", nullptr},
+                     {"added_tokens", std::move(added)},
+                     {"normalizer", qwen ? Json{{"type", "NFC"}} : Json()},
+                     {"pre_tokenizer", std::move(pre)},
+                     {"post_processor", nullptr},
+                     {"decoder", ByteLevel(true, true)},
+                     {"model",
+                      {{"type", "BPE"},
+                       {"dropout", nullptr},
+                       {"unk_token", nullptr},
+                       {"continuing_subword_prefix", ""},
+                       {"end_of_word_suffix", ""},
+                       {"fuse_unk", false},
+                       {"byte_fallback", false},
+                       {"vocab", std::move(vocab)},
+                       {"merges", Lines(merges)}}}};
+  return root.dump(-1, ' ', false, Json::error_handler_t::replace);
+}
+
+Result<std::unique_ptr<Tokenizer>> OpenVocabMerges(
+    const std::string& folder, const std::string& config_path,
+    const std::string& model_type) {
+  const std::string source =
+      (std::filesystem::path(folder) / "vocab.json").string();
+  const std::string merges_path =
+      (std::filesystem::path(folder) / "merges.txt").string();
+  const Result<std::string> vocab = ReadWholeFile(source);
+  if (!vocab.ok()) return TokenizerError(source, vocab.status());
+  const Result<std::string> merges = ReadWholeFile(merges_path);
+  if (!merges.ok()) return TokenizerError(merges_path, merges.status());
+  ASSIGN_OR_RETURN(SideFiles sides, ReadSideFiles(source, config_path));
+  const Result<std::string> json =
+      ComposeTokenizerJson(*vocab, *merges, sides.config.json, model_type);
+  if (!json.ok()) return TokenizerError(source, json.status());
+  // What the classes call their tokens where the configuration is silent.
+  Json& config = sides.config.json;
+  if (config.is_null()) config = Json::object();
+  const bool qwen = KindOf(config, model_type) == Kind::kQwen2;
+  for (const char* name :
+       {"eos_token", "unk_token", qwen ? "pad_token" : "bos_token"}) {
+    if (!config.contains(name)) config[name] = kEndOfText;
+  }
+  return BuildJson(*json, sides, source);
+}
+
+}  // namespace intarsia
