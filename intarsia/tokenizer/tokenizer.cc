@@ -6,6 +6,14 @@
 #include "intarsia/tokenizer/utf8.h"
 
 namespace intarsia {
+namespace {
+
+// Models take pieces below this many bytes; a longer one gives an id that
+// Encode refuses.
+constexpr size_t kPieceEnd = std::numeric_limits<int>::max();
+constexpr int32_t kTooLong = -1;
+
+}  // namespace
 
 void Tokenizer::EncodeSegment(std::string_view text, bool at_start,
                               MatchBudget* budget,
@@ -14,12 +22,17 @@ void Tokenizer::EncodeSegment(std::string_view text, bool at_start,
   std::deque<std::string> storage;
   pre_tokenizer_.Split(text, at_start, budget, &pieces, &storage);
   if (budget->spent()) return;
+  for (const std::string_view piece : pieces) {
+    if (piece.size() >= kPieceEnd) return ids->push_back(kTooLong);
+  }
   model_->Encode(pieces, ids);
 }
 
 Result<std::vector<int32_t>> Tokenizer::Encode(std::string_view text,
                                                EncodeOptions options) const {
-  CHECK_LT(text.size(), static_cast<size_t>(std::numeric_limits<int>::max()));
+  if (text.size() >= kPieceEnd) {
+    return InvalidArgument("[tokenizer] a text must be shorter than 2 GiB");
+  }
   MatchBudget budget(text.size());
   std::string repaired;
   if (!IsValidUtf8(text)) {
@@ -60,6 +73,11 @@ Result<std::vector<int32_t>> Tokenizer::Encode(std::string_view text,
   }
   RETURN_IF_ERROR(budget.status());
   for (const int32_t id : ids) {
+    if (id == kTooLong) {
+      return InvalidArgument(
+          "[tokenizer] a piece of the text has 2 GiB or more once it is "
+          "normalized; give it in parts");
+    }
     if (id >= vocab_size()) {
       return InvalidArgument(
           "[tokenizer] the text has characters that no token stands for, and "
