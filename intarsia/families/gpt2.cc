@@ -158,6 +158,8 @@ Result<FamilyModel> FromGguf(const Json& metadata) {
   d.vocab = reader.IntOr("vocab_size", 0, 1, 1 << 24);
   d.max_positions = reader.Int("context_length");
   reader.Expect("attention.head_count_kv", d.heads);
+  // Positions are learned: nothing turns.
+  reader.Ignore({"rope.dimension_count", "rope.freq_base"});
   reader.Require(
       d.dim % d.heads == 0,
       "\"embedding_length\" must be a multiple of \"attention.head_count\"");

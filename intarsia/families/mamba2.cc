@@ -72,13 +72,18 @@ std::vector<TensorMap> MapTensors(const Dims& d) {
   return maps;
 }
 
-// JSON has no infinity; files say "Infinity" or {"__float__": "Infinity"}.
+// JSON has no infinity; files say Infinity or {"__float__": "Infinity"}.
+bool IsTimeStepLimit(const Json& json) {
+  const bool pair = json.is_array() && json.size() == 2;
+  if (!pair || !json[0].is_number()) return false;
+  const Json& high = json[1];
+  return high.is_number() || high.is_null() ||
+         (high.is_object() && high.value("__float__", Json()) == "Infinity");
+}
 Json TimeStepLimit(const Json* json, size_t i) {
-  if (json == nullptr || !json->is_array() || json->size() != 2 ||
-      !(*json)[i].is_number()) {
-    return nullptr;
-  }
-  return (*json)[i];
+  return json != nullptr && IsTimeStepLimit(*json) && (*json)[i].is_number()
+             ? (*json)[i]
+             : Json();
 }
 
 Result<FamilyModel> FromConfig(const Json& json) {
@@ -100,6 +105,8 @@ Result<FamilyModel> FromConfig(const Json& json) {
   const int conv_width = reader.IntOr("conv_kernel", 4, 1, 64);
   reader.Expect("hidden_act", "silu");
   const Json* limit = reader.Find("time_step_limit");
+  reader.RequireField(limit == nullptr || IsTimeStepLimit(*limit),
+                      "time_step_limit", "two numbers");
   IgnoreBookkeeping(&reader);
   // Initialisation only; "expand" repeats num_heads × head_dim; the residual is
   // always fp32 here; "chunk_size" is how that implementation computes (its 256

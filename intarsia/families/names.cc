@@ -24,15 +24,19 @@ FileNames::FileNames(const Checkpoint& file, std::string base)
   rules_.push_back({"", false});
   if (!base_.empty()) {
     rules_.push_back({"", true});
-    rules_.push_back({base_, true});
-    for (const char* front : kWrappers) {
+    // Fronts that no name of the file has cost nothing later.
+    const auto add = [&](const std::string& front) {
+      if (std::ranges::none_of(file.names(), [&](const std::string& name) {
+            return name.starts_with(front);
+          })) {
+        return;
+      }
       rules_.push_back({front, false});
       rules_.push_back({front, true});
-    }
-    for (const char* front : kParts) {
-      rules_.push_back({front, false});
-      rules_.push_back({front, true});
-    }
+    };
+    add(base_);
+    for (const char* front : kWrappers) add(front);
+    for (const char* front : kParts) add(front);
   }
   used_.assign(rules_.size(), 0);
 }

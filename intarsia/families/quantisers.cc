@@ -136,6 +136,15 @@ Status RefuseOtherQuantisers(const Checkpoint& checkpoint, const Json& config) {
   }
   for (const StoredTensor& tensor : checkpoint.tensors()) {
     if (IsFp8Scale(checkpoint, tensor.name)) continue;
+    // MLX: "x.weight" of words beside "x.scales" and "x.biases".
+    constexpr std::string_view kScales = ".scales";
+    if (tensor.name.ends_with(kScales) &&
+        checkpoint.Find(
+            tensor.name.substr(0, tensor.name.size() - kScales.size()) +
+            ".biases") != nullptr) {
+      return Refuse(tensor.path, "mlx",
+                    "as the tensor " + Printable(tensor.name) + " says");
+    }
     for (const Sign& sign : kSigns) {
       if (tensor.name.ends_with(sign.end)) {
         return Refuse(tensor.file->path(), sign.method,

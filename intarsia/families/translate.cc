@@ -384,14 +384,18 @@ Result<Translation> TranslateFile(const Checkpoint& checkpoint) {
       found = FindFamily(TextOr(config, "model_type"));
     }
   }
+  const Status quantisers =
+      gguf ? Status::Ok()
+           : RefuseOtherQuantisers(checkpoint, checkpoint.config());
   if (found == nullptr || (gguf && found->from_gguf == nullptr)) {
     return Unsupported("[load] \"" + std::string(key) + "\" is \"" +
                        Printable(type) +
                        "\", a family that is not known; `intarsia list` "
-                       "shows those that are");
+                       "shows those that are" +
+                       (quantisers.ok() ? "" : "; " + quantisers.message()));
   }
   if (!gguf) {
-    RETURN_IF_ERROR(RefuseOtherQuantisers(checkpoint, checkpoint.config()));
+    RETURN_IF_ERROR(quantisers);
     RETURN_IF_ERROR(RefuseOtherQuantisers(checkpoint, config));
     config = CompleteConfig(*found, std::move(config));
   }
