@@ -350,6 +350,19 @@ TEST_F(OutputsTest, AModelsFilesAreNoOutput) {
     EXPECT_NE(outcome.err.find("is the model itself"), std::string::npos)
         << outcome.err;
   }
+  const std::string text = folder_ / "text", told = ReadAll(text);
+  for (const std::string& arguments :
+       {"generate " + (folder_ / "model") + " -n 1 --prompt-file " + text +
+            " --save-state " + text,
+        "perplexity " + (folder_ / "model") + " --ctx 64 --text " + text +
+            " --record " + text,
+        "quantize " + first + " " + text + " --type Q4_0 --imatrix " + text}) {
+    const Outcome outcome = Invoke(arguments);
+    EXPECT_EQ(outcome.code, 1) << arguments;
+    EXPECT_NE(outcome.err.find(text + ": is an input too"), std::string::npos)
+        << outcome.err;
+  }
+  EXPECT_EQ(ReadAll(text), told);
   EXPECT_TRUE(ReadAll(weights) == before);
   EXPECT_TRUE(ReadAll(first) == part);
 }

@@ -6,6 +6,7 @@
 #include <chrono>
 #include <cmath>
 #include <cstdlib>
+#include <filesystem>
 #include <limits>
 #include <map>
 #include <set>
@@ -119,6 +120,21 @@ std::string KindOf(const std::string& message) {
 }
 
 }  // namespace
+
+Status CheckNotInput(const std::string& out,
+                     std::initializer_list<std::string> inputs,
+                     const std::string& room) {
+  for (const std::string& input : inputs) {
+    std::error_code error;
+    // Devices may be read and written.
+    if (std::filesystem::is_regular_file(out, error) &&
+        std::filesystem::equivalent(input, out, error)) {
+      return InvalidArgument("[" + room + "] " + out +
+                             ": is an input too; give another name");
+    }
+  }
+  return Status::Ok();
+}
 
 void PrintJson(const nlohmann::json& json) {
   nlohmann::json named = json;

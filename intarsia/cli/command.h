@@ -5,6 +5,7 @@
 #include <CLI/CLI.hpp>
 #include <cstdio>
 #include <functional>
+#include <initializer_list>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
@@ -42,6 +43,11 @@ DType StateDType(const std::string& name);
 // 2^64 - 1, "nan", nothing at all).
 CLI::Validator WholeNumber(int64_t low, uint64_t high);
 CLI::Validator FiniteNumber();
+
+// Refuses an output that is one of a command's inputs (empty: none).
+Status CheckNotInput(const std::string& out,
+                     std::initializer_list<std::string> inputs,
+                     const std::string& room);
 
 // The one JSON object of --json, on stdout. JSON has no NaN and no infinity:
 // they are the strings "nan", "inf" and "-inf".

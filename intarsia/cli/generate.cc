@@ -47,6 +47,8 @@ Status Run(const Flags& flags) {
   }
   if (!flags.save_state.empty()) {
     RETURN_IF_ERROR(AtomicFile::Check(flags.save_state, "generate"));
+    RETURN_IF_ERROR(
+        CheckNotInput(flags.save_state, {flags.prompt_file}, "generate"));
     RETURN_IF_ERROR(CheckNotSource(*opened.checkpoint, flags.save_state));
   }
   std::optional<SavedSequence> before;

@@ -67,6 +67,8 @@ Status Run(Flags& flags) {
   }
   if (const std::string& out = flags.options.record; !out.empty()) {
     RETURN_IF_ERROR(AtomicFile::Check(out, "perplexity"));
+    RETURN_IF_ERROR(CheckNotInput(out, {flags.text, flags.options.reference},
+                                  "perplexity"));
     RETURN_IF_ERROR(CheckNotSource(*opened.checkpoint, out));
   }
   ASSIGN_OR_RETURN(const std::string text,

@@ -144,6 +144,7 @@ Status Run(Flags& flags) {
                    Checkpoint::Open(path));
   if (!flags.dry_run) {
     RETURN_IF_ERROR(AtomicFile::Check(flags.out, "quantize"));
+    RETURN_IF_ERROR(CheckNotInput(flags.out, {flags.imatrix}, "quantize"));
     RETURN_IF_ERROR(CheckNotSource(*checkpoint, flags.out));
   }
   RETURN_IF_ERROR(CheckShown(*checkpoint, flags));
