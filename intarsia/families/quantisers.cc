@@ -142,7 +142,7 @@ Status RefuseOtherQuantisers(const Checkpoint& checkpoint, const Json& config) {
         checkpoint.Find(
             tensor.name.substr(0, tensor.name.size() - kScales.size()) +
             ".biases") != nullptr) {
-      return Refuse(tensor.path, "mlx",
+      return Refuse(tensor.file->path(), "mlx",
                     "as the tensor " + Printable(tensor.name) + " says");
     }
     for (const Sign& sign : kSigns) {
