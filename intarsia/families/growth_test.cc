@@ -39,7 +39,7 @@ TEST(ConfigurationGrowth, Native) {
                "]}", 32);
   ExpectNative("sublayers",
                kNative + std::string(R"("blocks":[{"sublayers":[)"),
-               R"({"mixer":"glu"})", "]}]}", 24);
+               R"({"mixer":"glu"})", "]}]}", 48);
   ExpectNative("blocks that repeat", kNative + std::string(R"("blocks":[)"),
                R"({"repeat":1,"sublayers":[)" + sublayer + "]}", "]}", 16);
   ExpectNative("ends", R"({"intarsia":1,"eos_ids":[)", "1", "]}", 32);

@@ -46,7 +46,7 @@ TEST(HubGrowth, IndexPages) {
              "<base href=\"/" + std::string(2000, 'b') + "/\">", "<a href=#>",
              "", 80);
   ExpectPage("bases", "", "<base href=\"x/\">", "", 8);
-  ExpectPage("JSON", R"({"files":[)", R"({"filename":"#","url":"#"})", "]}", 16,
+  ExpectPage("JSON", R"({"files":[)", R"({"filename":"#","url":"#"})", "]}", 24,
              ",");
   ExpectPage("JSON that is not used", R"({"files":[], "x":[)", "{\"\":0}", "]}",
              32, ",");

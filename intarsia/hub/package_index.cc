@@ -163,6 +163,7 @@ Result<std::vector<IndexFile>> ParseHtml(std::string_view page,
                                          const std::string& page_url) {
   FileList files("[hub] " + RedactedUrl(page_url) + ": the page");
   std::string base = page_url;
+  bool based = false;
   while (true) {
     const size_t open = page.find('<');
     if (open == std::string_view::npos) return files.Take();
@@ -174,8 +175,11 @@ Result<std::vector<IndexFile>> ParseHtml(std::string_view page,
     } else if (SkipTag(&page, "<base")) {
       for (const Attribute& a : ReadAttributes(&page)) {
         if (a.name != "href" || a.value.size() > kMaxUrl) continue;
+        // The first counts, as in HTML: each could make the next longer.
+        if (based) continue;
         if (std::string url = ResolveUrl(base, a.value); !url.empty()) {
           base = std::move(url);
+          based = true;
         }
       }
     } else if (SkipTag(&page, "<a")) {
