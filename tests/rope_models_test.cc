@@ -93,7 +93,7 @@ TEST_P(RopeModelsTest, ConversionsAreTheRecorded) {
   Write(temp, GetParam(), false);
   const auto folder = *Checkpoint::Open(temp / "hf");
   ASSERT_TRUE(WriteNativeFolder(*folder, *ReadModelFiles(*folder),
-                                temp / "native", kShard, nullptr)
+                                temp / "native", kShard, false, nullptr)
                   .ok());
   ExpectRecorded(temp, "native");
   auto gguf = ToGgufModel(*folder);
@@ -118,7 +118,7 @@ TEST_P(RopeModelsTest, ConversionsAreTheRecorded) {
   ASSERT_TRUE(WriteHfFolder(*back, temp / "back", kShard).ok());
   ExpectRecorded(temp, "back");
   ASSERT_TRUE(WriteNativeFolder(*file, *ReadModelFiles(*file), temp / "native2",
-                                kShard, nullptr)
+                                kShard, false, nullptr)
                   .ok());
   ExpectRecorded(temp, "native2");
 }
