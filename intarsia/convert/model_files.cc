@@ -142,7 +142,11 @@ void Scrub(nlohmann::json* config) { ScrubTree(config); }
 
 Json JsonOrNull(const std::string& text) {
   if (text.empty()) return nullptr;
-  Result<Json> json = ParseJson(text, "[convert]", {.non_finite = true});
+  // A tokenizer.json of 260,000 tokens and twice as many merges in pairs holds
+  // two million values.
+  constexpr size_t kValues = size_t{1} << 24;
+  Result<Json> json =
+      ParseJson(text, "[convert]", {.non_finite = true, .values = kValues});
   return json.ok() && json->is_object() ? *json : Json();
 }
 
