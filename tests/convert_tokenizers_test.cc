@@ -7,6 +7,8 @@
 
 #include "intarsia/convert/test_convert.h"
 #include "intarsia/families/gguf_tokenizer.h"
+#include "intarsia/tokenizer/base64.h"
+#include "intarsia/tokenizer/test_data.h"
 #include "intarsia/tokenizer/unicode_forms.h"
 #include "tests/tokenizers/kinds.h"
 
@@ -113,6 +115,45 @@ INSTANTIATE_TEST_SUITE_P(, ConvertSentencePiece,
 
 TEST(ConvertRwkv, EncodesTheSame) {
   ExpectGoesAlong("rwkv_vocab_v20230424.txt", Unpack("rwkv.txt.gz"), nullptr);
+}
+
+// Special and added tokens of every file that names them.
+TEST(ConvertSpecialTokens, GoAlong) {
+  const auto records = ReadRecords("special_tokens.jsonl.gz");
+  ASSERT_GE(records.size(), 50u);
+  for (size_t i = 1; i < records.size(); ++i) {
+    const auto& record = records[i];
+    SCOPED_TRACE(record["name"].get<std::string>());
+    const TempFolder folder;
+    Json config = SmallConfig("llama", 32);
+    config["vocab_size"] = 512;
+    config["num_hidden_layers"] = 1;
+    WriteHf(folder / "source", config);
+    for (const auto& [name, value] : record["files"].items()) {
+      WriteFile(folder / "source/" + name,
+                value.is_string()
+                    ? value.get<std::string>()
+                    : DecodeBase64(value["base64"].get<std::string>()).value());
+    }
+    const auto source = TokenizerOf(folder / "source");
+    ASSERT_NE(source, nullptr);
+    ToGguf(folder / "source", folder / "m.gguf");
+    ToHf(folder / "m.gguf", folder / "hf");
+    for (const char* way : {"m.gguf", "hf"}) {
+      SCOPED_TRACE(way);
+      const auto other = TokenizerOf(folder / way);
+      ASSERT_NE(other, nullptr);
+      EXPECT_EQ(other->bos_id(), source->bos_id());
+      EXPECT_EQ(other->eos_id(), source->eos_id());
+      EXPECT_EQ(other->named_tokens(), source->named_tokens());
+      for (const auto& row : record["texts"]) {
+        const auto text = row[0].get<std::string>();
+        EXPECT_EQ(*other->Encode(text, {true, true}),
+                  *source->Encode(text, {true, true}))
+            << text;
+      }
+    }
+  }
 }
 
 // Files of other programs have GGUF's own keys alone.

@@ -93,11 +93,22 @@ Status ComposeTokenizer(const std::string& model_type, ModelFiles* out) {
       !out->Text("tokenizer.model").empty()) {
     return Status::Ok();
   }
-  Result<std::string> composed = ComposeTokenizerJson(
-      vocab, merges, JsonOrNull(out->Text("tokenizer_config.json")),
-      model_type);
-  if (composed.ok()) out->texts["tokenizer.json"] = *std::move(composed);
-  return Status::Ok();  // a fault is said where the tokenizer is opened
+  std::string& text = out->texts["tokenizer_config.json"];
+  const Json config = JsonOrNull(text);
+  Result<std::string> composed =
+      ComposeTokenizerJson(vocab, merges, config, model_type);
+  // A fault is said where the tokenizer is opened.
+  if (!composed.ok() || (config.is_null() && !text.empty())) {
+    if (text.empty()) out->texts.erase("tokenizer_config.json");
+    return Status::Ok();
+  }
+  auto named = nlohmann::ordered_json::parse(text.empty() ? "{}" : text);
+  for (const auto& [name, token] : UsualNames(config, model_type)) {
+    named[name] = token;
+  }
+  text = named.dump(2) + "\n";
+  out->texts["tokenizer.json"] = *std::move(composed);
+  return Status::Ok();
 }
 
 // One number or a list of them.

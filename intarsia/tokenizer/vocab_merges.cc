@@ -113,6 +113,17 @@ Result<std::string> ComposeTokenizerJson(std::string_view vocab_json,
   return root.dump(-1, ' ', false, Json::error_handler_t::replace);
 }
 
+std::map<std::string, std::string> UsualNames(const Json& config,
+                                              const std::string& model_type) {
+  std::map<std::string, std::string> names;
+  const bool qwen = KindOf(config, model_type) == Kind::kQwen2;
+  for (const char* name :
+       {"eos_token", "unk_token", qwen ? "pad_token" : "bos_token"}) {
+    if (!config.contains(name)) names[name] = kEndOfText;
+  }
+  return names;
+}
+
 Result<std::unique_ptr<Tokenizer>> OpenVocabMerges(
     const std::string& folder, const std::string& config_path,
     const std::string& model_type) {
@@ -128,13 +139,10 @@ Result<std::unique_ptr<Tokenizer>> OpenVocabMerges(
   const Result<std::string> json =
       ComposeTokenizerJson(*vocab, *merges, sides.config.json, model_type);
   if (!json.ok()) return TokenizerError(source, json.status());
-  // What the classes call their tokens where the configuration is silent.
   Json& config = sides.config.json;
   if (config.is_null()) config = Json::object();
-  const bool qwen = KindOf(config, model_type) == Kind::kQwen2;
-  for (const char* name :
-       {"eos_token", "unk_token", qwen ? "pad_token" : "bos_token"}) {
-    if (!config.contains(name)) config[name] = kEndOfText;
+  for (const auto& [name, text] : UsualNames(config, model_type)) {
+    config[name] = text;
   }
   return BuildJson(*json, sides, source);
 }

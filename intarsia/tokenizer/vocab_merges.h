@@ -2,6 +2,7 @@
 // tokenizer.json: which parts go around them only the name of their class says.
 #pragma once
 
+#include <map>
 #include <memory>
 #include <nlohmann/json_fwd.hpp>
 #include <string>
@@ -19,6 +20,11 @@ Result<std::string> ComposeTokenizerJson(std::string_view vocab_json,
                                          std::string_view merges,
                                          const nlohmann::json& config,
                                          const std::string& model_type);
+
+// What the class calls its tokens where the configuration (may be null) is
+// silent: names, each with its text.
+std::map<std::string, std::string> UsualNames(const nlohmann::json& config,
+                                              const std::string& model_type);
 
 // Opens the two files of a folder with what lies beside them. `config_path`
 // may be empty. Errors name the file.
