@@ -49,16 +49,18 @@ class Vocabulary {
     }
   }
 
-  // True: there were more.
+  // Takes added tokens past `size` away. True: there were some. A vocabulary
+  // that is larger itself stays: it is of another model.
   bool Cut(int64_t size) {
-    const bool more = static_cast<int64_t>(tokens.size()) > size;
-    if (more) {
-      tokens.resize(size);
-      types.resize(size);
-      scores.resize(size);
+    if (static_cast<int64_t>(tokens.size()) <= size) return false;
+    for (size_t i = static_cast<size_t>(size); i < types.size(); ++i) {
+      if (types[i] == kNormal || types[i] == kByte) return false;
     }
+    tokens.resize(size);
+    types.resize(size);
+    scores.resize(size);
     std::erase_if(ids, [&](const auto& item) { return item.second >= size; });
-    return more;
+    return true;
   }
   // An id that names one of them; any, where there are none.
   bool Has(int64_t id) const {
