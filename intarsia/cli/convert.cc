@@ -12,6 +12,7 @@ namespace {
 struct Flags : OpeningFlags {
   std::string model, out, to, split, shard = "5G";
   bool allow_loss = false;
+  bool may_lose() const { return allow_loss || allow_unused; }
 };
 
 double Bytes(const LazyTensor& tensor) {
@@ -31,7 +32,7 @@ Result<std::vector<std::string>> WriteGgufOf(const Checkpoint& checkpoint,
   }
   ASSIGN_OR_RETURN(GgufModel model, ToGgufModel(checkpoint));
   WarnAll(model.warnings);
-  RETURN_IF_ERROR(ReportLosses("convert", model.losses, flags.allow_loss));
+  RETURN_IF_ERROR(ReportLosses("convert", model.losses, flags.may_lose()));
   ProgressBar bar("gguf");
   double total = 0, done = 0;
   for (LazyTensor& tensor : model.tensors) {
@@ -58,17 +59,17 @@ Result<std::vector<std::string>> Convert(const Checkpoint& checkpoint,
   if (to == "native") {
     ASSIGN_OR_RETURN(const ModelFiles files, ReadModelFiles(checkpoint));
     WarnAll(files.warnings);
-    RETURN_IF_ERROR(ReportLosses("convert", files.losses, flags.allow_loss));
+    RETURN_IF_ERROR(ReportLosses("convert", files.losses, flags.may_lose()));
     std::vector<std::string> warnings;
     RETURN_IF_ERROR(WriteNativeFolder(checkpoint, files, flags.out, shard,
-                                      flags.allow_loss, &warnings));
+                                      flags.may_lose(), &warnings));
     WarnAll(warnings);
   } else {
     ASSIGN_OR_RETURN(const HfModel model, ReadHfModel(checkpoint));
     WarnAll(model.warnings);
     WarnAll(model.files.warnings);
     RETURN_IF_ERROR(
-        ReportLosses("convert", model.files.losses, flags.allow_loss));
+        ReportLosses("convert", model.files.losses, flags.may_lose()));
     RETURN_IF_ERROR(WriteHfFolder(model, flags.out, shard));
   }
   return std::vector<std::string>{flags.out};
@@ -113,7 +114,7 @@ Command MakeConvert(CLI::App& root) {
       ->required();
   app->add_option("--to", flags->to, "By default GGUF for OUT.gguf")
       ->check(CLI::IsMember({"gguf", "hf", "native"}));
-  app->add_flag("--allow-loss,--allow-unused", flags->allow_loss,
+  app->add_flag("--allow-loss", flags->allow_loss,
                 "Go on without what the new file has no place for");
   app->add_option("--split-max-size", flags->split,
                   "GGUF: parts of at most so much (500M, 2G)");

@@ -20,6 +20,7 @@ struct Flags : OpeningFlags {
   std::vector<std::string> tensor_types;
   QuantizeOptions options;
   bool dry_run = false, allow_loss = false;
+  bool may_lose() const { return allow_loss || allow_unused; }
 };
 
 // "q5_k", "Q5_K" → "q5_k"; empty stays empty.
@@ -157,7 +158,7 @@ Status Run(Flags& flags) {
   ASSIGN_OR_RETURN(const std::vector<QuantizedTensor> plan,
                    PlanQuantization(model, flags.options));
   WarnAll(model.warnings);
-  RETURN_IF_ERROR(ReportLosses("quantize", model.losses, flags.allow_loss));
+  RETURN_IF_ERROR(ReportLosses("quantize", model.losses, flags.may_lose()));
   WarnOfFallbacks(plan);
   const Totals totals = Sum(plan);
   if (importance && totals.importance == 0) {
@@ -219,7 +220,7 @@ Command MakeQuantize(CLI::App& root) {
                 "Every matrix in the type's own format");
   app->add_flag("--allow-requantize", flags->options.allow_requantize,
                 "Take matrices that are quantised already");
-  app->add_flag("--allow-loss,--allow-unused", flags->allow_loss,
+  app->add_flag("--allow-loss", flags->allow_loss,
                 "Go on without what GGUF has no place for");
   app->add_option("--split-max-size", flags->split,
                   "Write parts of at most so much: 500M, 2G");
