@@ -93,7 +93,9 @@ class Reader {
     if (!text.starts_with("GGUF")) {
       const std::string kind = NotWeights(text);
       if (!kind.empty()) {
-        return InvalidArgument(Where() + kind + ", not a GGUF file");
+        const bool remedy = kind.find(':') != std::string::npos;
+        return InvalidArgument(Where() + kind +
+                               (remedy ? "" : ", not a GGUF file"));
       }
     }
     if (file_->size() < 24) {

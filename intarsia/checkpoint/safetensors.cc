@@ -100,7 +100,9 @@ class Reader {
     const bool object = text.size() > 8 && text[8] == '{';
     const std::string kind = object ? std::string() : NotWeights(text);
     if (!kind.empty() && !kind.starts_with("is a safetensors")) {
-      return InvalidArgument(Where() + kind + ", not a safetensors file");
+      const bool remedy = kind.find(':') != std::string::npos;
+      return InvalidArgument(Where() + kind +
+                             (remedy ? "" : ", not a safetensors file"));
     }
     if (file_->size() < 8) {
       return DataLoss(Where() + "truncated: " + std::to_string(file_->size()) +
