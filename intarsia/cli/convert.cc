@@ -121,11 +121,7 @@ Command MakeConvert(CLI::App& root) {
   app->add_option("--max-shard-size", flags->shard,
                   "Folders: safetensors files of at most so much")
       ->capture_default_str();
-  return {app, [flags] {
-            // What is not used is lost.
-            flags->allow_loss |= flags->allow_unused;
-            return Run(*flags);
-          }};
+  return {app, [flags] { return Run(*flags); }};
 }
 
 }  // namespace intarsia

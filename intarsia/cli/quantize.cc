@@ -232,11 +232,7 @@ Command MakeQuantize(CLI::App& root) {
     types += "\n  " + name + mix.summary;
   }
   app->footer(types);
-  return {app, [flags] {
-            // What is not used is lost.
-            flags->allow_loss |= flags->allow_unused;
-            return Run(*flags);
-          }};
+  return {app, [flags] { return Run(*flags); }};
 }
 
 }  // namespace intarsia
