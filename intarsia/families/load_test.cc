@@ -439,9 +439,7 @@ TEST(LoadTest, EveryDeclaredFieldIsKnown) {
                    {"time_step_limit", {0, 1}},
                    {"rope_parameters", {{"rope_type", "default"}}},
                    {"layer_types", {"full_attention", "full_attention"}}};
-    for (const auto& [name, value] : SmallConfig(type).items()) {
-      config[name] = value;
-    }
+    config.update(SmallConfig(type));
     for (const auto& [name, value] : fields.items()) {
       if (!config.contains(name)) config[name] = value;
       if (config[name].is_null()) config[name] = "something";

@@ -433,10 +433,8 @@ Status CheckUnused(const Checkpoint& checkpoint, bool allow,
   const std::vector<std::string>& fields = translated->unused_fields;
   std::string said;
   if (!fields.empty()) {
-    said = std::to_string(fields.size()) +
-           " fields of the configuration that change what is computed are not "
-           "used: " +
-           Listed(fields);
+    said = "fields of the configuration that change what is computed (" +
+           std::to_string(fields.size()) + ") are not used: " + Listed(fields);
   }
   if (!tensors.empty()) {
     const StoredTensor* first = checkpoint.Find(tensors[0]);
