@@ -108,18 +108,20 @@ struct LineReader::Editor {
   Editor(const Editor&) = delete;
   Editor& operator=(const Editor&) = delete;
 
-  // A file that can't be written is passed over.
+  // A file that can't be written is passed over. By way of a file without a
+  // name: libedit wants a descriptor, and a stream in memory has none.
   void SaveHistory() const {
-    char* text = nullptr;
-    size_t size = 0;
-    FILE* memory = open_memstream(&text, &size);
-    if (memory == nullptr) return;
+    std::FILE* file = std::tmpfile();
+    if (file == nullptr) return;
     HistEvent event;
-    const bool told = history(lines, &event, H_SAVE_FP, memory) >= 0;
-    std::fclose(memory);
+    const bool told = history(lines, &event, H_SAVE_FP, file) >= 0;
+    std::string text(told ? static_cast<size_t>(std::ftell(file)) : 0, '\0');
+    std::rewind(file);
+    const bool whole =
+        std::fread(text.data(), 1, text.size(), file) == text.size();
+    std::fclose(file);
     // Conversations are private.
-    if (told) (void)WriteFileWhole(path, "chat", {text, size}, 0600).ok();
-    std::free(text);
+    if (told && whole) (void)WriteFileWhole(path, "chat", text, 0600).ok();
   }
 
   static char* Prompt(EditLine* edit) {

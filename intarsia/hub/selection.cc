@@ -195,8 +195,9 @@ Result<Names> WeightFiles(const HubListing& listing, const std::string& where,
   if (FindFile(listing, kWhole) != nullptr) return Names{kWhole};
   Names names = {kIndex};
   ASSIGN_OR_RETURN(const std::string text, read(*FindFile(listing, kIndex)));
+  const std::string repository = where.substr(where.find(' ') + 1);
   ASSIGN_OR_RETURN(const auto shards,
-                   ReadShardIndex(text, where + "/" + kIndex));
+                   ReadShardIndex(text, repository + "/" + kIndex));
   for (const auto& [tensor, file] : shards) {
     if (names.insert(file).second && FindFile(listing, file) == nullptr) {
       return NotFound(where + ": " + kIndex + " names " + Printable(file) +
