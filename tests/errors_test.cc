@@ -85,8 +85,12 @@ std::vector<Json> SoundConfigs() {
   for (const char* text : kSoundConfigs) {
     Json config = Json::parse(text);
     if (!config.contains("model_type")) continue;
-    // What stands for a missing number does not divide two heads.
-    if (config["model_type"] == "mixtral") config["num_key_value_heads"] = 2;
+    // What the families' libraries take for a missing number is for large
+    // models, and does not divide a few heads.
+    const Json heads = config.value("num_key_value_heads", Json());
+    if (heads.is_null() && config.contains("num_attention_heads")) {
+      config["num_key_value_heads"] = config["num_attention_heads"];
+    }
     configs.push_back(config);
   }
   return configs;
