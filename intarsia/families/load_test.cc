@@ -432,24 +432,26 @@ TEST(LoadTest, EveryDeclaredFieldIsKnown) {
     const Family* family = FindFamily(type);
     ASSERT_NE(family, nullptr) << type;
     // Fields that are null by default get a value too: nulls count as absent.
-    Json config = {{"head_dim", 16},
-                   {"num_key_value_heads", 2},
-                   {"n_inner", 96},
-                   {"sliding_window", 8},
-                   {"time_step_limit", {0, 1}},
-                   {"rope_parameters", {{"rope_type", "default"}}},
-                   {"layer_types", {"full_attention", "full_attention"}}};
-    config.update(SmallConfig(type));
+    const Json values = {{"head_dim", 16},
+                         {"num_key_value_heads", 2},
+                         {"n_inner", 96},
+                         {"sliding_window", 8},
+                         {"time_step_limit", {0, 1}},
+                         {"rope_parameters", {{"rope_type", "default"}}},
+                         {"layer_types", {"full_attention", "full_attention"}}};
+    Json config = SmallConfig(type);
+    for (const auto& [name, value] : values.items()) {
+      if (config.value(name, Json()).is_null()) config[name] = value;
+    }
     for (const auto& [name, value] : fields.items()) {
       if (!config.contains(name)) config[name] = value;
-      if (config[name].is_null()) {
-        config[name] = name == "n_inner" ? Json(96) : Json("something");
-      }
+      if (config[name].is_null()) config[name] = "something";
       ++seen;
     }
     for (auto at = config.begin(); at != config.end();) {
-      at = fields.contains(at.key()) || at.key() == "rope_theta" ||
-                   at.key() == "model_type"
+      const bool theta =
+          at.key() == "rope_theta" && fields.contains("rope_parameters");
+      at = fields.contains(at.key()) || theta || at.key() == "model_type"
                ? std::next(at)
                : config.erase(at);
     }
