@@ -350,6 +350,24 @@ TEST_F(OutputsTest, AModelsFilesAreNoOutput) {
     EXPECT_NE(outcome.err.find("is the model itself"), std::string::npos)
         << outcome.err;
   }
+  // Nor are its tokenizer and configuration, from any verb.
+  for (const char* name : {"/tokenizer.json", "/intarsia.json"}) {
+    const std::string file = folder_ / "model" + name, told = ReadAll(file);
+    WriteFile(folder_ / "commands", "/save " + file + "\n");
+    for (const std::string& arguments :
+         {"generate " + (folder_ / "model") + " --prompt a -n 1 --save-state " +
+              file,
+          "perplexity " + (folder_ / "model") + " --ctx 64 --text " +
+              (folder_ / "text") + " --record " + file,
+          "quantize " + (folder_ / "model") + " " + file + " --type Q8_0",
+          "convert " + (folder_ / "model") + " " + file + " --to gguf",
+          "chat " + (folder_ / "model") + " < " + (folder_ / "commands")}) {
+      const Outcome outcome = Invoke(arguments);
+      EXPECT_NE(outcome.err.find("is the model itself"), std::string::npos)
+          << arguments << outcome.err;
+      EXPECT_EQ(ReadAll(file), told) << arguments;
+    }
+  }
   const std::string text = folder_ / "text", told = ReadAll(text);
   for (const std::string& arguments :
        {"generate " + (folder_ / "model") + " -n 1 --prompt-file " + text +

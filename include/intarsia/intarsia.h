@@ -128,7 +128,8 @@ INTARSIA_API intarsia_status intarsia_model_get_info(
 INTARSIA_API const char* intarsia_model_name(const intarsia_model* model);
 
 /* What was noticed when it was loaded, a line each: parts that are skipped,
- * settings that are not known. "" if nothing was. Lives as long as the model.
+ * settings that are not known, what `allow_unused` let pass. "" if nothing was.
+ * Lives as long as the model.
  */
 INTARSIA_API const char* intarsia_model_warnings(const intarsia_model* model);
 

@@ -2,6 +2,7 @@
 
 #include "intarsia/checkpoint/atomic_file.h"
 #include "intarsia/cli/reasoning.h"
+#include "intarsia/convert/hf_model.h"
 #include "intarsia/core/in_file.h"
 
 namespace intarsia {
@@ -98,6 +99,7 @@ void Conversation::Reset() {
 }
 
 Status Conversation::Save(const std::string& path) const {
+  RETURN_IF_ERROR(CheckNotSource(*opened_.checkpoint, path));
   nlohmann::ordered_json json = {{"format", kFormat},
                                  {"version", 1},
                                  {"model", opened_.model().config().name},

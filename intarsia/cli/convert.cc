@@ -12,7 +12,6 @@ namespace {
 struct Flags : OpeningFlags {
   std::string model, out, to, split, shard = "5G";
   bool allow_loss = false;
-  bool may_lose() const { return allow_loss || allow_unused; }
 };
 
 double Bytes(const LazyTensor& tensor) {
@@ -32,7 +31,7 @@ Result<std::vector<std::string>> WriteGgufOf(const Checkpoint& checkpoint,
   }
   ASSIGN_OR_RETURN(GgufModel model, ToGgufModel(checkpoint));
   WarnAll(model.warnings);
-  RETURN_IF_ERROR(ReportLosses("convert", model.losses, flags.may_lose()));
+  RETURN_IF_ERROR(ReportLosses("convert", model.losses, flags.allow_loss));
   ProgressBar bar("gguf");
   double total = 0, done = 0;
   for (LazyTensor& tensor : model.tensors) {
@@ -59,17 +58,17 @@ Result<std::vector<std::string>> Convert(const Checkpoint& checkpoint,
   if (to == "native") {
     ASSIGN_OR_RETURN(const ModelFiles files, ReadModelFiles(checkpoint));
     WarnAll(files.warnings);
-    RETURN_IF_ERROR(ReportLosses("convert", files.losses, flags.may_lose()));
+    RETURN_IF_ERROR(ReportLosses("convert", files.losses, flags.allow_loss));
     std::vector<std::string> warnings;
     RETURN_IF_ERROR(WriteNativeFolder(checkpoint, files, flags.out, shard,
-                                      flags.may_lose(), &warnings));
+                                      flags.allow_unused, &warnings));
     WarnAll(warnings);
   } else {
     ASSIGN_OR_RETURN(const HfModel model, ReadHfModel(checkpoint));
     WarnAll(model.warnings);
     WarnAll(model.files.warnings);
     RETURN_IF_ERROR(
-        ReportLosses("convert", model.files.losses, flags.may_lose()));
+        ReportLosses("convert", model.files.losses, flags.allow_loss));
     RETURN_IF_ERROR(WriteHfFolder(model, flags.out, shard));
   }
   return std::vector<std::string>{flags.out};

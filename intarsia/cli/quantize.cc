@@ -20,7 +20,6 @@ struct Flags : OpeningFlags {
   std::vector<std::string> tensor_types;
   QuantizeOptions options;
   bool dry_run = false, allow_loss = false;
-  bool may_lose() const { return allow_loss || allow_unused; }
 };
 
 // "q5_k", "Q5_K" → "q5_k"; empty stays empty.
@@ -158,7 +157,7 @@ Status Run(Flags& flags) {
   ASSIGN_OR_RETURN(const std::vector<QuantizedTensor> plan,
                    PlanQuantization(model, flags.options));
   WarnAll(model.warnings);
-  RETURN_IF_ERROR(ReportLosses("quantize", model.losses, flags.may_lose()));
+  RETURN_IF_ERROR(ReportLosses("quantize", model.losses, flags.allow_loss));
   WarnOfFallbacks(plan);
   const Totals totals = Sum(plan);
   if (importance && totals.importance == 0) {

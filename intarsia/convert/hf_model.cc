@@ -278,21 +278,6 @@ bool SameModel(ModelConfig a, ModelConfig b) {
   return ToJson(a) == ToJson(b);
 }
 
-// What belongs to the model and stays behind, since nobody knows what it does.
-void NameUnused(const Translation& known, HfModel* out) {
-  constexpr size_t kNamed = 10;
-  for (const auto& [what, names] :
-       {std::pair("tensor ", &known.unused_tensors),
-        std::pair("config.json's ", &known.unused_fields)}) {
-    for (size_t i = 0; i < names->size() && i < kNamed; ++i) {
-      out->files.losses.push_back(what + Printable((*names)[i]));
-    }
-    if (names->size() <= kNamed) continue;
-    out->files.losses.push_back(std::to_string(names->size() - kNamed) +
-                                " more, as " + what + Printable(names->back()));
-  }
-}
-
 Result<HfModel> FromNative(const Checkpoint& checkpoint) {
   HfModel out;
   const std::string where = "[convert] " + checkpoint.path() + ": ";
@@ -394,7 +379,6 @@ Result<HfModel> ReadModel(const Checkpoint& checkpoint) {
     };
   }
   ASSIGN_OR_RETURN(out.files, ReadModelFiles(checkpoint));
-  if (known) NameUnused(*known, &out);
   Scrub(&out.config);
   // What was in 8 bits with scales beside it is one tensor now.
   if (packed) out.config.erase("quantization_config");

@@ -44,13 +44,13 @@ Status WriteHfFolder(const HfModel& model, const std::string& folder,
 
 // intarsia.json, tensors under our names, blocks as they are, and the files
 // (ReadModelFiles of the checkpoint). Any family. What of the model nobody
-// knows the use of is an error unless `allow_loss`. `warnings` may be null.
+// knows the use of is an error unless `allow_unused`. `warnings` may be null.
 Status WriteNativeFolder(const Checkpoint& checkpoint, const ModelFiles& files,
                          const std::string& folder, uint64_t max_shard_bytes,
-                         bool allow_loss, std::vector<std::string>* warnings);
+                         bool allow_unused, std::vector<std::string>* warnings);
 
-// Refuses an output that is the model itself, a part of it, or a folder with a
-// file of it.
+// Refuses an output that is the model itself, a part of it, one of the files
+// beside its weights, or a folder with a file of it.
 Status CheckNotSource(const Checkpoint& source, const std::string& out);
 
 // Biases and a head's tie, of which tensors say more than a configuration.

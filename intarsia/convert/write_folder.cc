@@ -150,10 +150,11 @@ Status WriteHfFolder(const HfModel& model, const std::string& folder,
 
 Status WriteNativeFolder(const Checkpoint& checkpoint, const ModelFiles& files,
                          const std::string& folder, uint64_t max_shard_bytes,
-                         bool allow_loss, std::vector<std::string>* warnings) {
+                         bool allow_unused,
+                         std::vector<std::string>* warnings) {
   RETURN_IF_ERROR(MakeFolder(folder, /*native=*/true));
   ASSIGN_OR_RETURN(const LoadedModel loaded,
-                   LoadModel(checkpoint, {.allow_unused = allow_loss}));
+                   LoadModel(checkpoint, {.allow_unused = allow_unused}));
   if (warnings != nullptr) *warnings = loaded.warnings;
   // Where there is a way to Hugging Face's layout, tensors go by it, so that
   // the way back is exact; else they lie as the model holds them.
@@ -208,6 +209,15 @@ Status CheckNotSource(const Checkpoint& source, const std::string& out) {
   std::set<std::string> paths = {source.path()};
   for (const StoredTensor& tensor : source.tensors()) {
     paths.insert(tensor.file->path());
+  }
+  if (source.kind() == CheckpointKind::kHfFolder ||
+      source.kind() == CheckpointKind::kNativeFolder) {
+    std::vector<std::string> names = ModelFileNames(source.path());
+    names.insert(names.end(), {"config.json", "intarsia.json",
+                               "model.safetensors.index.json"});
+    for (const std::string& name : names) {
+      paths.insert(source.path() + "/" + name);
+    }
   }
   // What would be written over: the file, its parts, or a folder's files.
   std::set<std::string> written = {out};

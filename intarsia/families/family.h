@@ -34,7 +34,8 @@ struct FamilyModel {
   ModelConfig config;
   std::vector<TensorMap> tensors;
   // Other names and fusions under which the same family is published; a file is
-  // read by the first layout all of whose tensors it has.
+  // read by the first layout all of whose tensors it has, else by the one of
+  // which it has most.
   std::vector<std::vector<TensorMap>> other_layouts = {};
   std::vector<std::string> warnings = {};
   // Fields that nobody read, without the architecture's name before GGUF's.
