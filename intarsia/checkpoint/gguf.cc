@@ -278,8 +278,9 @@ Json GgufMetadata::ToJson(uint64_t max_items) const {
     if (value.array && value.count > max_items) continue;
     Json& place = out[key];
     if (value.array) place = Json::array();
-    const auto put = [&](auto&& x) {
-      if (value.array) {
+    // Not `value`: clang before 16 captures no structured bindings.
+    const auto put = [&place, is_list = value.array](auto&& x) {
+      if (is_list) {
         place.push_back(x);
       } else {
         place = x;
