@@ -235,6 +235,9 @@ TEST(ConvertTest, RefusesWhatGgufWouldLose) {
     EXPECT_NE(fields.status().message().find("[convert]"), std::string::npos);
   };
   refuses("hidden_act", "gelu");
+  Json swish = SmallConfig("llama");
+  swish["hidden_act"] = "swish";  // another name of silu
+  EXPECT_TRUE(GgufFieldsOf(swish).ok());
   refuses("rope_scaling", {{"rope_type", "dynamic"}, {"factor", 8}});
   refuses("model_type", "mamba2");
   refuses("model_type", "retnet");

@@ -79,7 +79,8 @@ Status CheckKept(const Json& config, const std::string& architecture) {
                ? Status::Ok()
                : lost("activation_function");
   }
-  if (TextOr(config, "hidden_act", "silu") != "silu") return lost("hidden_act");
+  const std::string activation = TextOr(config, "hidden_act", "silu");
+  if (activation != "silu" && activation != "swish") return lost("hidden_act");
   return Status::Ok();
 }
 

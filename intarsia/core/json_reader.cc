@@ -12,6 +12,9 @@ using Json = nlohmann::json;
 
 // A value as messages show it: ASCII (the text may go to a terminal), short.
 std::string Shown(const Json& value, size_t limit = 40) {
+  if (value.is_number_float() && !std::isfinite(value.get<double>())) {
+    return std::to_string(value.get<double>());  // JSON would say null
+  }
   std::string text = value.dump(-1, ' ', true, Json::error_handler_t::replace);
   if (text.size() > limit) text = text.substr(0, limit) + "...";
   return text;

@@ -422,6 +422,20 @@ TEST(LoadTest, OtherQuantisersAreRefusedByName) {
   EXPECT_EQ(folder.RefusalWith(blocks), "loaded");
 }
 
+// As published files of Qwen say that there is no window.
+TEST(LoadTest, AWindowThatIsNotUsedMayBeAnything) {
+  for (const char* type : {"qwen2", "qwen3"}) {
+    for (const int window : {0, -1}) {
+      Json config = SmallConfig(type);
+      config["sliding_window"] = window;
+      config["use_sliding_window"] = false;
+      EXPECT_TRUE(FindFamily(type)->from_config(config).ok()) << window;
+      config["use_sliding_window"] = true;
+      EXPECT_FALSE(FindFamily(type)->from_config(config).ok()) << window;
+    }
+  }
+}
+
 // Every field that a configuration class of the reference library declares is
 // read, or known with the values at which it changes nothing.
 TEST(LoadTest, EveryDeclaredFieldIsKnown) {

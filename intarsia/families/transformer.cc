@@ -212,11 +212,15 @@ std::vector<TensorMap> MapTensors(const TransformerTraits& traits,
 void ReadWindows(const TransformerTraits& traits, JsonReader* reader, Dims* s) {
   s->windows.assign(s->layers, 0);
   if (traits.window == TransformerTraits::Window::kNone) return;
-  int window = reader->IntOr("sliding_window", 0, 1);
-  int first = 0;
+  int window = 0, first = 0;
   const Json* types = nullptr;
-  if (traits.window == TransformerTraits::Window::kChosen) {
-    if (!reader->BoolOr("use_sliding_window", false)) window = 0;
+  const bool chosen = traits.window == TransformerTraits::Window::kChosen;
+  if (chosen && !reader->BoolOr("use_sliding_window", false)) {
+    reader->Ignore({"sliding_window"});  // whatever it says
+  } else {
+    window = reader->IntOr("sliding_window", 0, 1);
+  }
+  if (chosen) {
     first = reader->IntOr("max_window_layers", 28);
   }
   if (traits.window != TransformerTraits::Window::kAll) {
