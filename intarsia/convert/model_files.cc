@@ -141,8 +141,7 @@ std::vector<int> EndIds(const Checkpoint& checkpoint, const ModelFiles& files) {
     ids.assign(all.begin(), all.end());
   }
   std::ranges::sort(ids);
-  const auto same = std::ranges::unique(ids);
-  ids.erase(same.begin(), same.end());
+  ids.erase(std::unique(ids.begin(), ids.end()), ids.end());
   return ids;
 }
 
