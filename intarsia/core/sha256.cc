@@ -55,6 +55,7 @@ void Sha256::Compress(const std::byte* block) {
 }
 
 void Sha256::Update(std::span<const std::byte> bytes) {
+  if (bytes.empty()) return;  // their pointer may be null
   length_ += bytes.size();
   if (pending_size_ > 0) {
     const size_t part = std::min(bytes.size(), 64 - pending_size_);

@@ -133,10 +133,11 @@ class Fields {
     if (!HasOriginal(type)) return 0;
     const double within = reader_.NumberOr("original_max_position_embeddings",
                                            defaults_.max_positions);
-    reader_.RequireField(
-        within >= 1 && within <= (1 << 30) && within == std::floor(within),
-        "original_max_position_embeddings", "a whole number from 1 to 2^30");
-    if (original == 0) original = static_cast<int>(within);
+    const bool whole =
+        within >= 1 && within <= (1 << 30) && within == std::floor(within);
+    reader_.RequireField(whole, "original_max_position_embeddings",
+                         "a whole number from 1 to 2^30");
+    if (original == 0) original = whole ? static_cast<int>(within) : 1;
     (*scaling)["original_max_positions"] = original;
     return defaults_.max_positions / std::max(1.0, double(original));
   }
