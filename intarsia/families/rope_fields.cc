@@ -37,6 +37,7 @@ class Fields {
     partial = reader_.NumberOr("partial_rotary_factor", partial);
     reader_.RequireField(partial >= 0 && partial <= 1, "partial_rotary_factor",
                          "in [0, 1]");
+    partial = std::clamp(partial, 0.0, 1.0);  // it becomes a whole number
     int dim = defaults_.head_dim;
     if (type != "proportional" && partial < 1) {
       if (Scales(type) || defaults_.partial) {
