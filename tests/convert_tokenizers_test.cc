@@ -205,15 +205,8 @@ TEST_P(ForeignGguf, GivesAFolderThatEncodesTheSame) {
   ASSERT_TRUE(again->gguf()->Has("tokenizer.ggml.pre"));
   EXPECT_EQ(*again->gguf()->String("tokenizer.ggml.model"), vocab.model);
 }
-INSTANTIATE_TEST_SUITE_P(
-    , ForeignGguf,
-    ::testing::Values("gpt-2", "smollm", "llama-bpe", "dbrx", "jais-2", "qwen2",
-                      "qwen35", "deepseek-llm", "deepseek-coder", "deepseek-v3",
-                      "falcon", "default", "poro-chat", "viking", "tekken",
-                      "chameleon", "gpt-4o", "tiny_aya", "superbpe",
-                      "bailingmoe", "seed-coder", "kimi-k2", "exaone-moe",
-                      "youtu", "llama", "t5"),
-    kParameterName);
+INSTANTIATE_TEST_SUITE_P(, ForeignGguf, ::testing::ValuesIn(GgufNames()),
+                         kParameterName);
 
 }  // namespace
 }  // namespace intarsia

@@ -184,4 +184,16 @@ inline TokenizerVocab GgufVocab(const std::string& name) {
   return vocab;
 }
 
+// The GGUF vocabularies that are recorded, by "tokenizer.ggml.pre", or by their
+// model.
+inline std::vector<std::string> GgufNames() {
+  return {"gpt-2",          "smollm",      "llama-bpe",  "dbrx",
+          "jais-2",         "qwen2",       "qwen35",     "deepseek-llm",
+          "deepseek-coder", "deepseek-v3", "falcon",     "default",
+          "poro-chat",      "viking",      "tekken",     "chameleon",
+          "gpt-4o",         "tiny_aya",    "superbpe",   "bailingmoe",
+          "seed-coder",     "kimi-k2",     "exaone-moe", "youtu",
+          "llama",          "t5"};
+}
+
 }  // namespace intarsia

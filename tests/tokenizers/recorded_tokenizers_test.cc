@@ -164,15 +164,8 @@ TEST_P(Gguf, EqualsTheRecording) {
   ASSERT_TRUE(tokenizer.ok()) << tokenizer.status().message();
   Compare(**tokenizer, "gguf_" + GetParam(), false, false);
 }
-INSTANTIATE_TEST_SUITE_P(
-    , Gguf,
-    ::testing::Values("gpt-2", "smollm", "llama-bpe", "dbrx", "jais-2", "qwen2",
-                      "qwen35", "deepseek-llm", "deepseek-coder", "deepseek-v3",
-                      "falcon", "default", "poro-chat", "viking", "tekken",
-                      "chameleon", "gpt-4o", "tiny_aya", "superbpe",
-                      "bailingmoe", "seed-coder", "kimi-k2", "exaone-moe",
-                      "youtu", "llama", "t5"),
-    kParameterName);
+INSTANTIATE_TEST_SUITE_P(, Gguf, ::testing::ValuesIn(GgufNames()),
+                         kParameterName);
 
 }  // namespace
 }  // namespace intarsia
