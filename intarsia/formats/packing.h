@@ -5,7 +5,8 @@
 // any batch). Those of q8_0, q4_0 and q4_1 have the bits of the stored ones;
 // other codes meet rounded activations (common/activations.h) where stored ones
 // meet fp32; bf16 and f16 become 16-bit integers besides
-// (common/word_panels.h). Training and `exact` products read what is stored.
+// (common/word_panels-inl.h). Training and `exact` products read what is
+// stored.
 #pragma once
 
 #include <cstdint>

@@ -1,4 +1,4 @@
-#include "intarsia/formats/bf16/bf16_cpu.h"
+#include "intarsia/formats/common/kernels.h"
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "intarsia/formats/bf16/bf16_cpu.cc"
@@ -25,25 +25,11 @@ struct Block {
   }
 };
 
-void DotOfBF16(const DotArgs& args) { Dot<Block>(args); }
-void DequantizeRowOfBF16(const std::byte* in, float* out, int64_t k) {
-  Dequantize<Block>(in, out, k);
-}
-
 }  // namespace
 }  // namespace intarsia::formats::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
 
-#if HWY_ONCE
-namespace intarsia::formats {
-
-HWY_EXPORT(DotOfBF16);
-HWY_EXPORT(DequantizeRowOfBF16);
-
-void DotBF16(const DotArgs& args) { HWY_DYNAMIC_DISPATCH(DotOfBF16)(args); }
-void DequantizeBF16(const std::byte* in, float* out, int64_t k) {
-  HWY_DYNAMIC_DISPATCH(DequantizeRowOfBF16)(in, out, k);
-}
-
-}  // namespace intarsia::formats
-#endif
+#define INTARSIA_FORMAT bf16
+#define INTARSIA_DOT Dot<Block>
+#define INTARSIA_DEQUANTIZE Dequantize<Block>
+#include "intarsia/formats/common/format_cpu-inl.h"

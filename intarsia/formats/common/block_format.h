@@ -22,12 +22,14 @@ struct BlockTraits {
   void (*quantize)(const float* x, const float* importance, std::byte* out);
   // A block that reads as NaN, for numbers that are not finite.
   void (*poison)(std::byte* out);
+  // The kernels that this CPU has for packed and for stored rows; null: none.
+  DotFormat::Prepared packed = nullptr, stored = nullptr;
 };
 
 class BlockFormat : public DotFormat {
  public:
-  explicit BlockFormat(const BlockTraits& traits, Prepared packing = nullptr)
-      : DotFormat(traits.dot, nullptr, packing), traits_(traits) {}
+  explicit BlockFormat(const BlockTraits& traits)
+      : DotFormat(traits.dot, traits.stored, traits.packed), traits_(traits) {}
 
   std::string_view name() const override { return traits_.name; }
   int64_t block() const override { return traits_.numbers; }

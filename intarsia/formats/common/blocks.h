@@ -17,12 +17,6 @@ inline void StoreF16(float x, std::byte* p) {
   std::memcpy(p, &h, sizeof(h));
 }
 
-inline bool AllFinite(const float* x) {
-  bool finite = true;
-  for (int64_t i = 0; i < kBlock; ++i) finite &= std::isfinite(x[i]);
-  return finite;
-}
-
 // 1/d, and 0 for a block of zeros.
 inline float Inverse(float d) { return d != 0.0f ? 1.0f / d : 0.0f; }
 

@@ -12,7 +12,6 @@
 #include "intarsia/formats/common/activations.h"
 #include "intarsia/formats/common/paths.h"
 #include "intarsia/formats/common/test_rows.h"
-#include "intarsia/formats/q8_0/q8_0_cpu.h"
 #include "intarsia/formats/registry.h"
 
 namespace intarsia::formats {

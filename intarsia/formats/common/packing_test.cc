@@ -1,7 +1,7 @@
 // Packed weights: the products of the stored ones, bit by bit, where these meet
 // integers too; those of the numbers stored with rounded activations, where
-// they meet fp32; within the rounding that word_panels.h allows where 16-bit
-// weights become integers, and those bits by plain loops.
+// they meet fp32; within the rounding that word_panels-inl.h allows where
+// 16-bit weights become integers, and those bits by plain loops.
 #include "intarsia/formats/packing.h"
 
 #include <gtest/gtest.h>

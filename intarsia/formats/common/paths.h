@@ -28,6 +28,12 @@ bool HasMadd();
 // here; null: Highway's, or none.
 const PreparedKernels* IntegerPath(PreparedTable vnni, PreparedTable madd);
 
+// The same as a function of a format's data.
+template <PreparedTable vnni, PreparedTable madd>
+const PreparedKernels* Path() {
+  return IntegerPath(vnni, madd);
+}
+
 // For tests: one of the integer kernels, whatever the build is for, or none;
 // kBest as above. EachIntegersForTest: what this CPU has, best first.
 enum class Integers { kBest, kVnni, kMadd, kNone };

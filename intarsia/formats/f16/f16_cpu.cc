@@ -1,4 +1,4 @@
-#include "intarsia/formats/f16/f16_cpu.h"
+#include "intarsia/formats/common/kernels.h"
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "intarsia/formats/f16/f16_cpu.cc"
@@ -24,25 +24,11 @@ struct Block {
   }
 };
 
-void DotOfF16(const DotArgs& args) { Dot<Block>(args); }
-void DequantizeRowOfF16(const std::byte* in, float* out, int64_t k) {
-  Dequantize<Block>(in, out, k);
-}
-
 }  // namespace
 }  // namespace intarsia::formats::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
 
-#if HWY_ONCE
-namespace intarsia::formats {
-
-HWY_EXPORT(DotOfF16);
-HWY_EXPORT(DequantizeRowOfF16);
-
-void DotF16(const DotArgs& args) { HWY_DYNAMIC_DISPATCH(DotOfF16)(args); }
-void DequantizeF16(const std::byte* in, float* out, int64_t k) {
-  HWY_DYNAMIC_DISPATCH(DequantizeRowOfF16)(in, out, k);
-}
-
-}  // namespace intarsia::formats
-#endif
+#define INTARSIA_FORMAT f16
+#define INTARSIA_DOT Dot<Block>
+#define INTARSIA_DEQUANTIZE Dequantize<Block>
+#include "intarsia/formats/common/format_cpu-inl.h"

@@ -3,8 +3,8 @@
 
 #include "intarsia/formats/common/block_format.h"
 #include "intarsia/formats/common/blocks.h"
+#include "intarsia/formats/common/kernels.h"
 #include "intarsia/formats/f8_e4m3_128/e4m3.h"
-#include "intarsia/formats/f8_e4m3_128/f8_e4m3_128_cpu.h"
 #include "intarsia/formats/registry.h"
 
 namespace intarsia::formats {
@@ -40,8 +40,8 @@ void QuantizeBlock(const float* x, const float*, std::byte* out) {
 constexpr BlockTraits kTraits = {.name = "f8_e4m3_128",
                                  .numbers = kNumbers,
                                  .bytes = kBytes,
-                                 .dot = &DotF8E4M3,
-                                 .dequantize = &DequantizeF8E4M3,
+                                 .dot = &f8_e4m3_128_cpu::Dot,
+                                 .dequantize = &f8_e4m3_128_cpu::Dequantize,
                                  .quantize = &QuantizeBlock,
                                  .poison = &Poison};
 

@@ -1,4 +1,4 @@
-#include "intarsia/formats/f8_e4m3_128/f8_e4m3_128_cpu.h"
+#include "intarsia/formats/common/kernels.h"
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "intarsia/formats/f8_e4m3_128/f8_e4m3_128_cpu.cc"
@@ -38,25 +38,11 @@ struct Block {
   }
 };
 
-void DotOfF8E4M3(const DotArgs& args) { DotParts<Block>(args); }
-void DequantizeRowOfF8E4M3(const std::byte* in, float* out, int64_t k) {
-  DequantizeParts<Block>(in, out, k);
-}
-
 }  // namespace
 }  // namespace intarsia::formats::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
 
-#if HWY_ONCE
-namespace intarsia::formats {
-
-HWY_EXPORT(DotOfF8E4M3);
-HWY_EXPORT(DequantizeRowOfF8E4M3);
-
-void DotF8E4M3(const DotArgs& args) { HWY_DYNAMIC_DISPATCH(DotOfF8E4M3)(args); }
-void DequantizeF8E4M3(const std::byte* in, float* out, int64_t k) {
-  HWY_DYNAMIC_DISPATCH(DequantizeRowOfF8E4M3)(in, out, k);
-}
-
-}  // namespace intarsia::formats
-#endif
+#define INTARSIA_FORMAT f8_e4m3_128
+#define INTARSIA_DOT DotParts<Block>
+#define INTARSIA_DEQUANTIZE DequantizeParts<Block>
+#include "intarsia/formats/common/format_cpu-inl.h"

@@ -1,9 +1,9 @@
 #include "intarsia/formats/common/block_format.h"
 #include "intarsia/formats/common/blocks.h"
 #include "intarsia/formats/common/code_tables.h"
+#include "intarsia/formats/common/kernels.h"
 #include "intarsia/formats/common/paths.h"
 #include "intarsia/formats/common/scale_search.h"
-#include "intarsia/formats/iq4_nl/iq4_nl_cpu.h"
 #include "intarsia/formats/registry.h"
 
 namespace intarsia::formats {
@@ -23,22 +23,20 @@ void QuantizeBlock(const float* x, const float* importance, std::byte* out) {
   }
 }
 
-constexpr BlockTraits kTraits = {.name = "iq4_nl",
-                                 .numbers = kBlock,
-                                 .bytes = kBytes,
-                                 .dot = &DotIq4Nl,
-                                 .dequantize = &DequantizeIq4Nl,
-                                 .quantize = &QuantizeBlock,
-                                 .poison = &PoisonF16<kBytes, 0>};
-
-const PreparedKernels* Packed() {
-  return IntegerPath(Iq4NlPanelsAvx512, Iq4NlPanelsAvx2);
-}
+constexpr BlockTraits kTraits = {
+    .name = "iq4_nl",
+    .numbers = kBlock,
+    .bytes = kBytes,
+    .dot = &iq4_nl_cpu::Dot,
+    .dequantize = &iq4_nl_cpu::Dequantize,
+    .quantize = &QuantizeBlock,
+    .poison = &PoisonF16<kBytes, 0>,
+    .packed = &Path<iq4_nl_cpu::PanelsAvx512, iq4_nl_cpu::PanelsAvx2>};
 
 }  // namespace
 
 const Format& iq4_nl() {
-  static const BlockFormat* format = new BlockFormat(kTraits, &Packed);
+  static const BlockFormat* format = new BlockFormat(kTraits);
   return *format;
 }
 

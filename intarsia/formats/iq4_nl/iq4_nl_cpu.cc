@@ -1,4 +1,4 @@
-#include "intarsia/formats/iq4_nl/iq4_nl_cpu.h"
+#include "intarsia/formats/common/kernels.h"
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "intarsia/formats/iq4_nl/iq4_nl_cpu.cc"
@@ -21,25 +21,11 @@ struct Block {
   }
 };
 
-void DotOfIq4Nl(const DotArgs& args) { Dot<Block>(args); }
-void DequantizeRowOfIq4Nl(const std::byte* in, float* out, int64_t k) {
-  Dequantize<Block>(in, out, k);
-}
-
 }  // namespace
 }  // namespace intarsia::formats::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
 
-#if HWY_ONCE
-namespace intarsia::formats {
-
-HWY_EXPORT(DotOfIq4Nl);
-HWY_EXPORT(DequantizeRowOfIq4Nl);
-
-void DotIq4Nl(const DotArgs& args) { HWY_DYNAMIC_DISPATCH(DotOfIq4Nl)(args); }
-void DequantizeIq4Nl(const std::byte* in, float* out, int64_t k) {
-  HWY_DYNAMIC_DISPATCH(DequantizeRowOfIq4Nl)(in, out, k);
-}
-
-}  // namespace intarsia::formats
-#endif
+#define INTARSIA_FORMAT iq4_nl
+#define INTARSIA_DOT Dot<Block>
+#define INTARSIA_DEQUANTIZE Dequantize<Block>
+#include "intarsia/formats/common/format_cpu-inl.h"

@@ -1,9 +1,9 @@
 #include "intarsia/formats/common/block_format.h"
 #include "intarsia/formats/common/blocks.h"
 #include "intarsia/formats/common/code_tables.h"
+#include "intarsia/formats/common/kernels.h"
 #include "intarsia/formats/common/paths.h"
 #include "intarsia/formats/common/scale_search.h"
-#include "intarsia/formats/iq4_xs/iq4_xs_cpu.h"
 #include "intarsia/formats/iq4_xs/iq4_xs_scales.h"
 #include "intarsia/formats/registry.h"
 
@@ -27,22 +27,20 @@ void QuantizeBlock(const float* x, const float* importance, std::byte* out) {
   }
 }
 
-constexpr BlockTraits kTraits = {.name = "iq4_xs",
-                                 .numbers = kNumbers,
-                                 .bytes = kBytes,
-                                 .dot = &DotIq4Xs,
-                                 .dequantize = &DequantizeIq4Xs,
-                                 .quantize = &QuantizeBlock,
-                                 .poison = &PoisonF16<kBytes, 0>};
-
-const PreparedKernels* Packed() {
-  return IntegerPath(Iq4XsPanelsAvx512, Iq4XsPanelsAvx2);
-}
+constexpr BlockTraits kTraits = {
+    .name = "iq4_xs",
+    .numbers = kNumbers,
+    .bytes = kBytes,
+    .dot = &iq4_xs_cpu::Dot,
+    .dequantize = &iq4_xs_cpu::Dequantize,
+    .quantize = &QuantizeBlock,
+    .poison = &PoisonF16<kBytes, 0>,
+    .packed = &Path<iq4_xs_cpu::PanelsAvx512, iq4_xs_cpu::PanelsAvx2>};
 
 }  // namespace
 
 const Format& iq4_xs() {
-  static const BlockFormat* format = new BlockFormat(kTraits, &Packed);
+  static const BlockFormat* format = new BlockFormat(kTraits);
   return *format;
 }
 

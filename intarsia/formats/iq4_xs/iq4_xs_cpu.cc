@@ -1,4 +1,4 @@
-#include "intarsia/formats/iq4_xs/iq4_xs_cpu.h"
+#include "intarsia/formats/common/kernels.h"
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "intarsia/formats/iq4_xs/iq4_xs_cpu.cc"
@@ -32,25 +32,11 @@ struct Block {
   }
 };
 
-void DotOfIq4Xs(const DotArgs& args) { DotParts<Block>(args); }
-void DequantizeRowOfIq4Xs(const std::byte* in, float* out, int64_t k) {
-  DequantizeParts<Block>(in, out, k);
-}
-
 }  // namespace
 }  // namespace intarsia::formats::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
 
-#if HWY_ONCE
-namespace intarsia::formats {
-
-HWY_EXPORT(DotOfIq4Xs);
-HWY_EXPORT(DequantizeRowOfIq4Xs);
-
-void DotIq4Xs(const DotArgs& args) { HWY_DYNAMIC_DISPATCH(DotOfIq4Xs)(args); }
-void DequantizeIq4Xs(const std::byte* in, float* out, int64_t k) {
-  HWY_DYNAMIC_DISPATCH(DequantizeRowOfIq4Xs)(in, out, k);
-}
-
-}  // namespace intarsia::formats
-#endif
+#define INTARSIA_FORMAT iq4_xs
+#define INTARSIA_DOT DotParts<Block>
+#define INTARSIA_DEQUANTIZE DequantizeParts<Block>
+#include "intarsia/formats/common/format_cpu-inl.h"

@@ -3,10 +3,10 @@
 
 #include "intarsia/formats/common/block_format.h"
 #include "intarsia/formats/common/blocks.h"
+#include "intarsia/formats/common/kernels.h"
 #include "intarsia/formats/common/paths.h"
 #include "intarsia/formats/common/scale_search.h"
 #include "intarsia/formats/mxfp4/e8m0.h"
-#include "intarsia/formats/mxfp4/mxfp4_cpu.h"
 #include "intarsia/formats/registry.h"
 
 namespace intarsia::formats {
@@ -55,22 +55,20 @@ void QuantizeBlock(const float* x, const float* importance, std::byte* out) {
   }
 }
 
-constexpr BlockTraits kTraits = {.name = "mxfp4",
-                                 .numbers = kBlock,
-                                 .bytes = kBytes,
-                                 .dot = &DotMxfp4,
-                                 .dequantize = &DequantizeMxfp4,
-                                 .quantize = &QuantizeBlock,
-                                 .poison = &Poison};
-
-const PreparedKernels* Packed() {
-  return IntegerPath(Mxfp4PanelsAvx512, Mxfp4PanelsAvx2);
-}
+constexpr BlockTraits kTraits = {
+    .name = "mxfp4",
+    .numbers = kBlock,
+    .bytes = kBytes,
+    .dot = &mxfp4_cpu::Dot,
+    .dequantize = &mxfp4_cpu::Dequantize,
+    .quantize = &QuantizeBlock,
+    .poison = &Poison,
+    .packed = &Path<mxfp4_cpu::PanelsAvx512, mxfp4_cpu::PanelsAvx2>};
 
 }  // namespace
 
 const Format& mxfp4() {
-  static const BlockFormat* format = new BlockFormat(kTraits, &Packed);
+  static const BlockFormat* format = new BlockFormat(kTraits);
   return *format;
 }
 

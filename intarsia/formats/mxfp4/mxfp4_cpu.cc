@@ -1,4 +1,4 @@
-#include "intarsia/formats/mxfp4/mxfp4_cpu.h"
+#include "intarsia/formats/common/kernels.h"
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "intarsia/formats/mxfp4/mxfp4_cpu.cc"
@@ -22,25 +22,11 @@ struct Block {
   }
 };
 
-void DotOfMxfp4(const DotArgs& args) { Dot<Block>(args); }
-void DequantizeRowOfMxfp4(const std::byte* in, float* out, int64_t k) {
-  Dequantize<Block>(in, out, k);
-}
-
 }  // namespace
 }  // namespace intarsia::formats::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
 
-#if HWY_ONCE
-namespace intarsia::formats {
-
-HWY_EXPORT(DotOfMxfp4);
-HWY_EXPORT(DequantizeRowOfMxfp4);
-
-void DotMxfp4(const DotArgs& args) { HWY_DYNAMIC_DISPATCH(DotOfMxfp4)(args); }
-void DequantizeMxfp4(const std::byte* in, float* out, int64_t k) {
-  HWY_DYNAMIC_DISPATCH(DequantizeRowOfMxfp4)(in, out, k);
-}
-
-}  // namespace intarsia::formats
-#endif
+#define INTARSIA_FORMAT mxfp4
+#define INTARSIA_DOT Dot<Block>
+#define INTARSIA_DEQUANTIZE Dequantize<Block>
+#include "intarsia/formats/common/format_cpu-inl.h"

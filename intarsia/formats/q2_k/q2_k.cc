@@ -1,7 +1,7 @@
 #include "intarsia/formats/common/block_format.h"
 #include "intarsia/formats/common/blocks.h"
+#include "intarsia/formats/common/kernels.h"
 #include "intarsia/formats/common/scale_search.h"
-#include "intarsia/formats/q2_k/q2_k_cpu.h"
 #include "intarsia/formats/registry.h"
 
 namespace intarsia::formats {
@@ -32,8 +32,8 @@ void QuantizeBlock(const float* x, const float* importance, std::byte* out) {
 constexpr BlockTraits kTraits = {.name = "q2_k",
                                  .numbers = kNumbers,
                                  .bytes = kBytes,
-                                 .dot = &DotQ2K,
-                                 .dequantize = &DequantizeQ2K,
+                                 .dot = &q2_k_cpu::Dot,
+                                 .dequantize = &q2_k_cpu::Dequantize,
                                  .quantize = &QuantizeBlock,
                                  .poison = &PoisonF16<kBytes, 80>};
 

@@ -1,4 +1,4 @@
-#include "intarsia/formats/q2_k/q2_k_cpu.h"
+#include "intarsia/formats/common/kernels.h"
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "intarsia/formats/q2_k/q2_k_cpu.cc"
@@ -40,25 +40,11 @@ struct Block {
   }
 };
 
-void DotOfQ2K(const DotArgs& args) { DotParts<Block>(args); }
-void DequantizeRowOfQ2K(const std::byte* in, float* out, int64_t k) {
-  DequantizeParts<Block>(in, out, k);
-}
-
 }  // namespace
 }  // namespace intarsia::formats::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
 
-#if HWY_ONCE
-namespace intarsia::formats {
-
-HWY_EXPORT(DotOfQ2K);
-HWY_EXPORT(DequantizeRowOfQ2K);
-
-void DotQ2K(const DotArgs& args) { HWY_DYNAMIC_DISPATCH(DotOfQ2K)(args); }
-void DequantizeQ2K(const std::byte* in, float* out, int64_t k) {
-  HWY_DYNAMIC_DISPATCH(DequantizeRowOfQ2K)(in, out, k);
-}
-
-}  // namespace intarsia::formats
-#endif
+#define INTARSIA_FORMAT q2_k
+#define INTARSIA_DOT DotParts<Block>
+#define INTARSIA_DEQUANTIZE DequantizeParts<Block>
+#include "intarsia/formats/common/format_cpu-inl.h"

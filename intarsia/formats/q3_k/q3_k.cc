@@ -2,9 +2,9 @@
 
 #include "intarsia/formats/common/block_format.h"
 #include "intarsia/formats/common/blocks.h"
+#include "intarsia/formats/common/kernels.h"
 #include "intarsia/formats/common/paths.h"
 #include "intarsia/formats/common/scale_search.h"
-#include "intarsia/formats/q3_k/q3_k_cpu.h"
 #include "intarsia/formats/q3_k/q3_k_scales.h"
 #include "intarsia/formats/registry.h"
 
@@ -31,22 +31,20 @@ void QuantizeBlock(const float* x, const float* importance, std::byte* out) {
   StoreF16(block.d, out + 108);
 }
 
-constexpr BlockTraits kTraits = {.name = "q3_k",
-                                 .numbers = kNumbers,
-                                 .bytes = kBytes,
-                                 .dot = &DotQ3K,
-                                 .dequantize = &DequantizeQ3K,
-                                 .quantize = &QuantizeBlock,
-                                 .poison = &PoisonF16<kBytes, 108>};
-
-const PreparedKernels* Packed() {
-  return IntegerPath(Q3KPanelsAvx512, Q3KPanelsAvx2);
-}
+constexpr BlockTraits kTraits = {
+    .name = "q3_k",
+    .numbers = kNumbers,
+    .bytes = kBytes,
+    .dot = &q3_k_cpu::Dot,
+    .dequantize = &q3_k_cpu::Dequantize,
+    .quantize = &QuantizeBlock,
+    .poison = &PoisonF16<kBytes, 108>,
+    .packed = &Path<q3_k_cpu::PanelsAvx512, q3_k_cpu::PanelsAvx2>};
 
 }  // namespace
 
 const Format& q3_k() {
-  static const BlockFormat* format = new BlockFormat(kTraits, &Packed);
+  static const BlockFormat* format = new BlockFormat(kTraits);
   return *format;
 }
 

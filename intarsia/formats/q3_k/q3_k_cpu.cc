@@ -1,4 +1,4 @@
-#include "intarsia/formats/q3_k/q3_k_cpu.h"
+#include "intarsia/formats/common/kernels.h"
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "intarsia/formats/q3_k/q3_k_cpu.cc"
@@ -38,25 +38,11 @@ struct Block {
   }
 };
 
-void DotOfQ3K(const DotArgs& args) { DotParts<Block>(args); }
-void DequantizeRowOfQ3K(const std::byte* in, float* out, int64_t k) {
-  DequantizeParts<Block>(in, out, k);
-}
-
 }  // namespace
 }  // namespace intarsia::formats::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
 
-#if HWY_ONCE
-namespace intarsia::formats {
-
-HWY_EXPORT(DotOfQ3K);
-HWY_EXPORT(DequantizeRowOfQ3K);
-
-void DotQ3K(const DotArgs& args) { HWY_DYNAMIC_DISPATCH(DotOfQ3K)(args); }
-void DequantizeQ3K(const std::byte* in, float* out, int64_t k) {
-  HWY_DYNAMIC_DISPATCH(DequantizeRowOfQ3K)(in, out, k);
-}
-
-}  // namespace intarsia::formats
-#endif
+#define INTARSIA_FORMAT q3_k
+#define INTARSIA_DOT DotParts<Block>
+#define INTARSIA_DEQUANTIZE DequantizeParts<Block>
+#include "intarsia/formats/common/format_cpu-inl.h"

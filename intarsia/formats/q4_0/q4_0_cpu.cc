@@ -1,4 +1,4 @@
-#include "intarsia/formats/q4_0/q4_0_cpu.h"
+#include "intarsia/formats/common/kernels.h"
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "intarsia/formats/q4_0/q4_0_cpu.cc"
@@ -26,25 +26,11 @@ struct Block {
   }
 };
 
-void DotOfQ40(const DotArgs& args) { Dot<Block>(args); }
-void DequantizeRowOfQ40(const std::byte* in, float* out, int64_t k) {
-  Dequantize<Block>(in, out, k);
-}
-
 }  // namespace
 }  // namespace intarsia::formats::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
 
-#if HWY_ONCE
-namespace intarsia::formats {
-
-HWY_EXPORT(DotOfQ40);
-HWY_EXPORT(DequantizeRowOfQ40);
-
-void DotQ40(const DotArgs& args) { HWY_DYNAMIC_DISPATCH(DotOfQ40)(args); }
-void DequantizeQ40(const std::byte* in, float* out, int64_t k) {
-  HWY_DYNAMIC_DISPATCH(DequantizeRowOfQ40)(in, out, k);
-}
-
-}  // namespace intarsia::formats
-#endif
+#define INTARSIA_FORMAT q4_0
+#define INTARSIA_DOT Dot<Block>
+#define INTARSIA_DEQUANTIZE Dequantize<Block>
+#include "intarsia/formats/common/format_cpu-inl.h"

@@ -1,4 +1,4 @@
-#include "intarsia/formats/q4_1/q4_1_cpu.h"
+#include "intarsia/formats/common/kernels.h"
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "intarsia/formats/q4_1/q4_1_cpu.cc"
@@ -28,25 +28,11 @@ struct Block {
   }
 };
 
-void DotOfQ41(const DotArgs& args) { Dot<Block>(args); }
-void DequantizeRowOfQ41(const std::byte* in, float* out, int64_t k) {
-  Dequantize<Block>(in, out, k);
-}
-
 }  // namespace
 }  // namespace intarsia::formats::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
 
-#if HWY_ONCE
-namespace intarsia::formats {
-
-HWY_EXPORT(DotOfQ41);
-HWY_EXPORT(DequantizeRowOfQ41);
-
-void DotQ41(const DotArgs& args) { HWY_DYNAMIC_DISPATCH(DotOfQ41)(args); }
-void DequantizeQ41(const std::byte* in, float* out, int64_t k) {
-  HWY_DYNAMIC_DISPATCH(DequantizeRowOfQ41)(in, out, k);
-}
-
-}  // namespace intarsia::formats
-#endif
+#define INTARSIA_FORMAT q4_1
+#define INTARSIA_DOT Dot<Block>
+#define INTARSIA_DEQUANTIZE Dequantize<Block>
+#include "intarsia/formats/common/format_cpu-inl.h"

@@ -2,10 +2,10 @@
 
 #include "intarsia/formats/common/block_format.h"
 #include "intarsia/formats/common/blocks.h"
+#include "intarsia/formats/common/kernels.h"
 #include "intarsia/formats/common/paths.h"
 #include "intarsia/formats/common/scale_search.h"
 #include "intarsia/formats/common/six_bit_scales.h"
-#include "intarsia/formats/q4_k/q4_k_cpu.h"
 #include "intarsia/formats/registry.h"
 
 namespace intarsia::formats {
@@ -32,22 +32,20 @@ void QuantizeBlock(const float* x, const float* importance, std::byte* out) {
   }
 }
 
-constexpr BlockTraits kTraits = {.name = "q4_k",
-                                 .numbers = kNumbers,
-                                 .bytes = kBytes,
-                                 .dot = &DotQ4K,
-                                 .dequantize = &DequantizeQ4K,
-                                 .quantize = &QuantizeBlock,
-                                 .poison = &PoisonF16<kBytes, 0>};
-
-const PreparedKernels* Packed() {
-  return IntegerPath(Q4KPanelsAvx512, Q4KPanelsAvx2);
-}
+constexpr BlockTraits kTraits = {
+    .name = "q4_k",
+    .numbers = kNumbers,
+    .bytes = kBytes,
+    .dot = &q4_k_cpu::Dot,
+    .dequantize = &q4_k_cpu::Dequantize,
+    .quantize = &QuantizeBlock,
+    .poison = &PoisonF16<kBytes, 0>,
+    .packed = &Path<q4_k_cpu::PanelsAvx512, q4_k_cpu::PanelsAvx2>};
 
 }  // namespace
 
 const Format& q4_k() {
-  static const BlockFormat* format = new BlockFormat(kTraits, &Packed);
+  static const BlockFormat* format = new BlockFormat(kTraits);
   return *format;
 }
 

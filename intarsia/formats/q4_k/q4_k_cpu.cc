@@ -1,4 +1,4 @@
-#include "intarsia/formats/q4_k/q4_k_cpu.h"
+#include "intarsia/formats/common/kernels.h"
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "intarsia/formats/q4_k/q4_k_cpu.cc"
@@ -34,25 +34,11 @@ struct Block {
   }
 };
 
-void DotOfQ4K(const DotArgs& args) { DotParts<Block>(args); }
-void DequantizeRowOfQ4K(const std::byte* in, float* out, int64_t k) {
-  DequantizeParts<Block>(in, out, k);
-}
-
 }  // namespace
 }  // namespace intarsia::formats::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
 
-#if HWY_ONCE
-namespace intarsia::formats {
-
-HWY_EXPORT(DotOfQ4K);
-HWY_EXPORT(DequantizeRowOfQ4K);
-
-void DotQ4K(const DotArgs& args) { HWY_DYNAMIC_DISPATCH(DotOfQ4K)(args); }
-void DequantizeQ4K(const std::byte* in, float* out, int64_t k) {
-  HWY_DYNAMIC_DISPATCH(DequantizeRowOfQ4K)(in, out, k);
-}
-
-}  // namespace intarsia::formats
-#endif
+#define INTARSIA_FORMAT q4_k
+#define INTARSIA_DOT DotParts<Block>
+#define INTARSIA_DEQUANTIZE DequantizeParts<Block>
+#include "intarsia/formats/common/format_cpu-inl.h"

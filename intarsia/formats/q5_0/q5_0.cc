@@ -4,9 +4,9 @@
 #include "intarsia/formats/common/block_format.h"
 #include "intarsia/formats/common/blocks.h"
 #include "intarsia/formats/common/five_bits.h"
+#include "intarsia/formats/common/kernels.h"
 #include "intarsia/formats/common/paths.h"
 #include "intarsia/formats/common/scale_search.h"
-#include "intarsia/formats/q5_0/q5_0_cpu.h"
 #include "intarsia/formats/registry.h"
 
 namespace intarsia::formats {
@@ -37,22 +37,20 @@ void QuantizeBlock(const float* x, const float* importance, std::byte* out) {
   PackFiveBits(codes, out + 2, out + 6);
 }
 
-constexpr BlockTraits kTraits = {.name = "q5_0",
-                                 .numbers = kBlock,
-                                 .bytes = kBytes,
-                                 .dot = &DotQ50,
-                                 .dequantize = &DequantizeQ50,
-                                 .quantize = &QuantizeBlock,
-                                 .poison = &PoisonF16<kBytes, 0>};
-
-const PreparedKernels* Packed() {
-  return IntegerPath(Q50PanelsAvx512, Q50PanelsAvx2);
-}
+constexpr BlockTraits kTraits = {
+    .name = "q5_0",
+    .numbers = kBlock,
+    .bytes = kBytes,
+    .dot = &q5_0_cpu::Dot,
+    .dequantize = &q5_0_cpu::Dequantize,
+    .quantize = &QuantizeBlock,
+    .poison = &PoisonF16<kBytes, 0>,
+    .packed = &Path<q5_0_cpu::PanelsAvx512, q5_0_cpu::PanelsAvx2>};
 
 }  // namespace
 
 const Format& q5_0() {
-  static const BlockFormat* format = new BlockFormat(kTraits, &Packed);
+  static const BlockFormat* format = new BlockFormat(kTraits);
   return *format;
 }
 

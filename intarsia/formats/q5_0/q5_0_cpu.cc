@@ -1,4 +1,4 @@
-#include "intarsia/formats/q5_0/q5_0_cpu.h"
+#include "intarsia/formats/common/kernels.h"
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "intarsia/formats/q5_0/q5_0_cpu.cc"
@@ -23,25 +23,11 @@ struct Block {
   }
 };
 
-void DotOfQ50(const DotArgs& args) { Dot<Block>(args); }
-void DequantizeRowOfQ50(const std::byte* in, float* out, int64_t k) {
-  Dequantize<Block>(in, out, k);
-}
-
 }  // namespace
 }  // namespace intarsia::formats::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
 
-#if HWY_ONCE
-namespace intarsia::formats {
-
-HWY_EXPORT(DotOfQ50);
-HWY_EXPORT(DequantizeRowOfQ50);
-
-void DotQ50(const DotArgs& args) { HWY_DYNAMIC_DISPATCH(DotOfQ50)(args); }
-void DequantizeQ50(const std::byte* in, float* out, int64_t k) {
-  HWY_DYNAMIC_DISPATCH(DequantizeRowOfQ50)(in, out, k);
-}
-
-}  // namespace intarsia::formats
-#endif
+#define INTARSIA_FORMAT q5_0
+#define INTARSIA_DOT Dot<Block>
+#define INTARSIA_DEQUANTIZE Dequantize<Block>
+#include "intarsia/formats/common/format_cpu-inl.h"

@@ -3,9 +3,9 @@
 #include "intarsia/formats/common/block_format.h"
 #include "intarsia/formats/common/blocks.h"
 #include "intarsia/formats/common/five_bits.h"
+#include "intarsia/formats/common/kernels.h"
 #include "intarsia/formats/common/paths.h"
 #include "intarsia/formats/common/scale_search.h"
-#include "intarsia/formats/q5_1/q5_1_cpu.h"
 #include "intarsia/formats/registry.h"
 
 namespace intarsia::formats {
@@ -35,22 +35,20 @@ void QuantizeBlock(const float* x, const float* importance, std::byte* out) {
   PackFiveBits(codes, out + 4, out + 8);
 }
 
-constexpr BlockTraits kTraits = {.name = "q5_1",
-                                 .numbers = kBlock,
-                                 .bytes = kBytes,
-                                 .dot = &DotQ51,
-                                 .dequantize = &DequantizeQ51,
-                                 .quantize = &QuantizeBlock,
-                                 .poison = &PoisonF16<kBytes, 0>};
-
-const PreparedKernels* Packed() {
-  return IntegerPath(Q51PanelsAvx512, Q51PanelsAvx2);
-}
+constexpr BlockTraits kTraits = {
+    .name = "q5_1",
+    .numbers = kBlock,
+    .bytes = kBytes,
+    .dot = &q5_1_cpu::Dot,
+    .dequantize = &q5_1_cpu::Dequantize,
+    .quantize = &QuantizeBlock,
+    .poison = &PoisonF16<kBytes, 0>,
+    .packed = &Path<q5_1_cpu::PanelsAvx512, q5_1_cpu::PanelsAvx2>};
 
 }  // namespace
 
 const Format& q5_1() {
-  static const BlockFormat* format = new BlockFormat(kTraits, &Packed);
+  static const BlockFormat* format = new BlockFormat(kTraits);
   return *format;
 }
 

@@ -1,4 +1,4 @@
-#include "intarsia/formats/q5_1/q5_1_cpu.h"
+#include "intarsia/formats/common/kernels.h"
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "intarsia/formats/q5_1/q5_1_cpu.cc"
@@ -25,25 +25,11 @@ struct Block {
   }
 };
 
-void DotOfQ51(const DotArgs& args) { Dot<Block>(args); }
-void DequantizeRowOfQ51(const std::byte* in, float* out, int64_t k) {
-  Dequantize<Block>(in, out, k);
-}
-
 }  // namespace
 }  // namespace intarsia::formats::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
 
-#if HWY_ONCE
-namespace intarsia::formats {
-
-HWY_EXPORT(DotOfQ51);
-HWY_EXPORT(DequantizeRowOfQ51);
-
-void DotQ51(const DotArgs& args) { HWY_DYNAMIC_DISPATCH(DotOfQ51)(args); }
-void DequantizeQ51(const std::byte* in, float* out, int64_t k) {
-  HWY_DYNAMIC_DISPATCH(DequantizeRowOfQ51)(in, out, k);
-}
-
-}  // namespace intarsia::formats
-#endif
+#define INTARSIA_FORMAT q5_1
+#define INTARSIA_DOT Dot<Block>
+#define INTARSIA_DEQUANTIZE Dequantize<Block>
+#include "intarsia/formats/common/format_cpu-inl.h"

@@ -2,10 +2,10 @@
 
 #include "intarsia/formats/common/block_format.h"
 #include "intarsia/formats/common/blocks.h"
+#include "intarsia/formats/common/kernels.h"
 #include "intarsia/formats/common/paths.h"
 #include "intarsia/formats/common/scale_search.h"
 #include "intarsia/formats/common/six_bit_scales.h"
-#include "intarsia/formats/q5_k/q5_k_cpu.h"
 #include "intarsia/formats/registry.h"
 
 namespace intarsia::formats {
@@ -33,22 +33,20 @@ void QuantizeBlock(const float* x, const float* importance, std::byte* out) {
   }
 }
 
-constexpr BlockTraits kTraits = {.name = "q5_k",
-                                 .numbers = kNumbers,
-                                 .bytes = kBytes,
-                                 .dot = &DotQ5K,
-                                 .dequantize = &DequantizeQ5K,
-                                 .quantize = &QuantizeBlock,
-                                 .poison = &PoisonF16<kBytes, 0>};
-
-const PreparedKernels* Packed() {
-  return IntegerPath(Q5KPanelsAvx512, Q5KPanelsAvx2);
-}
+constexpr BlockTraits kTraits = {
+    .name = "q5_k",
+    .numbers = kNumbers,
+    .bytes = kBytes,
+    .dot = &q5_k_cpu::Dot,
+    .dequantize = &q5_k_cpu::Dequantize,
+    .quantize = &QuantizeBlock,
+    .poison = &PoisonF16<kBytes, 0>,
+    .packed = &Path<q5_k_cpu::PanelsAvx512, q5_k_cpu::PanelsAvx2>};
 
 }  // namespace
 
 const Format& q5_k() {
-  static const BlockFormat* format = new BlockFormat(kTraits, &Packed);
+  static const BlockFormat* format = new BlockFormat(kTraits);
   return *format;
 }
 

@@ -1,4 +1,4 @@
-#include "intarsia/formats/q5_k/q5_k_cpu.h"
+#include "intarsia/formats/common/kernels.h"
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "intarsia/formats/q5_k/q5_k_cpu.cc"
@@ -37,25 +37,11 @@ struct Block {
   }
 };
 
-void DotOfQ5K(const DotArgs& args) { DotParts<Block>(args); }
-void DequantizeRowOfQ5K(const std::byte* in, float* out, int64_t k) {
-  DequantizeParts<Block>(in, out, k);
-}
-
 }  // namespace
 }  // namespace intarsia::formats::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
 
-#if HWY_ONCE
-namespace intarsia::formats {
-
-HWY_EXPORT(DotOfQ5K);
-HWY_EXPORT(DequantizeRowOfQ5K);
-
-void DotQ5K(const DotArgs& args) { HWY_DYNAMIC_DISPATCH(DotOfQ5K)(args); }
-void DequantizeQ5K(const std::byte* in, float* out, int64_t k) {
-  HWY_DYNAMIC_DISPATCH(DequantizeRowOfQ5K)(in, out, k);
-}
-
-}  // namespace intarsia::formats
-#endif
+#define INTARSIA_FORMAT q5_k
+#define INTARSIA_DOT DotParts<Block>
+#define INTARSIA_DEQUANTIZE DequantizeParts<Block>
+#include "intarsia/formats/common/format_cpu-inl.h"

@@ -2,9 +2,9 @@
 
 #include "intarsia/formats/common/block_format.h"
 #include "intarsia/formats/common/blocks.h"
+#include "intarsia/formats/common/kernels.h"
 #include "intarsia/formats/common/paths.h"
 #include "intarsia/formats/common/scale_search.h"
-#include "intarsia/formats/q6_k/q6_k_cpu.h"
 #include "intarsia/formats/registry.h"
 
 namespace intarsia::formats {
@@ -34,22 +34,20 @@ void QuantizeBlock(const float* x, const float* importance, std::byte* out) {
   StoreF16(block.d, out + 208);
 }
 
-constexpr BlockTraits kTraits = {.name = "q6_k",
-                                 .numbers = kNumbers,
-                                 .bytes = kBytes,
-                                 .dot = &DotQ6K,
-                                 .dequantize = &DequantizeQ6K,
-                                 .quantize = &QuantizeBlock,
-                                 .poison = &PoisonF16<kBytes, 208>};
-
-const PreparedKernels* Packed() {
-  return IntegerPath(Q6KPanelsAvx512, Q6KPanelsAvx2);
-}
+constexpr BlockTraits kTraits = {
+    .name = "q6_k",
+    .numbers = kNumbers,
+    .bytes = kBytes,
+    .dot = &q6_k_cpu::Dot,
+    .dequantize = &q6_k_cpu::Dequantize,
+    .quantize = &QuantizeBlock,
+    .poison = &PoisonF16<kBytes, 208>,
+    .packed = &Path<q6_k_cpu::PanelsAvx512, q6_k_cpu::PanelsAvx2>};
 
 }  // namespace
 
 const Format& q6_k() {
-  static const BlockFormat* format = new BlockFormat(kTraits, &Packed);
+  static const BlockFormat* format = new BlockFormat(kTraits);
   return *format;
 }
 

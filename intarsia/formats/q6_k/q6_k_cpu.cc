@@ -1,4 +1,4 @@
-#include "intarsia/formats/q6_k/q6_k_cpu.h"
+#include "intarsia/formats/common/kernels.h"
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "intarsia/formats/q6_k/q6_k_cpu.cc"
@@ -35,25 +35,11 @@ struct Block {
   }
 };
 
-void DotOfQ6K(const DotArgs& args) { DotParts<Block>(args); }
-void DequantizeRowOfQ6K(const std::byte* in, float* out, int64_t k) {
-  DequantizeParts<Block>(in, out, k);
-}
-
 }  // namespace
 }  // namespace intarsia::formats::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
 
-#if HWY_ONCE
-namespace intarsia::formats {
-
-HWY_EXPORT(DotOfQ6K);
-HWY_EXPORT(DequantizeRowOfQ6K);
-
-void DotQ6K(const DotArgs& args) { HWY_DYNAMIC_DISPATCH(DotOfQ6K)(args); }
-void DequantizeQ6K(const std::byte* in, float* out, int64_t k) {
-  HWY_DYNAMIC_DISPATCH(DequantizeRowOfQ6K)(in, out, k);
-}
-
-}  // namespace intarsia::formats
-#endif
+#define INTARSIA_FORMAT q6_k
+#define INTARSIA_DOT DotParts<Block>
+#define INTARSIA_DEQUANTIZE DequantizeParts<Block>
+#include "intarsia/formats/common/format_cpu-inl.h"

@@ -1,8 +1,9 @@
 #include <algorithm>
 
+#include "intarsia/formats/common/block_format.h"
 #include "intarsia/formats/common/blocks.h"
+#include "intarsia/formats/common/kernels.h"
 #include "intarsia/formats/common/paths.h"
-#include "intarsia/formats/q8_0/q8_0_cpu.h"
 #include "intarsia/formats/registry.h"
 
 namespace intarsia::formats {
@@ -10,12 +11,7 @@ namespace {
 
 constexpr size_t kBytes = 2 + 32;  // scale, codes
 
-void QuantizeBlock(const float* x, std::byte* out) {
-  if (!AllFinite(x)) {  // a fault stays visible: the whole block reads as NaN
-    StoreF16(NAN, out);
-    std::fill_n(out + 2, kBlock, std::byte{0});
-    return;
-  }
+void QuantizeBlock(const float* x, const float*, std::byte* out) {
   float largest = 0;
   for (int64_t i = 0; i < kBlock; ++i) {
     largest = std::max(largest, std::abs(x[i]));
@@ -29,34 +25,21 @@ void QuantizeBlock(const float* x, std::byte* out) {
   }
 }
 
-const PreparedKernels* Paths() { return IntegerPath(Q80Avx512, Q80Avx2); }
-const PreparedKernels* Packed() {
-  return IntegerPath(Q80PanelsAvx512, Q80Avx2);
-}
-
-class Q80 : public DotFormat {
- public:
-  Q80() : DotFormat(&DotQ80, &Paths, &Packed) {}
-  std::string_view name() const override { return "q8_0"; }
-  int64_t block() const override { return kBlock; }
-  size_t row_bytes(int64_t k) const override { return k / kBlock * kBytes; }
-  DType storage() const override { return DType::kU8; }
-
-  void QuantizeRow(const float* in, std::byte* out, int64_t k) const override {
-    for (int64_t b = 0; b < k / kBlock; ++b) {
-      QuantizeBlock(in + b * kBlock, out + b * kBytes);
-    }
-  }
-  void DequantizeRow(const std::byte* in, float* out,
-                     int64_t k) const override {
-    DequantizeQ80(in, out, k);
-  }
-};
+constexpr BlockTraits kTraits = {
+    .name = "q8_0",
+    .numbers = kBlock,
+    .bytes = kBytes,
+    .dot = &q8_0_cpu::Dot,
+    .dequantize = &q8_0_cpu::Dequantize,
+    .quantize = &QuantizeBlock,
+    .poison = &PoisonF16<kBytes, 0>,
+    .packed = &Path<q8_0_cpu::PanelsAvx512, q8_0_cpu::PanelsAvx2>,
+    .stored = &Path<q8_0_cpu::StoredAvx512, q8_0_cpu::PanelsAvx2>};
 
 }  // namespace
 
 const Format& q8_0() {
-  static const Q80* format = new Q80;
+  static const BlockFormat* format = new BlockFormat(kTraits);
   return *format;
 }
 

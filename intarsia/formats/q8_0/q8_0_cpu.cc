@@ -1,4 +1,4 @@
-#include "intarsia/formats/q8_0/q8_0_cpu.h"
+#include "intarsia/formats/common/kernels.h"
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "intarsia/formats/q8_0/q8_0_cpu.cc"
@@ -25,25 +25,11 @@ struct Block {
   }
 };
 
-void DotOfQ80(const DotArgs& args) { Dot<Block>(args); }
-void DequantizeRowOfQ80(const std::byte* in, float* out, int64_t k) {
-  Dequantize<Block>(in, out, k);
-}
-
 }  // namespace
 }  // namespace intarsia::formats::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
 
-#if HWY_ONCE
-namespace intarsia::formats {
-
-HWY_EXPORT(DotOfQ80);
-HWY_EXPORT(DequantizeRowOfQ80);
-
-void DotQ80(const DotArgs& args) { HWY_DYNAMIC_DISPATCH(DotOfQ80)(args); }
-void DequantizeQ80(const std::byte* in, float* out, int64_t k) {
-  HWY_DYNAMIC_DISPATCH(DequantizeRowOfQ80)(in, out, k);
-}
-
-}  // namespace intarsia::formats
-#endif
+#define INTARSIA_FORMAT q8_0
+#define INTARSIA_DOT Dot<Block>
+#define INTARSIA_DEQUANTIZE Dequantize<Block>
+#include "intarsia/formats/common/format_cpu-inl.h"

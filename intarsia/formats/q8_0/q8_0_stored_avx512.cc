@@ -1,7 +1,5 @@
-#define INTARSIA_VECTORS "intarsia/formats/common/vectors_avx512-inl.h"
-#include "intarsia/formats/common/code_panels-inl.h"
+#include "intarsia/formats/common/kernels.h"
 #include "intarsia/formats/common/vnni-inl.h"
-#include "intarsia/formats/q8_0/q8_0_cpu.h"
 
 INTARSIA_BEGIN_AVX512
 namespace intarsia::formats {
@@ -62,14 +60,8 @@ struct Block {
 
 }  // namespace
 
-const PreparedKernels& Q80Avx512() {
+const PreparedKernels& q8_0_cpu::StoredAvx512() {
   static constexpr PreparedKernels kernels = IntegerKernels<Block>();
-  return kernels;
-}
-
-const PreparedKernels& Q80PanelsAvx512() {
-  static constexpr PreparedKernels kernels =
-      avx512::CodeKernels<avx512::BytePanel>();
   return kernels;
 }
 
