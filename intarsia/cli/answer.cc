@@ -5,25 +5,21 @@
 #include <cstring>
 #include <filesystem>
 #include <memory>
+#include <nlohmann/json.hpp>
 
 #include "intarsia/core/terminal_text.h"
 
 namespace intarsia {
 
-void AddAnswer(CLI::App* app, AnswerFlags* flags) {
-  AddSampling(app, &flags->sampling);
-  app->add_option("--max-tokens,-n", flags->max_tokens,
-                  "Most tokens of an answer")
-      ->check(WholeNumber(1, 1 << 24))
-      ->capture_default_str();
-  app->add_option("--stop", flags->stops,
-                  "Text that ends the answer; may be given again")
-      ->allow_extra_args(false);
-  app->add_option("--ctx", flags->context,
-                  "Most tokens of the conversation; 0: as needed")
-      ->check(WholeNumber(0, 1 << 24))
-      ->capture_default_str();
-  AddStateDType(app, &flags->state_dtype);
+void AddAnswer(Verb verb, AnswerFlags* flags) {
+  AddSampling(verb, &flags->sampling);
+  verb.Add("--max-tokens,-n", &flags->max_tokens, Whole{1, 1 << 24},
+           "Most tokens of an answer");
+  verb.Add("--stop", &flags->stops,
+           "Text that ends the answer; may be given again");
+  verb.Add("--ctx", &flags->context, Whole{0, 1 << 24},
+           "Most tokens of the conversation; 0: as needed");
+  AddStateDType(verb, &flags->state_dtype);
 }
 
 Result<std::string> ReadTextFile(const std::string& path, size_t most) {

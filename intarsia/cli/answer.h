@@ -2,6 +2,7 @@
 #pragma once
 
 #include <functional>
+#include <nlohmann/json_fwd.hpp>
 #include <string>
 #include <vector>
 
@@ -19,7 +20,7 @@ struct AnswerFlags {
   int64_t context = 0;  // 0: as needed, or what the model was trained for
   std::string state_dtype = "bf16";
 };
-void AddAnswer(CLI::App* app, AnswerFlags* flags);
+void AddAnswer(Verb verb, AnswerFlags* flags);
 
 // A file, or the standard input for "-". Texts of more than `most` bytes are
 // refused when so much was read: a device or a pipe may have no end.

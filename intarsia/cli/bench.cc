@@ -1,4 +1,6 @@
 // intarsia bench MODEL | kernels [NAME]: tokens per second, or rooms alone.
+#include <nlohmann/json.hpp>
+
 #include <sys/resource.h>
 
 #include "intarsia/cli/command.h"
@@ -202,43 +204,27 @@ Status Run(Flags& flags) {
 
 }  // namespace
 
-Command MakeBench(CLI::App& root) {
-  CLI::App* app = root.add_subcommand(
-      "bench",
-      "Tokens per second of a model; `bench kernels [NAME]`: of rooms");
+void AddBench(Verb verb) {
   auto flags = std::make_shared<Flags>();
-  AddServing(app, flags.get());
+  AddServing(verb, flags.get());
   ThroughputOptions* options = &flags->options;
   options->sequences = {1, 4, 16};
-  app->add_option("MODEL", flags->model, "A model, or the word kernels")
-      ->required();
-  app->add_option("NAME", flags->kernel,
-                  "With kernels: a room, or how a row's name or part begins");
-  app->add_flag("--quick", flags->quick, "With kernels: small shapes");
-  app->add_option("-p", options->prompts, "Prefill lengths")
-      ->delimiter(',')
-      ->allow_extra_args(false)
-      ->check(WholeNumber(0, 1 << 20));
-  app->add_option("-n", options->generate, "Decode steps")
-      ->check(WholeNumber(0, 1 << 20))
-      ->capture_default_str();
-  app->add_option("--npl,--sequences", options->sequences,
-                  "Sequences decoded together (also -npl)")
-      ->delimiter(',')
-      ->allow_extra_args(false)
-      ->check(WholeNumber(1, 4096));
-  app->add_option("-d", options->depths, "Tokens already in the state")
-      ->delimiter(',')
-      ->allow_extra_args(false)
-      ->check(WholeNumber(0, 1 << 20));
-  app->add_flag(
-      "--pin", options->pin,
-      "Tie each thread to a processor: for machines that nothing else "
-      "runs on");
-  app->add_option("-r", options->repeats, "Repeats; the median is printed")
-      ->check(WholeNumber(1, 1000))
-      ->capture_default_str();
-  return {app, [flags] { return Run(*flags); }};
+  verb.Add("MODEL", &flags->model, "A model, or the word kernels").Required();
+  verb.Add("NAME", &flags->kernel,
+           "With kernels: a room, or how a row's name or part begins");
+  verb.Add("--quick", &flags->quick, "With kernels: small shapes");
+  verb.Add("-p", &options->prompts, Whole{0, 1 << 20}, "Prefill lengths");
+  verb.Add("-n", &options->generate, Whole{0, 1 << 20}, "Decode steps");
+  verb.Add("--npl,--sequences", &options->sequences, Whole{1, 4096},
+           "Sequences decoded together (also -npl)");
+  verb.Add("-d", &options->depths, Whole{0, 1 << 20},
+           "Tokens already in the state");
+  verb.Add("--pin", &options->pin,
+           "Tie each thread to a processor: for machines that nothing else "
+           "runs on");
+  verb.Add("-r", &options->repeats, Whole{1, 1000},
+           "Repeats; the median is printed");
+  verb.Run([flags] { return Run(*flags); });
 }
 
 }  // namespace intarsia

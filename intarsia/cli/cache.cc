@@ -2,6 +2,7 @@
 #include <unistd.h>
 
 #include <ctime>
+#include <nlohmann/json.hpp>
 
 #include "intarsia/cli/command.h"
 #include "intarsia/hub/model_cache.h"
@@ -124,25 +125,19 @@ Status Prune(const Flags& flags) {
 
 }  // namespace
 
-Command MakeCache(CLI::App& root) {
-  CLI::App* app = root.add_subcommand("cache", "What was pulled; making room");
+void AddCache(Verb verb) {
   auto flags = std::make_shared<Flags>();
-  AddCommon(app, flags.get());
-  app->require_subcommand(1);
-  CLI::App* list = app->add_subcommand(
+  AddCommon(verb, flags.get());
+  Verb list = verb.Word(
       "list", "Models: size, when they were last used, where they came from");
-  list->add_flag("--names", flags->names, "Only names, a line each");
-  CLI::App* remove = app->add_subcommand("rm", "Remove a model");
-  remove->add_option("NAME", flags->name, "As `cache list` shows it")
-      ->required();
-  remove->add_flag("--yes,-y", flags->yes, "Don't ask");
-  CLI::App* prune = app->add_subcommand(
-      "prune", "Remove partial downloads and what no model needs");
-  for (CLI::App* sub : {list, remove, prune}) sub->fallthrough();
-  return {app, [=] {
-            if (list->parsed()) return List(*flags);
-            return remove->parsed() ? RemoveModel(*flags) : Prune(*flags);
-          }};
+  list.Add("--names", &flags->names, "Only names, a line each");
+  list.Run([flags] { return List(*flags); });
+  Verb remove = verb.Word("rm", "Remove a model");
+  remove.Add("NAME", &flags->name, "As `cache list` shows it").Required();
+  remove.Add("--yes,-y", &flags->yes, "Don't ask");
+  remove.Run([flags] { return RemoveModel(*flags); });
+  verb.Word("prune", "Remove partial downloads and what no model needs")
+      .Run([flags] { return Prune(*flags); });
 }
 
 }  // namespace intarsia

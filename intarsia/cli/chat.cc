@@ -5,6 +5,7 @@
 #include <csignal>
 #include <cstdlib>
 #include <filesystem>
+#include <nlohmann/json.hpp>
 
 #include "intarsia/cli/conversation.h"
 #include "intarsia/cli/line_reader.h"
@@ -211,15 +212,14 @@ Status Run(const Flags& flags) {
 
 }  // namespace
 
-Command MakeChat(CLI::App& root) {
-  CLI::App* app = root.add_subcommand("chat", "Talk with a model");
+void AddChat(Verb verb) {
   auto flags = std::make_shared<Flags>();
-  AddServing(app, flags.get());
-  AddAnswer(app, &flags->answer);
-  app->add_option("MODEL", flags->model, "Folder, .gguf file or pulled model")
-      ->required();
-  app->add_option("--system", flags->system, "System message");
-  return {app, [flags] { return Run(*flags); }};
+  AddServing(verb, flags.get());
+  AddAnswer(verb, &flags->answer);
+  verb.Add("MODEL", &flags->model, "Folder, .gguf file or pulled model")
+      .Required();
+  verb.Add("--system", &flags->system, "System message");
+  verb.Run([flags] { return Run(*flags); });
 }
 
 }  // namespace intarsia

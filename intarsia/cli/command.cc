@@ -9,76 +9,32 @@
 #include <filesystem>
 #include <limits>
 #include <map>
+#include <nlohmann/json.hpp>
 #include <set>
 
 #include "intarsia/core/terminal_text.h"
 
 namespace intarsia {
 
-void AddCommon(CLI::App* app, CommonFlags* flags) {
-  app->add_option("--device", flags->device, "Where to compute")
-      ->check(CLI::IsMember({"cpu", "cuda"}))
-      ->capture_default_str();
-  app->add_option("--threads,-t", flags->threads,
-                  "CPU threads; 0 takes all this process may use")
-      ->check(WholeNumber(0, 4096))
-      ->capture_default_str();
-  app->add_option("--seed", flags->seed, "Seed of all random numbers")
-      ->check(WholeNumber(0, std::numeric_limits<uint64_t>::max()))
-      ->capture_default_str();
-  app->add_flag("--json", flags->json, "Print one JSON object on stdout");
+void AddCommon(Verb verb, CommonFlags* flags) {
+  verb.Add("--device", &flags->device, {"cpu", "cuda"}, "Where to compute");
+  verb.Add("--threads,-t", &flags->threads, Whole{0, 4096},
+           "CPU threads; 0 takes all this process may use");
+  verb.Add("--seed", &flags->seed,
+           Whole{0, std::numeric_limits<uint64_t>::max()},
+           "Seed of all random numbers");
+  verb.Add("--json", &flags->json, "Print one JSON object on stdout");
 }
 
-void AddStateDType(CLI::App* app, std::string* name) {
-  app->add_option("--state-dtype", *name,
-                  "Of per-token state (keys and values)")
-      ->check(CLI::IsMember({"bf16", "f16", "f32"}))
-      ->capture_default_str();
+void AddStateDType(Verb verb, std::string* name) {
+  verb.Add("--state-dtype", name, {"bf16", "f16", "f32"},
+           "Of per-token state (keys and values)");
 }
 
 DType StateDType(const std::string& name) {
   return name == "f32"   ? DType::kF32
          : name == "f16" ? DType::kF16
                          : DType::kBF16;
-}
-
-CLI::Validator WholeNumber(int64_t low, uint64_t high) {
-  const std::string range = std::to_string(low) + " to " + std::to_string(high);
-  const auto wrong = [low, high, range](const std::string& text) {
-    const char* const begin = text.data();
-    const char* const end = begin + text.size();
-    bool in_range = false;
-    std::from_chars_result parsed{};
-    if (text.starts_with('-')) {
-      int64_t value = 0;
-      parsed = std::from_chars(begin, end, value);
-      in_range = value >= low && value <= 0;
-    } else {
-      uint64_t value = 0;
-      parsed = std::from_chars(begin, end, value);
-      in_range = value <= high && (low <= 0 || value >= uint64_t(low));
-    }
-    // A leading zero would make the parser read octal.
-    const bool octal = text.size() > 1 && text[text[0] == '-' ? 1 : 0] == '0';
-    return parsed.ec == std::errc() && parsed.ptr == end && in_range && !octal
-               ? std::string()
-               : "'" + TerminalLine(text, {.most = 60}) +
-                     "' is not a whole number from " + range;
-  };
-  return CLI::Validator(wrong, "INT in [" + range + "]");
-}
-
-CLI::Validator FiniteNumber() {
-  const auto wrong = [](const std::string& text) {
-    double value = 0;
-    const char* const end = text.data() + text.size();
-    const auto parsed = std::from_chars(text.data(), end, value);
-    return parsed.ec == std::errc() && parsed.ptr == end && std::isfinite(value)
-               ? std::string()
-               : "'" + TerminalLine(text, {.most = 60}) +
-                     "' is not a finite number";
-  };
-  return CLI::Validator(wrong, "");
 }
 
 namespace {

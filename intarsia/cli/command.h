@@ -1,15 +1,14 @@
-// What the verbs share: flags, output, errors. Each verb is one file that adds
-// its flags to the parser and returns what runs it.
+// What the verbs share: flags, output, errors. Each verb is a file and a line
+// of registry.def.
 #pragma once
 
-#include <CLI/CLI.hpp>
 #include <cstdio>
-#include <functional>
 #include <initializer_list>
-#include <nlohmann/json.hpp>
+#include <nlohmann/json_fwd.hpp>
 #include <string>
 #include <vector>
 
+#include "intarsia/cli/verb.h"
 #include "intarsia/core/device.h"
 #include "intarsia/core/dtype.h"
 #include "intarsia/core/status.h"
@@ -26,23 +25,12 @@ struct CommonFlags {
   Device device_of() const { return device == "cuda" ? Cuda() : Cpu(); }
 };
 
-struct Command {
-  CLI::App* app = nullptr;
-  std::function<Status()> run;
-};
-
 // Adds the common flags; `flags` must outlive the parser.
-void AddCommon(CLI::App* app, CommonFlags* flags);
+void AddCommon(Verb verb, CommonFlags* flags);
 
 // --state-dtype, and the type that one of its words means.
-void AddStateDType(CLI::App* app, std::string* name);
+void AddStateDType(Verb verb, std::string* name);
 DType StateDType(const std::string& name);
-
-// What a flag may be: a decimal whole number in [low, high], or any finite
-// number. The parser's own conversions take more ("0x10", "010" for 8, "-1" for
-// 2^64 - 1, "nan", nothing at all).
-CLI::Validator WholeNumber(int64_t low, uint64_t high);
-CLI::Validator FiniteNumber();
 
 // Refuses an output that is one of a command's inputs (empty: none).
 Status CheckNotInput(const std::string& out,
@@ -83,20 +71,5 @@ class ProgressBar {
   double last_draw_ = 0.0;
   bool drawn_ = false;
 };
-
-Command MakeList(CLI::App& root);
-Command MakeInfo(CLI::App& root);
-Command MakePull(CLI::App& root);
-Command MakeCache(CLI::App& root);
-Command MakeGenerate(CLI::App& root);
-Command MakeChat(CLI::App& root);
-Command MakeTokenize(CLI::App& root);
-Command MakeVerify(CLI::App& root);
-Command MakeBench(CLI::App& root);
-Command MakePerplexity(CLI::App& root);
-Command MakeQuantize(CLI::App& root);
-Command MakeConvert(CLI::App& root);
-Command MakeDoctor(CLI::App& root);
-Command MakeCompletion(CLI::App& root);
 
 }  // namespace intarsia

@@ -6,22 +6,6 @@
 namespace intarsia {
 namespace {
 
-std::string Words(const CLI::App& app) {
-  std::string words;
-  for (const CLI::Option* option : app.get_options()) {
-    for (const std::string& name : option->get_lnames()) words += " --" + name;
-  }
-  for (const CLI::App* sub : app.get_subcommands(nullptr)) {
-    words += " " + sub->get_name();
-    for (const CLI::Option* option : sub->get_options()) {
-      for (const std::string& name : option->get_lnames()) {
-        if (name != "help") words += " --" + name;
-      }
-    }
-  }
-  return words.empty() ? words : words.substr(1);
-}
-
 // What names() of the script prints for a verb.
 std::string Names(const std::string& verb) {
   if (verb != "pull") return "intarsia cache list --names 2>/dev/null";
@@ -30,13 +14,12 @@ std::string Names(const std::string& verb) {
   return names;
 }
 
-Status Run(const CLI::App& root) {
+Status Run(const CommandLine& line) {
   std::string verbs, cases;
-  for (const CLI::App* sub : root.get_subcommands(nullptr)) {
-    const std::string name = sub->get_name();
-    verbs += (verbs.empty() ? "" : " ") + name;
-    cases += "    " + name + ") words='" + Words(*sub) + "'\n" +
-             "      names() { " + Names(name) + "; } ;;\n";
+  for (const CommandLine::Words& words : line.Completions()) {
+    verbs += (verbs.empty() ? "" : " ") + words.verb;
+    cases += "    " + words.verb + ") words='" + words.words + "'\n" +
+             "      names() { " + Names(words.verb) + "; } ;;\n";
   }
   // A ':' ends a word for bash: what stands before it is not completed again.
   std::printf(
@@ -69,10 +52,8 @@ Status Run(const CLI::App& root) {
 
 }  // namespace
 
-Command MakeCompletion(CLI::App& root) {
-  CLI::App* app = root.add_subcommand(
-      "completion", "Print a bash completion script for `source`");
-  return {app, [&root] { return Run(root); }};
+void AddCompletion(Verb verb) {
+  verb.Run([verb] { return Run(verb.line()); });
 }
 
 }  // namespace intarsia

@@ -1,5 +1,7 @@
 #include "intarsia/cli/conversation.h"
 
+#include <nlohmann/json.hpp>
+
 #include "intarsia/checkpoint/atomic_file.h"
 #include "intarsia/cli/reasoning.h"
 #include "intarsia/convert/hf_model.h"

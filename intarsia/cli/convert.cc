@@ -102,25 +102,22 @@ Status Run(const Flags& flags) {
 
 }  // namespace
 
-Command MakeConvert(CLI::App& root) {
-  CLI::App* app = root.add_subcommand(
-      "convert", "The same model as GGUF, Hugging Face folder, native folder");
+void AddConvert(Verb verb) {
   auto flags = std::make_shared<Flags>();
-  AddOpening(app, flags.get());
-  app->add_option("MODEL", flags->model, "Folder, .gguf file or pulled model")
-      ->required();
-  app->add_option("OUT", flags->out, "What to write: a .gguf file or a folder")
-      ->required();
-  app->add_option("--to", flags->to, "By default GGUF for OUT.gguf")
-      ->check(CLI::IsMember({"gguf", "hf", "native"}));
-  app->add_flag("--allow-loss", flags->allow_loss,
-                "Go on without what the new file has no place for");
-  app->add_option("--split-max-size", flags->split,
-                  "GGUF: parts of at most so much (500M, 2G)");
-  app->add_option("--max-shard-size", flags->shard,
-                  "Folders: safetensors files of at most so much")
-      ->capture_default_str();
-  return {app, [flags] { return Run(*flags); }};
+  AddOpening(verb, flags.get());
+  verb.Add("MODEL", &flags->model, "Folder, .gguf file or pulled model")
+      .Required();
+  verb.Add("OUT", &flags->out, "What to write: a .gguf file or a folder")
+      .Required();
+  verb.Add("--to", &flags->to, {"gguf", "hf", "native"},
+           "By default GGUF for OUT.gguf");
+  verb.Add("--allow-loss", &flags->allow_loss,
+           "Go on without what the new file has no place for");
+  verb.Add("--split-max-size", &flags->split,
+           "GGUF: parts of at most so much (500M, 2G)");
+  verb.Add("--max-shard-size", &flags->shard,
+           "Folders: safetensors files of at most so much");
+  verb.Run([flags] { return Run(*flags); });
 }
 
 }  // namespace intarsia

@@ -6,6 +6,7 @@
 #include <cstdio>
 #include <filesystem>
 #include <fstream>
+#include <nlohmann/json.hpp>
 
 #include "intarsia/cli/command.h"
 #include "intarsia/core/thread_pool.h"
@@ -226,14 +227,12 @@ Status Run(const Flags& flags) {
 
 }  // namespace
 
-Command MakeDoctor(CLI::App& root) {
-  CLI::App* app = root.add_subcommand(
-      "doctor", "What this machine offers, and what is amiss");
+void AddDoctor(Verb verb) {
   auto flags = std::make_shared<Flags>();
-  AddCommon(app, flags.get());
-  app->add_flag("--offline", flags->offline,
-                "Ask neither the package index nor the hub");
-  return {app, [flags] { return Run(*flags); }};
+  AddCommon(verb, flags.get());
+  verb.Add("--offline", &flags->offline,
+           "Ask neither the package index nor the hub");
+  verb.Run([flags] { return Run(*flags); });
 }
 
 }  // namespace intarsia

@@ -1,5 +1,6 @@
 // intarsia generate MODEL --prompt ...: one shot.
 #include <chrono>
+#include <nlohmann/json.hpp>
 #include <optional>
 
 #include "intarsia/checkpoint/atomic_file.h"
@@ -120,31 +121,28 @@ Status Run(const Flags& flags) {
 
 }  // namespace
 
-Command MakeGenerate(CLI::App& root) {
-  CLI::App* app =
-      root.add_subcommand("generate", "Continue a prompt, or answer it once");
+void AddGenerate(Verb verb) {
   auto flags = std::make_shared<Flags>();
-  AddServing(app, flags.get());
-  AddAnswer(app, &flags->answer);
-  app->add_option("MODEL", flags->model, "Folder, .gguf file or pulled model")
-      ->required();
-  auto* prompt = app->add_option("--prompt,-p", flags->prompt, "The text");
-  app->add_option("--prompt-file", flags->prompt_file,
-                  "The text, from a file of at most 256 MiB; - is the standard "
-                  "input")
-      ->excludes(prompt);
-  auto* chat = app->add_flag("--chat", flags->chat,
-                             "Put the prompt into the model's chat template");
-  app->add_option("--system", flags->system, "System message, with --chat")
-      ->needs(chat);
-  app->add_flag("--ignore-eos", flags->ignore_eos,
-                "Go on past the end of the answer");
-  app->add_option("--save-state", flags->save_state,
-                  "Write the sequence's state to a file afterwards");
-  app->add_option("--load-state", flags->load_state,
-                  "Go on from a state that this model saved; the prompt comes "
-                  "after it");
-  return {app, [flags] { return Run(*flags); }};
+  AddServing(verb, flags.get());
+  AddAnswer(verb, &flags->answer);
+  verb.Add("MODEL", &flags->model, "Folder, .gguf file or pulled model")
+      .Required();
+  const Argument prompt = verb.Add("--prompt,-p", &flags->prompt, "The text");
+  verb.Add("--prompt-file", &flags->prompt_file,
+           "The text, from a file of at most 256 MiB; - is the standard input")
+      .Excludes(prompt);
+  const Argument chat = verb.Add(
+      "--chat", &flags->chat, "Put the prompt into the model's chat template");
+  verb.Add("--system", &flags->system, "System message, with --chat")
+      .Needs(chat);
+  verb.Add("--ignore-eos", &flags->ignore_eos,
+           "Go on past the end of the answer");
+  verb.Add("--save-state", &flags->save_state,
+           "Write the sequence's state to a file afterwards");
+  verb.Add("--load-state", &flags->load_state,
+           "Go on from a state that this model saved; the prompt comes after "
+           "it");
+  verb.Run([flags] { return Run(*flags); });
 }
 
 }  // namespace intarsia

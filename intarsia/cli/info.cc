@@ -1,5 +1,6 @@
 // intarsia info MODEL: what a model is made of, without running it.
 #include <map>
+#include <nlohmann/json.hpp>
 
 #include "intarsia/cli/command.h"
 #include "intarsia/core/terminal_text.h"
@@ -115,14 +116,13 @@ Status Run(const CommonFlags& flags, const std::string& name) {
 
 }  // namespace
 
-Command MakeInfo(CLI::App& root) {
-  CLI::App* app = root.add_subcommand("info", "What a model is made of");
+void AddInfo(Verb verb) {
   auto flags = std::make_shared<CommonFlags>();
   auto name = std::make_shared<std::string>();
-  AddCommon(app, flags.get());
-  app->add_option("MODEL", *name, "Folder, .gguf file or pulled model")
-      ->required();
-  return {app, [=] { return Run(*flags, *name); }};
+  AddCommon(verb, flags.get());
+  verb.Add("MODEL", name.get(), "Folder, .gguf file or pulled model")
+      .Required();
+  verb.Run([=] { return Run(*flags, *name); });
 }
 
 }  // namespace intarsia

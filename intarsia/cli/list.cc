@@ -1,4 +1,6 @@
 // intarsia list: what the registries hold, and on which device each runs.
+#include <nlohmann/json.hpp>
+
 #include "intarsia/channel_mixers/registry.h"
 #include "intarsia/cli/command.h"
 #include "intarsia/families/family.h"
@@ -74,12 +76,10 @@ Status Run(const CommonFlags& flags) {
 
 }  // namespace
 
-Command MakeList(CLI::App& root) {
-  CLI::App* app = root.add_subcommand(
-      "list", "Primitives, formats and families of this build");
+void AddList(Verb verb) {
   auto flags = std::make_shared<CommonFlags>();
-  AddCommon(app, flags.get());
-  return {app, [flags] { return Run(*flags); }};
+  AddCommon(verb, flags.get());
+  verb.Run([flags] { return Run(*flags); });
 }
 
 }  // namespace intarsia

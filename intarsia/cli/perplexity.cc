@@ -3,6 +3,7 @@
 #include "intarsia/eval/perplexity.h"
 
 #include <cmath>
+#include <nlohmann/json.hpp>
 
 #include "intarsia/checkpoint/atomic_file.h"
 #include "intarsia/cli/answer.h"
@@ -104,30 +105,25 @@ Status Run(Flags& flags) {
 
 }  // namespace
 
-Command MakePerplexity(CLI::App& root) {
-  CLI::App* app = root.add_subcommand(
-      "perplexity", "How well a model predicts a text; KL from a reference");
+void AddPerplexity(Verb verb) {
   auto flags = std::make_shared<Flags>();
-  AddServing(app, flags.get());
-  app->add_option("MODEL", flags->model, "Folder, .gguf file or pulled model")
-      ->required();
-  app->add_option("--text", flags->text,
-                  "The text, a file of at most 1 GiB; - is the standard input")
-      ->required();
+  AddServing(verb, flags.get());
+  verb.Add("MODEL", &flags->model, "Folder, .gguf file or pulled model")
+      .Required();
+  verb.Add("--text", &flags->text,
+           "The text, a file of at most 1 GiB; - is the standard input")
+      .Required();
   PerplexityOptions* options = &flags->options;
-  app->add_option("--ctx", options->context,
-                  "Tokens of a piece; its second half is scored")
-      ->check(WholeNumber(4, 1 << 20))
-      ->capture_default_str();
-  app->add_option("--pieces", options->pieces, "At most so many; 0: all")
-      ->check(WholeNumber(0, 1 << 30))
-      ->capture_default_str();
-  app->add_option("--record", options->record,
-                  "Write the distributions to FILE, as a reference");
-  app->add_option("--reference", options->reference,
-                  "Compare with what --record wrote for another model");
-  AddStateDType(app, &flags->state_dtype);
-  return {app, [flags] { return Run(*flags); }};
+  verb.Add("--ctx", &options->context, Whole{4, 1 << 20},
+           "Tokens of a piece; its second half is scored");
+  verb.Add("--pieces", &options->pieces, Whole{0, 1 << 30},
+           "At most so many; 0: all");
+  verb.Add("--record", &options->record,
+           "Write the distributions to FILE, as a reference");
+  verb.Add("--reference", &options->reference,
+           "Compare with what --record wrote for another model");
+  AddStateDType(verb, &flags->state_dtype);
+  verb.Run([flags] { return Run(*flags); });
 }
 
 }  // namespace intarsia

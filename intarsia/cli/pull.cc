@@ -1,6 +1,8 @@
 // intarsia pull NAME: fetch a model into the cache folder.
 #include "intarsia/hub/pull.h"
 
+#include <nlohmann/json.hpp>
+
 #include "intarsia/cli/command.h"
 #include "intarsia/hub/catalogue.h"
 #include "intarsia/hub/reference.h"
@@ -112,36 +114,28 @@ Status Run(const Flags& flags) {
 
 }  // namespace
 
-Command MakePull(CLI::App& root) {
-  CLI::App* app =
-      root.add_subcommand("pull", "Fetch a model into the cache folder");
+void AddPull(Verb verb) {
   auto flags = std::make_shared<Flags>();
-  AddCommon(app, flags.get());
-  CLI::Option* name = app->add_option(
-      "NAME", flags->name,
-      "A name of the catalogue, or hf:ORG/NAME[@REVISION][:QUANT]");
-  CLI::Option* list =
-      app->add_flag("--list", flags->list, "Show the catalogue");
-  name->excludes(list);
-  app->add_option("--revision", flags->revision,
-                  "Branch, tag or commit of a model of the hub");
-  app->add_flag("--dry-run", flags->dry_run,
-                "Say what would be fetched, with sizes");
-  app->add_flag("--check", flags->check,
-                "Compare the hashes of files that are here");
-  app->add_option("--connections", flags->connections,
-                  "Files of the hub at a time")
-      ->check(WholeNumber(1, 16))
-      ->capture_default_str();
-  app->callback([flags] {
-    if (!flags->list && flags->name.empty()) {
-      throw CLI::RequiredError("NAME or --list");
-    }
+  AddCommon(verb, flags.get());
+  Argument name =
+      verb.Add("NAME", &flags->name,
+               "A name of the catalogue, or hf:ORG/NAME[@REVISION][:QUANT]");
+  name.Excludes(verb.Add("--list", &flags->list, "Show the catalogue"));
+  verb.Add("--revision", &flags->revision,
+           "Branch, tag or commit of a model of the hub");
+  verb.Add("--dry-run", &flags->dry_run,
+           "Say what would be fetched, with sizes");
+  verb.Add("--check", &flags->check,
+           "Compare the hashes of files that are here");
+  verb.Add("--connections", &flags->connections, Whole{1, 16},
+           "Files of the hub at a time");
+  verb.Require([flags] {
+    return flags->list || !flags->name.empty() ? "" : "NAME or --list";
   });
-  app->footer(
+  verb.Footer(
       "HF_ENDPOINT names another hub, HF_TOKEN opens private and gated models; "
       "PIP_INDEX_URL names the package index.");
-  return {app, [=] { return Run(*flags); }};
+  verb.Run([=] { return Run(*flags); });
 }
 
 }  // namespace intarsia

@@ -2,6 +2,7 @@
 #include "intarsia/convert/quantize.h"
 
 #include <cstdlib>
+#include <nlohmann/json.hpp>
 #include <optional>
 
 #include "intarsia/checkpoint/atomic_file.h"
@@ -190,48 +191,43 @@ Status Run(Flags& flags) {
 
 }  // namespace
 
-Command MakeQuantize(CLI::App& root) {
-  CLI::App* app =
-      root.add_subcommand("quantize", "Write a model with fewer bits a weight");
+void AddQuantize(Verb verb) {
   auto flags = std::make_shared<Flags>();
-  AddOpening(app, flags.get());
-  app->add_option("MODEL", flags->model, "Folder, .gguf file or pulled model")
-      ->required();
-  app->add_option("OUT", flags->out, "The .gguf file to write");
-  app->add_option("--type,--to", flags->type, "See below")
-      ->required()
-      ->check([](const std::string& name) -> std::string {
+  AddOpening(verb, flags.get());
+  verb.Add("MODEL", &flags->model, "Folder, .gguf file or pulled model")
+      .Required();
+  verb.Add("OUT", &flags->out, "The .gguf file to write");
+  verb.Add("--type,--to", &flags->type, "See below")
+      .Required()
+      .Check([](const std::string& name) -> std::string {
         return FindQuantMix(name) != nullptr ? "" : "unknown type " + name;
       });
-  app->add_option("--imatrix", flags->imatrix,
-                  "Importance matrix (llama.cpp's, GGUF or .dat)");
+  verb.Add("--imatrix", &flags->imatrix,
+           "Importance matrix (llama.cpp's, GGUF or .dat)");
   MixOverrides* overrides = &flags->options.overrides;
-  app->add_option("--output-tensor-type", overrides->output,
-                  "Format of the head");
-  app->add_option("--token-embedding-type", overrides->embedding,
-                  "Format of the token table");
-  app->add_option("--tensor-type", flags->tensor_types,
-                  "PART=FORMAT, for tensors whose name contains PART")
-      ->allow_extra_args(false);
-  app->add_flag("--leave-output-tensor", overrides->keep_output,
-                "Do not quantise the head");
-  app->add_flag("--pure", overrides->pure,
-                "Every matrix in the type's own format");
-  app->add_flag("--allow-requantize", flags->options.allow_requantize,
-                "Take matrices that are quantised already");
-  app->add_flag("--allow-loss", flags->allow_loss,
-                "Go on without what GGUF has no place for");
-  app->add_option("--split-max-size", flags->split,
-                  "Write parts of at most so much: 500M, 2G");
-  app->add_flag("--dry-run", flags->dry_run, "Show sizes, write nothing");
+  verb.Add("--output-tensor-type", &overrides->output, "Format of the head");
+  verb.Add("--token-embedding-type", &overrides->embedding,
+           "Format of the token table");
+  verb.Add("--tensor-type", &flags->tensor_types,
+           "PART=FORMAT, for tensors whose name contains PART");
+  verb.Add("--leave-output-tensor", &overrides->keep_output,
+           "Do not quantise the head");
+  verb.Add("--pure", &overrides->pure, "Every matrix in the type's own format");
+  verb.Add("--allow-requantize", &flags->options.allow_requantize,
+           "Take matrices that are quantised already");
+  verb.Add("--allow-loss", &flags->allow_loss,
+           "Go on without what GGUF has no place for");
+  verb.Add("--split-max-size", &flags->split,
+           "Write parts of at most so much: 500M, 2G");
+  verb.Add("--dry-run", &flags->dry_run, "Show sizes, write nothing");
   std::string types = "Types:";
   for (const QuantMix& mix : QuantMixes()) {
     std::string name = mix.name;
     name.resize(11, ' ');
     types += "\n  " + name + mix.summary;
   }
-  app->footer(types);
-  return {app, [flags] { return Run(*flags); }};
+  verb.Footer(types);
+  verb.Run([flags] { return Run(*flags); });
 }
 
 }  // namespace intarsia

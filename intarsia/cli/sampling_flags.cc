@@ -2,7 +2,6 @@
 
 #include <charconv>
 #include <limits>
-#include <type_traits>
 
 #include "intarsia/cli/command.h"
 
@@ -26,50 +25,44 @@ Result<std::pair<int32_t, float>> ParseBias(const std::string& text) {
 
 }  // namespace
 
-void AddSampling(CLI::App* app, SamplingFlags* flags) {
+void AddSampling(Verb verb, SamplingFlags* flags) {
   SamplingOptions* options = &flags->options;
-  const auto add = [&](const char* name, auto* value, const char* help) {
-    CLI::Option* option = app->add_option(name, *value, help)
-                              ->group("Sampling")
-                              ->capture_default_str();
-    if (std::is_integral_v<std::remove_reference_t<decltype(*value)>>) {
-      option->check(WholeNumber(-1, std::numeric_limits<int>::max()));
-    } else {
-      option->check(FiniteNumber());
-    }
+  const auto number = [&](const char* name, float* value, const char* help) {
+    verb.Add(name, value, help).Group("Sampling");
   };
-  add("--temperature", &options->temperature, "0 takes the likeliest token");
-  add("--top-k", &options->top_k, "Keep the k likeliest; 0: all");
-  add("--top-p", &options->top_p,
-      "Keep the likeliest that hold this probability");
-  add("--min-p", &options->min_p,
-      "Drop tokens less likely than this share of the likeliest");
-  add("--typical-p", &options->typical_p,
-      "Keep the tokens of ordinary information that hold this probability");
-  add("--repeat-penalty", &options->repeat_penalty,
-      "Divides the logits of recent tokens; 1: off");
-  add("--presence-penalty", &options->presence_penalty,
-      "Subtracted from the logit of each recent token");
-  add("--frequency-penalty", &options->frequency_penalty,
-      "The same for each time it occurred");
-  add("--repeat-last", &options->repeat_last,
-      "Tokens the penalties look back on; -1: all");
-  add("--dry-multiplier", &options->dry_multiplier,
-      "Penalty of what goes on repeating (DRY); 0: off");
-  add("--dry-base", &options->dry_base,
-      "Its growth with each further repeated token");
-  add("--dry-allowed-length", &options->dry_allowed_length,
-      "Repeated tokens that cost nothing more");
-  add("--dry-last", &options->dry_last, "Tokens DRY looks back on; -1: all");
-  app->add_option("--dry-breaker", flags->dry_breakers,
-                  "Text across which nothing counts as repeated; may be given "
-                  "again")
-      ->allow_extra_args(false)
-      ->group("Sampling");
-  app->add_option("--logit-bias", flags->logit_bias,
-                  "ID=BIAS, added to a token's logit; may be given again")
-      ->allow_extra_args(false)
-      ->group("Sampling");
+  const auto whole = [&](const char* name, int* value, const char* help) {
+    verb.Add(name, value, Whole{-1, std::numeric_limits<int>::max()}, help)
+        .Group("Sampling");
+  };
+  number("--temperature", &options->temperature, "0 takes the likeliest token");
+  whole("--top-k", &options->top_k, "Keep the k likeliest; 0: all");
+  number("--top-p", &options->top_p,
+         "Keep the likeliest that hold this probability");
+  number("--min-p", &options->min_p,
+         "Drop tokens less likely than this share of the likeliest");
+  number("--typical-p", &options->typical_p,
+         "Keep the tokens of ordinary information that hold this probability");
+  number("--repeat-penalty", &options->repeat_penalty,
+         "Divides the logits of recent tokens; 1: off");
+  number("--presence-penalty", &options->presence_penalty,
+         "Subtracted from the logit of each recent token");
+  number("--frequency-penalty", &options->frequency_penalty,
+         "The same for each time it occurred");
+  whole("--repeat-last", &options->repeat_last,
+        "Tokens the penalties look back on; -1: all");
+  number("--dry-multiplier", &options->dry_multiplier,
+         "Penalty of what goes on repeating (DRY); 0: off");
+  number("--dry-base", &options->dry_base,
+         "Its growth with each further repeated token");
+  whole("--dry-allowed-length", &options->dry_allowed_length,
+        "Repeated tokens that cost nothing more");
+  whole("--dry-last", &options->dry_last, "Tokens DRY looks back on; -1: all");
+  verb.Add("--dry-breaker", &flags->dry_breakers,
+           "Text across which nothing counts as repeated; may be given again")
+      .Group("Sampling");
+  verb.Add("--logit-bias", &flags->logit_bias,
+           "ID=BIAS, added to a token's logit; may be given again")
+      .Group("Sampling");
 }
 
 Result<SamplingOptions> Resolve(const SamplingFlags& flags, uint64_t seed,

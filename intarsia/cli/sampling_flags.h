@@ -16,7 +16,7 @@ struct SamplingFlags {
   std::vector<std::string> logit_bias;  // "ID=BIAS"
   std::vector<std::string> dry_breakers = UsualDryBreakers();
 };
-void AddSampling(CLI::App* app, SamplingFlags* flags);
+void AddSampling(Verb verb, SamplingFlags* flags);
 
 // The options with their seed, biases, and the tokens whose text holds a
 // breaker; validated.

@@ -30,19 +30,18 @@ struct ServingFlags : OpeningFlags {
 };
 
 // The common flags and these.
-inline void AddOpening(CLI::App* app, OpeningFlags* flags) {
-  AddCommon(app, flags);
-  app->add_flag("--allow-unused", flags->allow_unused,
-                "Go on, with a warning, where tensors or settings of the model "
-                "are not used");
+inline void AddOpening(Verb verb, OpeningFlags* flags) {
+  AddCommon(verb, flags);
+  verb.Add("--allow-unused", &flags->allow_unused,
+           "Go on, with a warning, where tensors or settings of the model "
+           "are not used");
 }
 
-inline void AddServing(CLI::App* app, ServingFlags* flags) {
-  AddOpening(app, flags);
-  app->add_flag(
-      "--no-pack", flags->no_pack,
-      "Compute on the weights as the file has them, without a copy "
-      "in the order that this CPU reads fastest: less memory, slower");
+inline void AddServing(Verb verb, ServingFlags* flags) {
+  AddOpening(verb, flags);
+  verb.Add("--no-pack", &flags->no_pack,
+           "Compute on the weights as the file has them, without a copy "
+           "in the order that this CPU reads fastest: less memory, slower");
 }
 
 // OpenModel, with its warnings shown.

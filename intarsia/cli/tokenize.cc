@@ -1,6 +1,7 @@
 // intarsia tokenize MODEL: what a text or a rendered chat becomes, and back.
 #include <charconv>
 #include <filesystem>
+#include <nlohmann/json.hpp>
 
 #include "intarsia/checkpoint/checked.h"
 #include "intarsia/cli/answer.h"
@@ -160,33 +161,30 @@ Status Run(const Flags& flags) {
 
 }  // namespace
 
-Command MakeTokenize(CLI::App& root) {
-  CLI::App* app = root.add_subcommand(
-      "tokenize", "The tokens of a text or of a rendered chat, and back");
+void AddTokenize(Verb verb) {
   auto flags = std::make_shared<Flags>();
-  AddCommon(app, flags.get());
-  app->add_option("MODEL", flags->model,
-                  "Folder, .gguf file, pulled model, or a tokenizer's file")
-      ->required();
-  auto* text = app->add_option_group("input");
-  text->add_option("TEXT,--prompt,-p", flags->text, "The text");
-  text->add_option("--prompt-file", flags->file,
-                   "The text, from a file; - is the standard input");
-  text->add_option("--decode", flags->decode,
-                   "Ids apart by commas or spaces, to be text again; - is the "
-                   "standard input");
-  text->require_option(1);
-  auto* chat = app->add_flag("--chat", flags->chat,
-                             "Put the text into the model's chat template");
-  app->add_option("--system", flags->system, "System message, with --chat")
-      ->needs(chat);
-  app->add_flag("--no-special", flags->no_special,
-                "Without the tokens that begin and end a text");
-  app->add_flag("--plain", flags->plain,
-                "Names of special tokens in the text are text");
-  app->add_flag("--skip-special", flags->skip_special,
-                "With --decode: leave special tokens out");
-  return {app, [flags] { return Run(*flags); }};
+  AddCommon(verb, flags.get());
+  verb.Add("MODEL", &flags->model,
+           "Folder, .gguf file, pulled model, or a tokenizer's file")
+      .Required();
+  Verb text = verb.OneOf("input");
+  text.Add("TEXT,--prompt,-p", &flags->text, "The text");
+  text.Add("--prompt-file", &flags->file,
+           "The text, from a file; - is the standard input");
+  text.Add("--decode", &flags->decode,
+           "Ids apart by commas or spaces, to be text again; - is the "
+           "standard input");
+  const Argument chat = verb.Add("--chat", &flags->chat,
+                                 "Put the text into the model's chat template");
+  verb.Add("--system", &flags->system, "System message, with --chat")
+      .Needs(chat);
+  verb.Add("--no-special", &flags->no_special,
+           "Without the tokens that begin and end a text");
+  verb.Add("--plain", &flags->plain,
+           "Names of special tokens in the text are text");
+  verb.Add("--skip-special", &flags->skip_special,
+           "With --decode: leave special tokens out");
+  verb.Run([flags] { return Run(*flags); });
 }
 
 }  // namespace intarsia

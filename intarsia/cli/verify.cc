@@ -3,6 +3,7 @@
 
 #include <cmath>
 #include <filesystem>
+#include <nlohmann/json.hpp>
 
 #include "intarsia/cli/command.h"
 #include "intarsia/cli/serving.h"
@@ -116,37 +117,29 @@ Status Run(const Flags& flags) {
 
 }  // namespace
 
-Command MakeVerify(CLI::App& root) {
-  CLI::App* app = root.add_subcommand(
-      "verify", "Recompute a recorded golden.safetensors and compare");
+void AddVerify(Verb verb) {
   auto flags = std::make_shared<Flags>();
-  AddOpening(app, flags.get());
-  app->add_option("MODEL", flags->model, "Folder, .gguf file or pulled model")
-      ->required();
-  app->add_option("--reference", flags->reference,
-                  "Recorded file (default: golden.safetensors beside MODEL)");
-  CLI::Option* gradients =
-      app->add_option("--gradients", flags->gradients,
-                      "Compare gradients too (default: grads.safetensors)")
-          ->expected(0, 1);
-  app->add_option("--form", flags->form, "Force a form of the primitives")
-      ->check(CLI::IsMember({"auto", "parallel", "chunked", "recurrent"}))
-      ->capture_default_str();
-  app->add_option("--chunk", flags->chunks,
-                  "Prefill in pieces of these sizes, one run each")
-      ->delimiter(',')
-      ->allow_extra_args(false)
-      ->check(WholeNumber(1, 1 << 20));
-  app->add_flag("--batch-split", flags->batch_split,
-                "Run the sequences among others of unlike lengths");
-  app->add_option("--tol", flags->tolerance,
-                  "Largest difference, in deviations of the logits")
-      ->check(FiniteNumber() & CLI::NonNegativeNumber)
-      ->capture_default_str();
-  return {app, [=] {
-            flags->with_gradients = gradients->count() > 0;
-            return Run(*flags);
-          }};
+  AddOpening(verb, flags.get());
+  verb.Add("MODEL", &flags->model, "Folder, .gguf file or pulled model")
+      .Required();
+  verb.Add("--reference", &flags->reference,
+           "Recorded file (default: golden.safetensors beside MODEL)");
+  Argument gradients =
+      verb.Add("--gradients", &flags->gradients,
+               "Compare gradients too (default: grads.safetensors)")
+          .ValueOptional();
+  verb.Add("--form", &flags->form, {"auto", "parallel", "chunked", "recurrent"},
+           "Force a form of the primitives");
+  verb.Add("--chunk", &flags->chunks, Whole{1, 1 << 20},
+           "Prefill in pieces of these sizes, one run each");
+  verb.Add("--batch-split", &flags->batch_split,
+           "Run the sequences among others of unlike lengths");
+  verb.AddNotNegative("--tol", &flags->tolerance,
+                      "Largest difference, in deviations of the logits");
+  verb.Run([=] {
+    flags->with_gradients = gradients.given();
+    return Run(*flags);
+  });
 }
 
 }  // namespace intarsia
