@@ -8,9 +8,7 @@
 namespace intarsia {
 namespace {
 
-bool Alone(const Context& ctx) {
-  return ctx.tensor_parallel == nullptr || ctx.tensor_parallel->size() == 1;
-}
+bool Alone(const Context& ctx) { return TensorParallelSize(ctx) == 1; }
 
 Tensor Summed(Communicator* group, const Tensor& x) {
   Tensor sum = x.Contiguous();
@@ -33,6 +31,14 @@ Tensor RowDots(const Tensor& a, const Tensor& b) {
 }
 
 }  // namespace
+
+int TensorParallelRank(const Context& ctx) {
+  return ctx.tensor_parallel == nullptr ? 0 : ctx.tensor_parallel->rank();
+}
+
+int TensorParallelSize(const Context& ctx) {
+  return ctx.tensor_parallel == nullptr ? 1 : ctx.tensor_parallel->size();
+}
 
 Tensor EnterTensorParallel(Context& ctx, const Tensor& x) {
   if (Alone(ctx) || ctx.tape == nullptr) return x;

@@ -10,6 +10,10 @@
 
 namespace intarsia {
 
+// This rank of the group, and how many there are; without a group 0 of 1.
+int TensorParallelRank(const Context& ctx);
+int TensorParallelSize(const Context& ctx);
+
 // Identity forward; sums the gradients of the ranks backward.
 Tensor EnterTensorParallel(Context& ctx, const Tensor& x);
 // Sums the ranks' partial results forward; identity backward.

@@ -16,6 +16,7 @@
 #include "intarsia/core/context.h"
 #include "intarsia/core/status.h"
 #include "intarsia/formats/weight.h"
+#include "intarsia/mixers/common/weight_book.h"
 
 namespace intarsia {
 
@@ -31,7 +32,8 @@ class Mixer {
  public:
   virtual ~Mixer() = default;
 
-  virtual std::vector<WeightSpec> weights() const = 0;
+  // Those of the book, unless a mixer is made of others.
+  virtual std::vector<WeightSpec> weights() const { return book_.specs(); }
   virtual std::vector<StateSpec> state() const { return {}; }
   // > 0: state of a sequence of up to so many tokens does not go on past them:
   // a longer sequence computes even its first tokens otherwise, and runs again
@@ -54,6 +56,9 @@ class Mixer {
   virtual std::vector<double> Reference(
       const Batch& batch, const std::vector<std::vector<double>>& weights,
       const std::vector<double>& x) const = 0;
+
+ protected:
+  WeightBook book_;  // filled by the constructor
 };
 
 // A configuration that the conformance suite runs.

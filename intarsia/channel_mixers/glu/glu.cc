@@ -3,45 +3,24 @@
 #include <nlohmann/json.hpp>
 
 #include "intarsia/core/json_reader.h"
-#include "intarsia/distributed/communicator.h"
-#include "intarsia/ops/matmul/matmul.h"
 
 namespace intarsia {
 
-std::vector<WeightSpec> Glu::weights() const {
-  using Role = WeightSpec::Role;
-  const int64_t d = config_.dim, f = config_.hidden;
-  std::vector<WeightSpec> specs = {
-      {.name = "gate", .shape = {f, d}, .shard = {0, 1}, .init = {}},
-      {.name = "up", .shape = {f, d}, .shard = {0, 1}, .init = {}},
-      {.name = "down", .shape = {d, f}, .shard = {1, 1}, .init = {}},
-  };
-  if (!config_.bias) return specs;
-  const auto bias = [&](const char* name, int64_t n, int axis) {
-    specs.push_back({.name = name,
-                     .shape = {n},
-                     .role = Role::kVector,
-                     .shard = {axis, 1},
-                     .init = {WeightInit::Kind::kConstant, 0.0f, 0.0f},
-                     .decay = false});
-  };
-  bias("gate_bias", f, 0);
-  bias("up_bias", f, 0);
-  bias("down_bias", d, -1);
-  return specs;
+Glu::Glu(const GluConfig& config) : config_(config) {
+  const int64_t d = config.dim, f = config.hidden;
+  gate_ = book_.Matrix("gate", {f, d}, Rows());
+  up_ = book_.Matrix("up", {f, d}, Rows());
+  down_ = book_.Matrix("down", {d, f}, Columns());
+  gate_bias_ = book_.Bias(gate_, config.bias);
+  up_bias_ = book_.Bias(up_, config.bias);
+  down_bias_ = book_.Bias(down_, config.bias);
 }
 
 Tensor Glu::Forward(Context& ctx, const Tensor& x) const {
-  const auto bias = [&](size_t i) {
-    return config_.bias ? &ctx.weight(3 + i) : nullptr;
-  };
-  // The ranks' results are summed: only one of them may add the bias.
-  const bool first =
-      ctx.tensor_parallel == nullptr || ctx.tensor_parallel->rank() == 0;
   const auto [gate, up] =
-      Linears(ctx, x, {{&ctx.weight(0), bias(0)}, {&ctx.weight(1), bias(1)}});
+      Linears(ctx, x, {{gate_, gate_bias_}, {up_, up_bias_}});
   const Tensor h = GatedActivation(ctx, config_.activation, gate, up);
-  return Linear(ctx, h, ctx.weight(2), first ? bias(2) : nullptr);
+  return OutLinear(ctx, h, down_, down_bias_);
 }
 
 Result<std::unique_ptr<Mixer>> CreateGlu(const Json& json, int dim) {

@@ -19,11 +19,10 @@ struct GluConfig {
 
 class Glu final : public Mixer {
  public:
-  explicit Glu(const GluConfig& config) : config_(config) {}
-
   // gate [F, D], up [F, D], down [D, F]; with bias: gate_bias, up_bias [F],
   // down_bias [D] after them. A rank may hold any slice of F.
-  std::vector<WeightSpec> weights() const override;
+  explicit Glu(const GluConfig& config);
+
   Tensor Forward(Context& ctx, const Tensor& x) const override;
   std::vector<double> Reference(const Batch& batch,
                                 const std::vector<std::vector<double>>& weights,
@@ -31,6 +30,7 @@ class Glu final : public Mixer {
 
  private:
   GluConfig config_;
+  WeightHandle gate_, up_, down_, gate_bias_, up_bias_, down_bias_;
 };
 
 // {"hidden": F, "activation": "silu", "bias": false}

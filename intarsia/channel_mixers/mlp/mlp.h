@@ -19,11 +19,10 @@ struct MlpConfig {
 
 class Mlp final : public Mixer {
  public:
-  explicit Mlp(const MlpConfig& config) : config_(config) {}
-
   // With bias: up [F, D], up_bias [F], down [D, F], down_bias [D]; without: up,
   // down. A rank may hold any slice of F.
-  std::vector<WeightSpec> weights() const override;
+  explicit Mlp(const MlpConfig& config);
+
   Tensor Forward(Context& ctx, const Tensor& x) const override;
   std::vector<double> Reference(const Batch& batch,
                                 const std::vector<std::vector<double>>& weights,
@@ -31,6 +30,7 @@ class Mlp final : public Mixer {
 
  private:
   MlpConfig config_;
+  WeightHandle up_, up_bias_, down_, down_bias_;
 };
 
 // {"hidden": F, "activation": "gelu_tanh", "bias": true}

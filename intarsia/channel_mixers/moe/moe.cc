@@ -12,16 +12,6 @@
 namespace intarsia {
 namespace {
 
-enum : size_t {
-  kRouter = 0,
-  kGate,
-  kUp,
-  kDown,
-  kSharedGate,
-  kSharedUp,
-  kSharedDown
-};
-
 // The k largest of n logits, best first; of equals the lower index. A NaN is
 // neither larger nor smaller, so it can only take the place it stands at.
 void TopK(const float* logits, int64_t n, int64_t k, int32_t* chosen) {
@@ -116,42 +106,31 @@ Tensor CombineExperts(Context& ctx, const Tensor& rows,
                      ReshapeView(ctx, sorted, {count}), routing.weights.dim(0));
 }
 
-std::vector<WeightSpec> Moe::weights() const {
-  const int64_t d = config_.dim, f = config_.hidden, e = config_.experts;
-  const int64_t s = config_.shared_hidden;
-  std::vector<WeightSpec> specs;
-  const auto matrix = [&](const char* name, Shape shape, int axis) {
-    WeightSpec& spec = specs.emplace_back();
-    spec.name = name;
-    spec.shape = shape;
-    spec.shard.axis = axis;
-  };
-  matrix("router", {e, d}, -1);
-  matrix("gate", {e, f, d}, 1);
-  matrix("up", {e, f, d}, 1);
-  matrix("down", {e, d, f}, 2);
-  if (s > 0) {
-    matrix("shared_gate", {s, d}, 0);
-    matrix("shared_up", {s, d}, 0);
-    matrix("shared_down", {d, s}, 1);
-  }
-  return specs;
+Moe::Moe(const MoeConfig& config) : config_(config) {
+  const int64_t d = config.dim, f = config.hidden, e = config.experts;
+  const int64_t s = config.shared_hidden;
+  router_ = book_.Matrix("router", {e, d});
+  gate_ = book_.Matrix("gate", {e, f, d}, {1, 1});
+  up_ = book_.Matrix("up", {e, f, d}, {1, 1});
+  down_ = book_.Matrix("down", {e, d, f}, {2, 1});
+  if (s == 0) return;
+  shared_gate_ = book_.Matrix("shared_gate", {s, d}, Rows());
+  shared_up_ = book_.Matrix("shared_up", {s, d}, Rows());
+  shared_down_ = book_.Matrix("shared_down", {d, s}, Columns());
 }
 
 Tensor Moe::Forward(Context& ctx, const Tensor& x) const {
-  const Tensor logits = Linear(ctx, x, ctx.weight(kRouter));
-  const MoeRouting routing = RouteTokens(ctx, config_, logits);
+  const MoeRouting routing = RouteTokens(ctx, config_, Linear(ctx, x, router_));
   const MoeDispatch dispatch = DispatchTokens(config_, routing);
   const Tensor rows = GatherRows(ctx, x, dispatch.tokens);
   const Tensor results =
-      ComputeExperts(ctx, config_, rows, dispatch.offsets, ctx.weight(kGate),
-                     ctx.weight(kUp), ctx.weight(kDown));
+      ComputeExperts(ctx, config_, rows, dispatch.offsets, ctx.weight(gate_),
+                     ctx.weight(up_), ctx.weight(down_));
   const Tensor y = CombineExperts(ctx, results, dispatch, routing);
   if (config_.shared_hidden == 0) return y;
-  const auto [gate, up] =
-      Linears(ctx, x, {{&ctx.weight(kSharedGate)}, {&ctx.weight(kSharedUp)}});
+  const auto [gate, up] = Linears(ctx, x, {{shared_gate_}, {shared_up_}});
   const Tensor h = GatedActivation(ctx, config_.activation, gate, up);
-  return Add(ctx, y, Linear(ctx, h, ctx.weight(kSharedDown)));
+  return Add(ctx, y, OutLinear(ctx, h, shared_down_));
 }
 
 Result<std::unique_ptr<Mixer>> CreateMoe(const Json& json, int dim) {

@@ -58,12 +58,11 @@ Tensor CombineExperts(Context& ctx, const Tensor& rows,
 
 class Moe final : public Mixer {
  public:
-  explicit Moe(const MoeConfig& config) : config_(config) {}
-
   // router [E, D], gate, up [E, F, D], down [E, D, F]; with a shared expert
   // shared_gate, shared_up [S, D], shared_down [D, S]. A rank may hold any
   // slice of F and S.
-  std::vector<WeightSpec> weights() const override;
+  explicit Moe(const MoeConfig& config);
+
   Tensor Forward(Context& ctx, const Tensor& x) const override;
   std::vector<double> Reference(const Batch& batch,
                                 const std::vector<std::vector<double>>& weights,
@@ -71,6 +70,8 @@ class Moe final : public Mixer {
 
  private:
   MoeConfig config_;
+  WeightHandle router_, gate_, up_, down_;
+  WeightHandle shared_gate_, shared_up_, shared_down_;
 };
 
 // {"experts": E, "top_k": k, "hidden": F, "activation": "silu",

@@ -4,6 +4,7 @@
 #include <numeric>
 
 #include "intarsia/channel_mixers/moe/moe.h"
+#include "intarsia/mixers/common/reference_ops.h"
 
 namespace intarsia {
 namespace {
@@ -34,15 +35,14 @@ std::vector<double> Moe::Reference(
     const std::vector<double>& x) const {
   const int64_t dim = config_.dim, hidden = config_.hidden;
   const int64_t experts = config_.experts, k = config_.top_k;
+  const reference::Weights w(book_, weights);
+  const std::vector<double> logits = w.Linear(x, router_);
   std::vector<double> y(batch.size() * dim);
   for (int64_t t = 0; t < batch.size(); ++t) {
     const double* token = x.data() + t * dim;
     std::vector<double> p(experts);
     for (int64_t e = 0; e < experts; ++e) {
-      for (int64_t d = 0; d < dim; ++d) {
-        p[e] += weights[0][e * dim + d] * token[d];
-      }
-      p[e] = std::exp(p[e]);
+      p[e] = std::exp(logits[t * experts + e]);
     }
     const double all = std::accumulate(p.begin(), p.end(), 0.0);
     for (double& value : p) value /= all;
@@ -57,16 +57,17 @@ std::vector<double> Moe::Reference(
       const int64_t e = order[r], at = e * hidden * dim;
       const double weight = p[e] / (config_.normalize ? chosen : 1.0);
       const std::vector<double> out =
-          Expert(config_.activation, &weights[1][at], &weights[2][at],
-                 &weights[3][at], token, dim, hidden);
+          Expert(config_.activation, &w[gate_][at], &w[up_][at], &w[down_][at],
+                 token, dim, hidden);
       for (int64_t d = 0; d < dim; ++d) y[t * dim + d] += weight * out[d];
     }
-    if (config_.shared_hidden == 0) continue;
-    const std::vector<double> out =
-        Expert(config_.activation, weights[4].data(), weights[5].data(),
-               weights[6].data(), token, dim, config_.shared_hidden);
-    for (int64_t d = 0; d < dim; ++d) y[t * dim + d] += out[d];
   }
+  if (config_.shared_hidden == 0) return y;
+  const std::vector<double> shared =
+      w.Linear(reference::Gated(config_.activation, w.Linear(x, shared_gate_),
+                                w.Linear(x, shared_up_)),
+               shared_down_);
+  for (size_t i = 0; i < y.size(); ++i) y[i] += shared[i];
   return y;
 }
 

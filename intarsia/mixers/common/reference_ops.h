@@ -5,6 +5,8 @@
 #include <cmath>
 #include <vector>
 
+#include "intarsia/mixers/common/weight_book.h"
+#include "intarsia/ops/elementwise/elementwise.h"
 #include "intarsia/ops/norm/norm.h"
 #include "intarsia/ops/rope/rope.h"
 
@@ -55,9 +57,48 @@ inline Doubles Normalize(const NormConfig& config, const Doubles& x,
   return y;
 }
 
+// A mixer's weights by their handles. `values` are those that
+// Mixer::Reference gets.
+class Weights {
+ public:
+  Weights(const WeightBook& book, const std::vector<Doubles>& values)
+      : book_(book), values_(values) {}
+
+  const Doubles& operator[](WeightHandle h) const { return values_.at(h); }
+  // Null for a handle of none.
+  const Doubles* Find(WeightHandle h) const {
+    return h.exists() ? &values_.at(h) : nullptr;
+  }
+
+  // As above, with the shapes of the book.
+  Doubles Linear(const Doubles& x, WeightHandle w,
+                 WeightHandle bias = {}) const {
+    const Shape& shape = book_.shape(w);
+    return reference::Linear(x, values_.at(w), Find(bias), shape[0], shape[1]);
+  }
+  Doubles Normalize(const NormHandle& norm, const Doubles& x,
+                    int64_t dim) const {
+    return reference::Normalize(norm.config, x, dim, Find(norm.scale),
+                                Find(norm.bias));
+  }
+
+ private:
+  const WeightBook& book_;
+  const std::vector<Doubles>& values_;
+};
+
+// act(gate) ⊙ up, as long as each other.
+inline Doubles Gated(Activation kind, const Doubles& gate, Doubles up) {
+  for (size_t i = 0; i < up.size(); ++i) {
+    up[i] *= ReferenceActivation(kind, gate[i]);
+  }
+  return up;
+}
+
 // Rotates x [T, H, head_dim] in place by the angles of the positions.
-inline void Rotate(const RopeConfig& config, const std::vector<int>& positions,
-                   int64_t heads, int64_t head_dim, Doubles* x) {
+inline void Rotate(const RopeConfig& config,
+                   const std::vector<int32_t>& positions, int64_t heads,
+                   int64_t head_dim, Doubles* x) {
   if (!config.enabled) return;
   const std::vector<float> frequencies =
       RopeFrequencies(config, static_cast<int>(head_dim));

@@ -4,43 +4,15 @@
 #include <nlohmann/json.hpp>
 
 #include "intarsia/core/json_reader.h"
-#include "intarsia/distributed/communicator.h"
 #include "intarsia/distributed/tensor_parallel.h"
 #include "intarsia/ops/conv1d/conv1d.h"
 #include "intarsia/ops/elementwise/elementwise.h"
-#include "intarsia/ops/matmul/matmul.h"
 #include "intarsia/ops/norm/norm.h"
 
 namespace intarsia {
 namespace {
 
-using Role = WeightSpec::Role;
-
 enum StateIndex : size_t { kConvX, kConvB, kConvC, kSsm };
-
-WeightSpec Spec(const std::string& name, const Shape& shape, Role role,
-                ShardRule shard, WeightInit init = WeightInit()) {
-  WeightSpec spec;
-  spec.name = name;
-  spec.shape = shape;
-  spec.role = role;
-  spec.shard = shard;
-  spec.init = init;
-  spec.decay = role == Role::kMatrix;
-  return spec;
-}
-
-WeightInit Constant(float value) {
-  return {WeightInit::Kind::kConstant, value, 0.0f};
-}
-
-int Ranks(const Context& ctx) {
-  return ctx.tensor_parallel == nullptr ? 1 : ctx.tensor_parallel->size();
-}
-
-const Weight* Optional(const Context& ctx, int place) {
-  return place < 0 ? nullptr : &ctx.weight(place);
-}
 
 }  // namespace
 
@@ -79,87 +51,43 @@ Result<Mamba2Config> ParseMamba2(const Json& json, int dim) {
   return c;
 }
 
-Mamba2::Mamba2(const Mamba2Config& config) : config_(config) {
-  AddProjections();
-  AddConvolutions();
-  AddRest();
-}
-
-int Mamba2::Add(WeightSpec spec) {
-  specs_.push_back(std::move(spec));
-  return static_cast<int>(specs_.size()) - 1;
-}
-
 // Heads are what tensor parallelism cuts. B and C go with their groups; a
 // single group is on every rank.
-void Mamba2::AddProjections() {
-  const int64_t dim = config_.dim, heads = config_.heads;
-  const int64_t inner = heads * config_.head_dim;
-  const int64_t shared = int64_t{config_.groups} * config_.state_dim;
-  const ShardRule by_head = {0, config_.head_dim}, by_step = {0, 1};
+Mamba2::Mamba2(const Mamba2Config& config) : config_(config) {
+  const int64_t dim = config.dim, heads = config.heads;
+  const int64_t inner = heads * config.head_dim;
+  const int64_t shared = int64_t{config.groups} * config.state_dim;
+  const ShardRule by_head = Rows(config.head_dim);
   const ShardRule by_group =
-      config_.groups > 1 ? ShardRule{0, config_.state_dim} : ShardRule{};
-  auto matrix = [&](const char* name, int64_t rows, ShardRule rule) {
-    return Add(Spec(name, Shape({rows, dim}), Role::kMatrix, rule));
-  };
-  at_.z = matrix("in_z", inner, by_head);
-  at_.x = matrix("in_x", inner, by_head);
-  at_.b = matrix("in_B", shared, by_group);
-  at_.c = matrix("in_C", shared, by_group);
-  at_.dt = matrix("in_dt", heads, by_step);
-  if (!config_.bias) return;
-  auto bias = [&](const char* name, int64_t rows, ShardRule rule) {
-    return Add(Spec(name, Shape({rows}), Role::kVector, rule, Constant(0)));
-  };
-  at_.z_bias = bias("in_z_bias", inner, by_head);
-  at_.x_bias = bias("in_x_bias", inner, by_head);
-  at_.b_bias = bias("in_B_bias", shared, by_group);
-  at_.c_bias = bias("in_C_bias", shared, by_group);
-  at_.in_dt_bias = bias("in_dt_bias", heads, by_step);
-}
-
-void Mamba2::AddConvolutions() {
-  const int64_t inner = int64_t{config_.heads} * config_.head_dim;
-  const int64_t shared = int64_t{config_.groups} * config_.state_dim;
-  const ShardRule by_head = {0, config_.head_dim};
-  const ShardRule by_group =
-      config_.groups > 1 ? ShardRule{0, config_.state_dim} : ShardRule{};
-  const float bound = 1.0f / std::sqrt(static_cast<float>(config_.conv_width));
-  const WeightInit uniform = {WeightInit::Kind::kUniform, -bound, bound};
-  auto add = [&](const char* name, int64_t rows, ShardRule rule) {
-    return Add(Spec(name, Shape({rows, config_.conv_width}), Role::kVector,
-                    rule, uniform));
-  };
-  at_.conv_x = add("conv_x", inner, by_head);
-  at_.conv_b = add("conv_B", shared, by_group);
-  at_.conv_c = add("conv_C", shared, by_group);
-  if (!config_.conv_bias) return;
-  auto bias = [&](const char* name, int64_t rows, ShardRule rule) {
-    return Add(Spec(name, Shape({rows}), Role::kVector, rule, Constant(0)));
-  };
-  at_.conv_x_bias = bias("conv_x_bias", inner, by_head);
-  at_.conv_b_bias = bias("conv_B_bias", shared, by_group);
-  at_.conv_c_bias = bias("conv_C_bias", shared, by_group);
-}
-
-void Mamba2::AddRest() {
-  const int64_t dim = config_.dim, heads = config_.heads;
-  const int64_t inner = heads * config_.head_dim;
-  auto by_head = [&](const char* name, WeightInit init) {
-    return Add(Spec(name, Shape({heads}), Role::kVector, {0, 1}, init));
-  };
-  at_.dt_bias =
-      by_head("dt_bias", {WeightInit::Kind::kInverseSoftplus, 1e-3f, 1e-1f});
-  at_.a_log = by_head("A_log", {WeightInit::Kind::kLogUniform, 1.0f, 16.0f});
-  at_.d = by_head("D", Constant(1));
-  at_.norm = Add(Spec("norm", Shape({inner}), Role::kVector,
-                      {0, config_.head_dim}, Constant(1)));
-  at_.out = Add(Spec("out_proj", Shape({dim, inner}), Role::kMatrix,
-                     {1, config_.head_dim}));
-  if (config_.bias) {
-    at_.out_bias =
-        Add(Spec("out_bias", Shape({dim}), Role::kVector, {}, Constant(0)));
+      config.groups > 1 ? Rows(config.state_dim) : ShardRule();
+  z_.w = book_.Matrix("in_z", {inner, dim}, by_head);
+  x_.w = book_.Matrix("in_x", {inner, dim}, by_head);
+  b_.w = book_.Matrix("in_B", {shared, dim}, by_group);
+  c_.w = book_.Matrix("in_C", {shared, dim}, by_group);
+  dt_.w = book_.Matrix("in_dt", {heads, dim}, Rows());
+  for (LinearHandles* in : {&z_, &x_, &b_, &c_, &dt_}) {
+    in->bias = book_.Bias(in->w, config.bias);
   }
+
+  const int64_t width = config.conv_width;
+  const float bound = 1.0f / std::sqrt(static_cast<float>(width));
+  const WeightInit uniform = {WeightInit::Kind::kUniform, -bound, bound};
+  conv_x_.w = book_.Vector("conv_x", {inner, width}, uniform, by_head);
+  conv_b_.w = book_.Vector("conv_B", {shared, width}, uniform, by_group);
+  conv_c_.w = book_.Vector("conv_C", {shared, width}, uniform, by_group);
+  for (LinearHandles* conv : {&conv_x_, &conv_b_, &conv_c_}) {
+    conv->bias = book_.Bias(conv->w, config.conv_bias);
+  }
+
+  using Kind = WeightInit::Kind;
+  dt_bias_ = book_.Vector("dt_bias", {heads},
+                          {Kind::kInverseSoftplus, 1e-3f, 1e-1f}, Rows());
+  a_log_ =
+      book_.Vector("A_log", {heads}, {Kind::kLogUniform, 1.0f, 16.0f}, Rows());
+  d_ = book_.Vector("D", {heads}, Constant(1), Rows());
+  norm_ = book_.Vector("norm", {inner}, Constant(1), by_head);
+  out_.w = book_.Matrix("out_proj", {dim, inner}, Columns(config.head_dim));
+  out_.bias = book_.Bias(out_.w, config.bias);
 }
 
 std::vector<StateSpec> Mamba2::state() const {
@@ -185,22 +113,17 @@ std::vector<StateSpec> Mamba2::state() const {
                Shape({config_.heads, config_.head_dim, config_.state_dim}), 0)};
 }
 
-Tensor Mamba2::Project(Context& ctx, const Tensor& x, int weight,
-                       int bias) const {
-  return Linear(ctx, x, ctx.weight(weight), Optional(ctx, bias));
-}
-
-Tensor Mamba2::Convolve(Context& ctx, const Tensor& x, int weight, int bias,
+Tensor Mamba2::Convolve(Context& ctx, const Tensor& x, LinearHandles conv,
                         size_t state) const {
-  return CausalConv1d(ctx, x, ctx.weight(weight), Optional(ctx, bias),
+  return CausalConv1d(ctx, x, ctx.weight(conv.w), Find(ctx, conv.bias),
                       Activation::kSilu,
                       ctx.state ? ctx.state->sequence(state) : Tensor());
 }
 
 Tensor Mamba2::GateAndNorm(Context& ctx, const Tensor& y,
                            const Tensor& z) const {
-  const Weight& scale = ctx.weight(at_.norm);
-  const int ranks = Ranks(ctx);
+  const Weight& scale = ctx.weight(norm_);
+  const int ranks = TensorParallelSize(ctx);
   auto norm = [&](const Tensor& t) {
     if (ranks > 1 && config_.norm_groups == 1) {
       return ShardedRmsNorm(ctx, t, scale, config_.norm_eps);
@@ -221,22 +144,16 @@ Tensor Mamba2::GateAndNorm(Context& ctx, const Tensor& y,
 
 Tensor Mamba2::Forward(Context& ctx, const Tensor& x) const {
   const int64_t rows = x.dim(0), P = config_.head_dim, N = config_.state_dim;
-  auto [z, u, b, c, raw] =
-      Linears(ctx, x,
-              {{&ctx.weight(at_.z), Optional(ctx, at_.z_bias)},
-               {&ctx.weight(at_.x), Optional(ctx, at_.x_bias)},
-               {&ctx.weight(at_.b), Optional(ctx, at_.b_bias)},
-               {&ctx.weight(at_.c), Optional(ctx, at_.c_bias)},
-               {&ctx.weight(at_.dt), Optional(ctx, at_.in_dt_bias)}});
-  u = Convolve(ctx, u, at_.conv_x, at_.conv_x_bias, kConvX);
-  b = Convolve(ctx, b, at_.conv_b, at_.conv_b_bias, kConvB);
-  c = Convolve(ctx, c, at_.conv_c, at_.conv_c_bias, kConvC);
+  auto [z, u, b, c, raw] = Linears(ctx, x, {z_, x_, b_, c_, dt_});
+  u = Convolve(ctx, u, conv_x_, kConvX);
+  b = Convolve(ctx, b, conv_b_, kConvB);
+  c = Convolve(ctx, c, conv_c_, kConvC);
 
   u = ReshapeView(ctx, u, Shape({rows, u.dim(1) / P, P}));
   b = ReshapeView(ctx, b, Shape({rows, b.dim(1) / N, N}));
   c = ReshapeView(ctx, c, Shape({rows, c.dim(1) / N, N}));
   const Mamba2Steps steps =
-      Discretize(ctx, raw, u, ctx.weight(at_.dt_bias), ctx.weight(at_.a_log),
+      Discretize(ctx, raw, u, ctx.weight(dt_bias_), ctx.weight(a_log_),
                  config_.dt_min, config_.dt_max);
   Tensor y;
   if (ctx.state == nullptr) {
@@ -248,13 +165,9 @@ Tensor Mamba2::Forward(Context& ctx, const Tensor& x) const {
     y = GatedLinearInPlace(ctx, c, b, steps.value, steps.log_decay,
                            &ctx.state->sequence(kSsm), options);
   }
-  y = AddSkip(ctx, y, u, ctx.weight(at_.d));
+  y = AddSkip(ctx, y, u, ctx.weight(d_));
   y = ReshapeView(ctx, y, Shape({rows, y.dim(1) * P}));
-  y = GateAndNorm(ctx, y, z);
-  // Ranks add their partial products: one of them brings the bias.
-  const bool first =
-      ctx.tensor_parallel == nullptr || ctx.tensor_parallel->rank() == 0;
-  return Project(ctx, y, at_.out, first ? at_.out_bias : -1);
+  return OutLinear(ctx, GateAndNorm(ctx, y, z), out_.w, out_.bias);
 }
 
 Result<std::unique_ptr<Mixer>> CreateMamba2(const Json& json, int dim) {

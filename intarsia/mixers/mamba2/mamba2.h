@@ -55,12 +55,11 @@ GatedLinearResult Mamba2Core(Context& ctx, const Tensor& b, const Tensor& c,
 
 class Mamba2 final : public Mixer {
  public:
-  explicit Mamba2(const Mamba2Config& config);
-
   // in_z, in_x [I, D], in_B, in_C [G·N, D], in_dt [H, D], their biases "in_z_
   // bias" ... if any, conv_x [I, W], conv_B, conv_C [G·N, W], their biases,
   // dt_bias, A_log, D [H], norm [I], out_proj [D, I], out_bias.
-  std::vector<WeightSpec> weights() const override { return specs_; }
+  explicit Mamba2(const Mamba2Config& config);
+
   // conv_x [I, W−1], conv_B, conv_C [G·N, W−1], ssm [H, P, N], per sequence.
   std::vector<StateSpec> state() const override;
   Tensor Forward(Context& ctx, const Tensor& x) const override;
@@ -69,27 +68,15 @@ class Mamba2 final : public Mixer {
                                 const std::vector<double>& x) const override;
 
  private:
-  // Places in weights(); −1 where the configuration has none.
-  struct Places {
-    int z, x, b, c, dt;
-    int z_bias = -1, x_bias = -1, b_bias = -1, c_bias = -1, in_dt_bias = -1;
-    int conv_x, conv_b, conv_c;
-    int conv_x_bias = -1, conv_b_bias = -1, conv_c_bias = -1;
-    int dt_bias, a_log, d, norm, out, out_bias = -1;
-  };
-  void AddProjections();
-  void AddConvolutions();
-  void AddRest();
-  int Add(WeightSpec spec);
-
-  Tensor Project(Context& ctx, const Tensor& x, int weight, int bias) const;
-  Tensor Convolve(Context& ctx, const Tensor& x, int weight, int bias,
+  Tensor Convolve(Context& ctx, const Tensor& x, LinearHandles conv,
                   size_t state) const;
   Tensor GateAndNorm(Context& ctx, const Tensor& y, const Tensor& z) const;
 
   Mamba2Config config_;
-  std::vector<WeightSpec> specs_;
-  Places at_;
+  LinearHandles z_, x_, b_, c_, dt_;        // of in_z, in_x ...
+  LinearHandles conv_x_, conv_b_, conv_c_;  // [channels, W] and their biases
+  WeightHandle dt_bias_, a_log_, d_, norm_;
+  LinearHandles out_;
 };
 
 Result<std::unique_ptr<Mixer>> CreateMamba2(const Json& config, int dim);

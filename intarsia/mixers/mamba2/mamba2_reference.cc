@@ -36,55 +36,45 @@ std::vector<double> Mamba2::Reference(
     const Batch& batch, const std::vector<std::vector<double>>& weights,
     const std::vector<double>& x) const {
   const Mamba2Config& c = config_;
-  const int64_t H = c.heads, P = c.head_dim, G = c.groups, N = c.state_dim;
-  const int64_t inner = H * P, shared = G * N;
-  auto optional = [&](int place) {
-    return place < 0 ? nullptr : &weights[place];
+  const int64_t H = c.heads, P = c.head_dim, N = c.state_dim;
+  const reference::Weights w(book_, weights);
+  auto project = [&](LinearHandles in) { return w.Linear(x, in.w, in.bias); };
+  auto convolve = [&](const Doubles& in, LinearHandles conv) {
+    return CausalConvolution(batch, in, w[conv.w], w.Find(conv.bias),
+                             book_.shape(conv.w)[0], c.conv_width);
   };
-  auto project = [&](int weight, int bias, int64_t rows) {
-    return reference::Linear(x, weights[weight], optional(bias), rows, c.dim);
-  };
-  auto convolve = [&](const Doubles& in, int weight, int bias, int64_t rows) {
-    return CausalConvolution(batch, in, weights[weight], optional(bias), rows,
-                             c.conv_width);
-  };
-  const Doubles z = project(at_.z, at_.z_bias, inner);
-  const Doubles u = convolve(project(at_.x, at_.x_bias, inner), at_.conv_x,
-                             at_.conv_x_bias, inner);
-  const Doubles b = convolve(project(at_.b, at_.b_bias, shared), at_.conv_b,
-                             at_.conv_b_bias, shared);
-  const Doubles q = convolve(project(at_.c, at_.c_bias, shared), at_.conv_c,
-                             at_.conv_c_bias, shared);
-  const Doubles raw = project(at_.dt, at_.in_dt_bias, H);
+  const Doubles z = project(z_), raw = project(dt_);
+  const Doubles u = convolve(project(x_), conv_x_);
+  const Doubles b = convolve(project(b_), conv_b_);
+  const Doubles q = convolve(project(c_), conv_c_);
 
   Doubles decay(raw.size()), value(u.size());
   for (size_t i = 0; i < raw.size(); ++i) {
     const int64_t h = i % H;
     const double step =
-        std::clamp(std::log1p(std::exp(raw[i] + weights[at_.dt_bias][h])),
+        std::clamp(std::log1p(std::exp(raw[i] + w[dt_bias_][h])),
                    double{c.dt_min}, double{c.dt_max});
-    decay[i] = -std::exp(weights[at_.a_log][h]) * step;
+    decay[i] = -std::exp(w[a_log_][h]) * step;
     for (int64_t p = 0; p < P; ++p) value[i * P + p] = step * u[i * P + p];
   }
   GatedLinearDims dims;
   dims.heads = H;
-  dims.groups = G;
+  dims.groups = c.groups;
   dims.key_dim = N;
   dims.value_dim = P;
   Doubles y =
       GatedLinearReference(batch, dims, 1.0, q, b, value, decay, nullptr);
   for (size_t i = 0; i < y.size(); ++i) {
-    y[i] += weights[at_.d][i / P % H] * u[i];
+    y[i] += w[d_][i / P % H] * u[i];
     if (!c.norm_before_gate) y[i] *= Silu(z[i]);
   }
   NormConfig norm;
   norm.eps = c.norm_eps;
-  y = reference::Normalize(norm, y, inner / c.norm_groups, &weights[at_.norm],
-                           nullptr);
-  for (size_t i = 0; i < y.size() && c.norm_before_gate; ++i)
+  y = reference::Normalize(norm, y, H * P / c.norm_groups, &w[norm_], nullptr);
+  for (size_t i = 0; i < y.size() && c.norm_before_gate; ++i) {
     y[i] *= Silu(z[i]);
-  return reference::Linear(y, weights[at_.out], optional(at_.out_bias), c.dim,
-                           inner);
+  }
+  return w.Linear(y, out_.w, out_.bias);
 }
 
 }  // namespace intarsia

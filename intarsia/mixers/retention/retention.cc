@@ -4,23 +4,9 @@
 #include <nlohmann/json.hpp>
 
 #include "intarsia/core/json_reader.h"
-#include "intarsia/distributed/communicator.h"
-#include "intarsia/ops/matmul/matmul.h"
+#include "intarsia/distributed/tensor_parallel.h"
 
 namespace intarsia {
-namespace {
-
-enum WeightIndex : size_t { kQ, kK, kV, kGate };  // then the norm's and o_proj
-
-GatedLinearOptions OptionsOf(const RetentionConfig& config) {
-  GatedLinearOptions options;
-  options.scale = config.scale;
-  options.chunk = config.chunk;
-  return options;
-}
-
-}  // namespace
-
 Result<RetentionConfig> ParseRetention(const Json& json, int dim) {
   const std::string room = "retention";
   JsonReader reader(json, room);
@@ -83,27 +69,14 @@ GatedLinearResult RetentionCore(Context& ctx, const Tensor& q, const Tensor& k,
 }
 
 Retention::Retention(const RetentionConfig& config) : config_(config) {
-  const int64_t dim = config.dim, heads = config.heads;
-  const int64_t keys = heads * config.key_dim;
-  const int64_t values = heads * config.value_dim;
-  auto add = [&](const std::string& name, int64_t n, int64_t k,
-                 ShardRule shard) {
-    WeightSpec spec;
-    spec.name = name;
-    spec.shape = Shape({n, k});
-    spec.shard = shard;
-    specs_.push_back(std::move(spec));
-  };
-  add("q_proj", keys, dim, {0, config.key_dim});
-  add("k_proj", keys, dim, {0, config.key_dim});
-  add("v_proj", values, dim, {0, config.value_dim});
-  if (config.gate) add("g_proj", values, dim, {0, config.value_dim});
-  norm_ = specs_.size();
-  for (WeightSpec& spec : NormWeights(config.norm, "norm", config.value_dim)) {
-    specs_.push_back(std::move(spec));
-  }
-  norms_ = specs_.size() - norm_;
-  add("o_proj", dim, values, {1, config.value_dim});
+  const int64_t dim = config.dim, K = config.key_dim, V = config.value_dim;
+  const int64_t keys = config.heads * K, values = config.heads * V;
+  q_ = book_.Matrix("q_proj", {keys, dim}, Rows(K));
+  k_ = book_.Matrix("k_proj", {keys, dim}, Rows(K));
+  v_ = book_.Matrix("v_proj", {values, dim}, Rows(V));
+  if (config.gate) gate_ = book_.Matrix("g_proj", {values, dim}, Rows(V));
+  norm_ = book_.Norm("norm", config.norm, V);
+  out_ = book_.Matrix("o_proj", {dim, values}, Columns(V));
 }
 
 std::vector<StateSpec> Retention::state() const {
@@ -116,48 +89,34 @@ std::vector<StateSpec> Retention::state() const {
   return {s};
 }
 
-Tensor Retention::LogDecay(const Context& ctx, int heads) const {
-  // A rank's heads are a slice of all; its first counts for the decay.
-  const int rank =
-      ctx.tensor_parallel == nullptr ? 0 : ctx.tensor_parallel->rank();
-  return RetentionLogDecay(rank * heads, heads);
-}
-
-Tensor Retention::Core(Context& ctx, const Tensor& q, const Tensor& k,
-                       const Tensor& v) const {
-  const Tensor decay = LogDecay(ctx, static_cast<int>(v.dim(1)));
-  const GatedLinearOptions options = OptionsOf(config_);
-  if (ctx.state == nullptr) {
-    return GatedLinear(ctx, q, k, v, decay, Tensor(), options).out;
-  }
-  return GatedLinearInPlace(ctx, q, k, v, decay, &ctx.state->sequence(0),
-                            options);
-}
-
 Tensor Retention::Forward(Context& ctx, const Tensor& x) const {
-  const int64_t rows = x.dim(0), K = config_.key_dim, V = config_.value_dim;
-  std::vector<LinearWeights> layers = {
-      {&ctx.weight(kQ)}, {&ctx.weight(kK)}, {&ctx.weight(kV)}};
-  if (config_.gate) layers.push_back({&ctx.weight(kGate)});
-  const std::vector<Tensor> projected = Linears(ctx, x, layers);
-  auto heads = [&](const Tensor& y, int64_t channels) {
-    return ReshapeView(ctx, y, Shape({rows, y.dim(1) / channels, channels}));
+  const int64_t K = config_.key_dim, V = config_.value_dim;
+  const auto heads = [&](const Tensor& y, int64_t channels) {
+    return ReshapeView(ctx, y, {y.dim(0), y.dim(1) / channels, channels});
   };
+  std::vector<LinearHandles> layers = {{q_}, {k_}, {v_}};
+  if (config_.gate) layers.push_back({gate_});
+  const std::vector<Tensor> projected = Linears(ctx, x, layers);
   Tensor q = heads(projected[0], K), k = heads(projected[1], K);
   if (config_.rope.enabled) {
     q = Rope(ctx, q, config_.rope);
     k = Rope(ctx, k, config_.rope);
   }
   const Tensor v = heads(projected[2], V);
-  Tensor y = Core(ctx, q, k, v);
-  if (config_.norm.kind != NormConfig::Kind::kNone) {
-    y = ApplyNorm(ctx, config_.norm, y, ctx.weights.subspan(norm_, norms_));
-  }
-  y = ReshapeView(ctx, y, Shape({rows, v.dim(1) * V}));
-  if (config_.gate) {
-    y = GatedActivation(ctx, *config_.gate, projected[3], y);
-  }
-  return Linear(ctx, y, ctx.weight(specs_.size() - 1));
+  // A rank's heads are a slice of all; its first counts for the decay.
+  const int count = static_cast<int>(v.dim(1));
+  const Tensor decay =
+      RetentionLogDecay(TensorParallelRank(ctx) * count, count);
+  GatedLinearOptions options;
+  options.scale = config_.scale;
+  options.chunk = config_.chunk;
+  Tensor y = ctx.state == nullptr
+                 ? GatedLinear(ctx, q, k, v, decay, Tensor(), options).out
+                 : GatedLinearInPlace(ctx, q, k, v, decay,
+                                      &ctx.state->sequence(0), options);
+  y = ReshapeView(ctx, ApplyNorm(ctx, norm_, y), projected[2].shape());
+  if (config_.gate) y = GatedActivation(ctx, *config_.gate, projected[3], y);
+  return OutLinear(ctx, y, out_);
 }
 
 Result<std::unique_ptr<Mixer>> CreateRetention(const Json& json, int dim) {

@@ -45,11 +45,10 @@ GatedLinearResult RetentionCore(Context& ctx, const Tensor& q, const Tensor& k,
 
 class Retention final : public Mixer {
  public:
-  explicit Retention(const RetentionConfig& config);
-
   // q_proj, k_proj [H·K, D], v_proj [H·V, D], g_proj [H·V, D] with a gate,
   // those of the norm over V, o_proj [D, H·V].
-  std::vector<WeightSpec> weights() const override { return specs_; }
+  explicit Retention(const RetentionConfig& config);
+
   // "S": [H, K, V], per sequence.
   std::vector<StateSpec> state() const override;
   Tensor Forward(Context& ctx, const Tensor& x) const override;
@@ -58,15 +57,9 @@ class Retention final : public Mixer {
                                 const std::vector<double>& x) const override;
 
  private:
-  Tensor Core(Context& ctx, const Tensor& q, const Tensor& k,
-              const Tensor& v) const;
-
-  // The decays of this rank's heads, [heads] on the host.
-  Tensor LogDecay(const Context& ctx, int heads) const;
-
   RetentionConfig config_;
-  std::vector<WeightSpec> specs_;
-  size_t norm_ = 0, norms_ = 0;  // first of the norm's weights and their number
+  WeightHandle q_, k_, v_, gate_, out_;
+  NormHandle norm_;
 };
 
 Result<std::unique_ptr<Mixer>> CreateRetention(const Json& config, int dim);

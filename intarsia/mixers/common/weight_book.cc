@@ -1,0 +1,73 @@
+#include "intarsia/mixers/common/weight_book.h"
+
+#include <utility>
+
+#include "intarsia/distributed/tensor_parallel.h"
+
+namespace intarsia {
+
+WeightHandle WeightBook::Add(WeightSpec spec) {
+  specs_.push_back(std::move(spec));
+  return WeightHandle(specs_.size() - 1);
+}
+
+WeightHandle WeightBook::Matrix(std::string name, Shape shape,
+                                ShardRule shard) {
+  return Add(
+      {.name = std::move(name), .shape = shape, .shard = shard, .init = {}});
+}
+
+WeightHandle WeightBook::Vector(std::string name, Shape shape, WeightInit init,
+                                ShardRule shard) {
+  return Add({.name = std::move(name),
+              .shape = shape,
+              .role = WeightSpec::Role::kVector,
+              .shard = shard,
+              .init = init,
+              .decay = false});
+}
+
+WeightHandle WeightBook::Bias(WeightHandle of, bool wanted) {
+  if (!wanted) return {};
+  const WeightSpec& matrix = specs_.at(of);
+  std::string name = matrix.name;
+  if (name.ends_with("_proj")) name.resize(name.size() - 5);
+  return Vector(name + "_bias", {matrix.shape[0]}, Constant(0),
+                matrix.shard.axis == 0 ? matrix.shard : ShardRule());
+}
+
+NormHandle WeightBook::Norm(const std::string& name, const NormConfig& config,
+                            int64_t dim) {
+  NormHandle norm = {.config = config, .scale = {}, .bias = {}};
+  WeightHandle* const handles[] = {&norm.scale, &norm.bias};
+  const std::vector<WeightSpec> specs = NormWeights(config, name, dim);
+  for (size_t i = 0; i < specs.size(); ++i) *handles[i] = Add(specs[i]);
+  return norm;
+}
+
+Tensor Linear(Context& ctx, const Tensor& x, WeightHandle w,
+              WeightHandle bias) {
+  return Linear(ctx, x, ctx.weight(w), Find(ctx, bias));
+}
+
+std::vector<Tensor> Linears(Context& ctx, const Tensor& x,
+                            std::span<const LinearHandles> layers) {
+  std::vector<LinearWeights> weights;
+  for (const LinearHandles& layer : layers) {
+    weights.push_back({&ctx.weight(layer.w), Find(ctx, layer.bias)});
+  }
+  return Linears(ctx, x, weights);
+}
+
+Tensor ApplyNorm(Context& ctx, const NormHandle& norm, const Tensor& x) {
+  const Weight* const weights[] = {Find(ctx, norm.scale), Find(ctx, norm.bias)};
+  return ApplyNorm(ctx, norm.config, x, weights);
+}
+
+Tensor OutLinear(Context& ctx, const Tensor& x, WeightHandle w,
+                 WeightHandle bias) {
+  return Linear(ctx, x, w,
+                TensorParallelRank(ctx) == 0 ? bias : WeightHandle());
+}
+
+}  // namespace intarsia
