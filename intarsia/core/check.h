@@ -3,9 +3,9 @@
 // returns a Status (status.h).
 #pragma once
 
-#include <sstream>
 #include <stdexcept>
 #include <string>
+#include <string_view>
 
 namespace intarsia {
 
@@ -22,21 +22,34 @@ class EngineError : public std::runtime_error {
 
 namespace check_internal {
 
-// Collects the streamed values and throws when the full expression ends.
+// Collects the streamed values and throws when the full expression ends. It
+// takes text and numbers without <ostream>, which every file would pay for;
+// a type of ours gives itself an operator<< (tensor.h).
 class Failure {
  public:
-  Failure(const char* file, int line, const char* condition) {
-    stream_ << file << ":" << line << ": CHECK(" << condition << ") failed ";
-  }
-  [[noreturn]] ~Failure() noexcept(false) { throw CheckError(stream_.str()); }
-  std::ostream& stream() { return stream_; }
+  Failure(const char* file, int line, const char* condition);
+  [[noreturn]] ~Failure() noexcept(false);
+  Failure& stream() { return *this; }
+
+  Failure& operator<<(std::string_view text);
+  Failure& operator<<(const char* text);
+  Failure& operator<<(char c);
+  Failure& operator<<(bool value);
+  Failure& operator<<(int value);
+  Failure& operator<<(unsigned value);
+  Failure& operator<<(long value);  // NOLINT(google-runtime-int): int64_t
+  Failure& operator<<(unsigned long value);       // NOLINT(google-runtime-int)
+  Failure& operator<<(long long value);           // NOLINT(google-runtime-int)
+  Failure& operator<<(unsigned long long value);  // NOLINT(google-runtime-int)
+  Failure& operator<<(double value);              // six digits
+  Failure& operator<<(const void* value);
 
  private:
-  std::ostringstream stream_;
+  std::string text_;
 };
 
 struct Voidify {
-  void operator&(std::ostream&) const {}
+  void operator&(const Failure&) const {}
 };
 
 }  // namespace check_internal

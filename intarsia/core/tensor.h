@@ -7,6 +7,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <initializer_list>
+#include <iosfwd>
 #include <memory>
 #include <span>
 #include <string>
@@ -44,7 +45,11 @@ class Shape {
   int rank_ = 0;
 };
 
-std::ostream& operator<<(std::ostream& out, const Shape& shape);
+std::ostream& operator<<(std::ostream& out, const Shape& shape);  // for gtest
+inline check_internal::Failure& operator<<(check_internal::Failure& failure,
+                                           const Shape& shape) {
+  return failure << shape.ToString();
+}
 
 // Bytes that tensors share: allocated on a device, or borrowed from an owner
 // that the storage keeps alive (a mapped file).
