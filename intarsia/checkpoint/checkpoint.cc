@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <filesystem>
+#include <nlohmann/json.hpp>
 #include <set>
 
 #include "intarsia/checkpoint/checked.h"
@@ -224,6 +225,9 @@ Result<std::map<std::string, std::string>> ReadShardIndex(
   return shards;
 }
 
+Checkpoint::Checkpoint()
+    : config_(std::make_shared<nlohmann::json>(nlohmann::json::object())) {}
+
 Result<std::unique_ptr<Checkpoint>> Checkpoint::Open(
     const std::string& path, MappedFile::Source source) {
   std::unique_ptr<Checkpoint> checkpoint(new Checkpoint());
@@ -304,10 +308,10 @@ Status Checkpoint::OpenFolder() {
   }
   kind_ = native ? CheckpointKind::kNativeFolder : CheckpointKind::kHfFolder;
   const fs::path config = folder / (native ? "intarsia.json" : "config.json");
-  ASSIGN_OR_RETURN(config_,
+  ASSIGN_OR_RETURN(*config_,
                    ReadJsonFile(config.string(), "checkpoint", kMaxConfigBytes,
                                 {.non_finite = true}));
-  if (!config_.is_object()) {
+  if (!config_->is_object()) {
     return InvalidArgument("[checkpoint] " + config.string() +
                            ": not an object");
   }
@@ -380,7 +384,7 @@ Status Checkpoint::OpenGguf(const std::string& path) {
   kind_ = CheckpointKind::kGguf;
   ASSIGN_OR_RETURN(std::shared_ptr<const MappedFile> file, Map(path));
   RETURN_IF_ERROR(ReadGguf(std::move(file), &table_, &gguf_));
-  config_ = gguf_->ToJson();
+  *config_ = gguf_->ToJson();
   ASSIGN_OR_RETURN(const int64_t count, SplitKey(*gguf_, "split.count", 1));
   ASSIGN_OR_RETURN(const int64_t number, SplitKey(*gguf_, "split.no", 0));
   if (count <= 1) return Status::Ok();

@@ -14,7 +14,7 @@
 #include <functional>
 #include <map>
 #include <memory>
-#include <nlohmann/json.hpp>
+#include <nlohmann/json_fwd.hpp>
 #include <span>
 #include <string>
 #include <string_view>
@@ -82,7 +82,7 @@ class Checkpoint {
   // intarsia.json or config.json of a folder. For GGUF one object, keys as in
   // the file ("llama.block_count"), without arrays of over 4096 items, which
   // gguf() has. Empty for a bare safetensors file.
-  const nlohmann::json& config() const { return config_; }
+  const nlohmann::json& config() const { return *config_; }
 
   // __metadata__ of the (first) safetensors file.
   const std::map<std::string, std::string>& metadata() const {
@@ -108,7 +108,7 @@ class Checkpoint {
   Status ValidateBlocks(int64_t limit_per_tensor = 1 << 16) const;
 
  private:
-  Checkpoint() = default;
+  Checkpoint();
   Status OpenFolder();
   Status OpenGguf(const std::string& path);
   Status OpenSafetensors(const std::string& path);
@@ -123,7 +123,7 @@ class Checkpoint {
   std::string path_;
   std::vector<std::string> names_;
   TensorTable table_;
-  nlohmann::json config_ = nlohmann::json::object();
+  std::shared_ptr<nlohmann::json> config_;  // never null
   std::map<std::string, std::string> metadata_;
   std::unique_ptr<GgufMetadata> gguf_;
   std::string tokenizer_path_, tokenizer_config_path_, generation_config_path_;

@@ -2,6 +2,7 @@
 #include "intarsia/checkpoint/gguf.h"
 
 #include <limits>
+#include <nlohmann/json.hpp>
 
 #include "intarsia/checkpoint/checked.h"
 

@@ -6,6 +6,7 @@
 
 #include <map>
 #include <memory>
+#include <nlohmann/json.hpp>
 #include <span>
 
 #include "intarsia/checkpoint/checkpoint.h"

@@ -1,6 +1,7 @@
 // Reading safetensors: u64 header length, JSON header, data without holes.
 #include <algorithm>
 #include <functional>
+#include <nlohmann/json.hpp>
 #include <optional>
 #include <tuple>
 

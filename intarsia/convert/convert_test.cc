@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <nlohmann/json.hpp>
 
 #include "intarsia/convert/layouts.h"
 #include "intarsia/convert/test_convert.h"

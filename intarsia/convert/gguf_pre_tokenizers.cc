@@ -1,5 +1,6 @@
 #include "intarsia/convert/gguf_pre_tokenizers.h"
 
+#include <nlohmann/json.hpp>
 #include <optional>
 #include <vector>
 

@@ -2,7 +2,7 @@
 // (tokenizer.ggml.pre).
 #pragma once
 
-#include <nlohmann/json.hpp>
+#include <nlohmann/json_fwd.hpp>
 #include <string>
 
 namespace intarsia {

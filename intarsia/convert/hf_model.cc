@@ -1,6 +1,7 @@
 #include "intarsia/convert/hf_model.h"
 
 #include <map>
+#include <nlohmann/json.hpp>
 #include <optional>
 #include <set>
 

@@ -2,6 +2,8 @@
 // tokenizers; nothing runs code of others; stale copies do not count.
 #include "intarsia/convert/model_files.h"
 
+#include <nlohmann/json.hpp>
+
 #include <gtest/gtest.h>
 
 #include "intarsia/convert/test_convert.h"

@@ -1,5 +1,6 @@
 // Hugging Face's layout to GGUF's.
 #include <map>
+#include <nlohmann/json.hpp>
 #include <set>
 
 #include "intarsia/checkpoint/checked.h"

@@ -1,4 +1,6 @@
 // The files beside a model from GGUF's metadata.
+#include <nlohmann/json.hpp>
+
 #include "intarsia/checkpoint/checked.h"
 #include "intarsia/convert/gguf_pre_tokenizers.h"
 #include "intarsia/convert/model_files.h"

@@ -1,6 +1,7 @@
 // The files beside a model as GGUF's metadata.
 #include <algorithm>
 #include <map>
+#include <nlohmann/json.hpp>
 #include <set>
 
 #include "intarsia/checkpoint/checked.h"

@@ -1,6 +1,7 @@
 // Folders of Hugging Face and of this project.
 #include <filesystem>
 #include <map>
+#include <nlohmann/json.hpp>
 #include <set>
 
 #include "intarsia/checkpoint/atomic_file.h"

@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <fstream>
+#include <nlohmann/json.hpp>
 
 #include "intarsia/checkpoint/test_files.h"
 #include "intarsia/families/open.h"

@@ -1,6 +1,7 @@
 #include "intarsia/families/open.h"
 
 #include <filesystem>
+#include <nlohmann/json.hpp>
 
 #include "intarsia/core/device.h"
 #include "intarsia/core/in_file.h"

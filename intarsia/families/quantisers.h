@@ -1,7 +1,7 @@
 // Checkpoints of other quantisers, which are refused by name.
 #pragma once
 
-#include <nlohmann/json.hpp>
+#include <nlohmann/json_fwd.hpp>
 
 #include "intarsia/checkpoint/checkpoint.h"
 #include "intarsia/core/status.h"

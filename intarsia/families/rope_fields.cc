@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <nlohmann/json.hpp>
 
 #include "intarsia/checkpoint/checked.h"
 #include "intarsia/ops/rope/rope.h"

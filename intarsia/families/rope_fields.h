@@ -2,7 +2,7 @@
 // as the "rope" object of an attention configuration (ops/rope/rope.h).
 #pragma once
 
-#include <nlohmann/json.hpp>
+#include <nlohmann/json_fwd.hpp>
 #include <string>
 #include <vector>
 

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <nlohmann/json.hpp>
 
 #include "intarsia/checkpoint/test_files.h"
 #include "intarsia/checkpoint/write.h"

@@ -1,6 +1,7 @@
 #include "intarsia/families/unused.h"
 
 #include <algorithm>
+#include <nlohmann/json.hpp>
 #include <string_view>
 #include <utility>
 

@@ -1,6 +1,7 @@
 #include "intarsia/hub/listing.h"
 
 #include <algorithm>
+#include <nlohmann/json.hpp>
 #include <set>
 
 #include "intarsia/checkpoint/checked.h"

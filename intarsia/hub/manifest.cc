@@ -1,6 +1,7 @@
 #include "intarsia/hub/manifest.h"
 
 #include <algorithm>
+#include <nlohmann/json.hpp>
 
 #include "intarsia/checkpoint/atomic_file.h"
 #include "intarsia/checkpoint/checked.h"

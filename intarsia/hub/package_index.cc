@@ -1,6 +1,7 @@
 #include "intarsia/hub/package_index.h"
 
 #include <algorithm>
+#include <nlohmann/json.hpp>
 #include <optional>
 
 #include "intarsia/checkpoint/checked.h"

@@ -1,6 +1,7 @@
 #include "intarsia/tokenizer/side_files.h"
 
 #include <filesystem>
+#include <nlohmann/json.hpp>
 #include <utility>
 
 #include "intarsia/checkpoint/foreign.h"

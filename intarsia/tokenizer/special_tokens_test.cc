@@ -6,6 +6,7 @@
 
 #include <filesystem>
 #include <fstream>
+#include <nlohmann/json.hpp>
 
 #include "intarsia/tokenizer/base64.h"
 #include "intarsia/tokenizer/chat_template/chat_template.h"

@@ -1,5 +1,6 @@
 #include "intarsia/tokenizer/chat_template/chat_template.h"
 
+#include <nlohmann/json.hpp>
 #include <utility>
 
 #include "intarsia/tokenizer/chat_template/evaluator.h"

@@ -1,5 +1,6 @@
 #include "intarsia/tokenizer/chat_template/messages.h"
 
+#include <nlohmann/json.hpp>
 #include <utility>
 
 #include "intarsia/tokenizer/chat_template/value.h"

@@ -5,7 +5,7 @@
 // content as text alone. What a template can take is found by rendering probes.
 #pragma once
 
-#include <nlohmann/json.hpp>
+#include <nlohmann/json_fwd.hpp>
 #include <string>
 #include <string_view>
 

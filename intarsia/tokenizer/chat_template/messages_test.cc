@@ -1,5 +1,7 @@
 #include "intarsia/tokenizer/chat_template/messages.h"
 
+#include <nlohmann/json.hpp>
+
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
