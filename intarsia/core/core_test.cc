@@ -158,6 +158,28 @@ Result<int> Quarter(int x) {
   return Half(half);
 }
 
+TEST(CheckTest, SaysThePlaceTheConditionAndTheValues) {
+  const auto message = [](const auto& body) -> std::string {
+    try {
+      body();
+    } catch (const CheckError& error) {
+      const std::string text = error.what();
+      return text.substr(text.find("CHECK("));
+    }
+    return "nothing was thrown";
+  };
+  const int64_t rows = -3;
+  EXPECT_EQ(message([&] {
+              CHECK_EQ(rows, 4) << "of " << Shape({2, 5});
+            }),
+            "CHECK((rows)==(4)) failed [-3 vs 4] of [2, 5]");
+  EXPECT_EQ(message([&] {
+              CHECK(rows > 0) << std::string("a") << 'b' << true << 1.5 << 1e-9f
+                              << uint8_t{7} << ~uint64_t{0};
+            }),
+            "CHECK(rows > 0) failed ab11.51e-09718446744073709551615");
+}
+
 TEST(StatusTest, ErrorsTravel) {
   EXPECT_EQ(Quarter(8).value(), 2);
   EXPECT_EQ(Quarter(6).status().message(), "[half] odd");
