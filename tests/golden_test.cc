@@ -83,7 +83,8 @@ INSTANTIATE_TEST_SUITE_P(
     Families, GoldenTest,
     testing::Combine(testing::Values("llama", "llama3_rope", "mistral_swa",
                                      "qwen2", "qwen3", "gpt2", "mixtral",
-                                     "mamba2", "retnet"),
+                                     "mamba2", "retnet", "olmo2", "gemma2",
+                                     "phi", "falcon7b"),
                      testing::ValuesIn(Modes())),
     [](const testing::TestParamInfo<Case>& info) {
       return std::string(std::get<0>(info.param)) + "_" +
@@ -107,7 +108,7 @@ TEST_P(GoldenGradientTest, LossAndEveryGradient) {
 
 INSTANTIATE_TEST_SUITE_P(Families, GoldenGradientTest,
                          testing::Values("llama", "gpt2", "mixtral", "mamba2",
-                                         "retnet"),
+                                         "retnet", "olmo2", "gemma2"),
                          [](const testing::TestParamInfo<const char*>& info) {
                            return std::string(info.param);
                          });

@@ -450,6 +450,7 @@ TEST(LoadTest, EveryDeclaredFieldIsKnown) {
     const Json values = {{"head_dim", 16},
                          {"num_key_value_heads", 2},
                          {"n_inner", 96},
+                         {"ffn_hidden_size", 96},
                          {"sliding_window", 8},
                          {"time_step_limit", {0, 1}},
                          {"rope_parameters", {{"rope_type", "default"}}},

@@ -1,6 +1,7 @@
 #include "intarsia/families/transformer.h"
 
 #include <algorithm>
+#include <cmath>
 #include <limits>
 #include <map>
 #include <nlohmann/json.hpp>
@@ -20,15 +21,23 @@ struct Dims {
   std::string activation = "silu";
   bool attention_bias = false, output_bias = false, mlp_bias = false;
   bool tied = false;
-  std::vector<Json> ropes;   // by layer
-  std::vector<int> windows;  // by layer; 0: none
+  double scale = 0, softcap = 0, logit_softcap = 0;  // Gemma 2; 0: none
+  std::vector<Json> ropes;                           // by layer
+  std::vector<int> windows;                          // by layer; 0: none
 };
 
-SublayerConfig Sublayer(const char* mixer, const Json& config, double eps) {
+using Norms = TransformerTraits::Norms;
+
+SublayerConfig Sublayer(const TransformerTraits& traits, const char* mixer,
+                        const Json& config, double eps) {
+  constexpr NormConfig kNone = {.kind = NormConfig::Kind::kNone};
+  NormConfig norm = RmsNormConfig(eps);
+  norm.unit_offset = traits.gemma2;
   return {.mixer = mixer,
           .config = config.dump(),
-          .norm = RmsNormConfig(eps),
-          .residual_scale = 1.0f};
+          .pre_norm = traits.norms == Norms::kAfter ? kNone : norm,
+          .residual_scale = 1.0f,
+          .post_norm = traits.norms == Norms::kBefore ? kNone : norm};
 }
 
 ModelConfig Compose(const TransformerTraits& traits, const Dims& s) {
@@ -39,6 +48,11 @@ ModelConfig Compose(const TransformerTraits& traits, const Dims& s) {
   model.max_positions = s.max_positions;
   model.final_norm = RmsNormConfig(s.eps);
   model.tied_head = s.tied;
+  if (traits.gemma2) {
+    model.final_norm.unit_offset = true;
+    model.embedding_scale = std::sqrt(static_cast<float>(s.dim));
+    model.logit_softcap = static_cast<float>(s.logit_softcap);
+  }
   for (int i = 0; i < s.layers; ++i) {
     const bool qkv = s.attention_bias || traits.qkv_bias;
     Json attention = {
@@ -49,19 +63,22 @@ ModelConfig Compose(const TransformerTraits& traits, const Dims& s) {
         {"bias", {{"q", qkv}, {"k", qkv}, {"v", qkv}, {"o", s.output_bias}}}};
     if (traits.qk_norm) {
       attention["qk_norm"] = {{"type", "rms"}, {"eps", s.eps}};
+      if (traits.qk_norm_all) attention["qk_norm_over"] = "all";
     }
+    if (s.scale > 0) attention["scale"] = s.scale;
+    if (s.softcap > 0) attention["softcap"] = s.softcap;
     if (s.windows[i] > 0) attention["window"] = s.windows[i];
     BlockConfig block;
-    block.sublayers.push_back(Sublayer("attention", attention, s.eps));
+    block.sublayers.push_back(Sublayer(traits, "attention", attention, s.eps));
     if (s.experts > 0) {
-      block.sublayers.push_back(Sublayer("moe",
+      block.sublayers.push_back(Sublayer(traits, "moe",
                                          {{"experts", s.experts},
                                           {"top_k", s.experts_per_token},
                                           {"hidden", s.hidden},
                                           {"activation", s.activation}},
                                          s.eps));
     } else {
-      block.sublayers.push_back(Sublayer("glu",
+      block.sublayers.push_back(Sublayer(traits, "glu",
                                          {{"hidden", s.hidden},
                                           {"activation", s.activation},
                                           {"bias", s.mlp_bias}},
@@ -74,6 +91,8 @@ ModelConfig Compose(const TransformerTraits& traits, const Dims& s) {
 
 struct Names {
   const char *layer, *attention_norm, *mlp_norm;
+  // With norms after the mixers: those, and what then stands before the MLP.
+  const char *post_attention_norm, *post_mlp_norm, *both_mlp_norm;
   const char *q, *k, *v, *o, *q_norm, *k_norm;
   const char *gate, *up, *down;
   const char *embedding, *final_norm, *head;
@@ -82,6 +101,9 @@ struct Names {
 constexpr Names kHuggingFace = {"model.layers.",
                                 "input_layernorm",
                                 "post_attention_layernorm",
+                                "post_attention_layernorm",
+                                "post_feedforward_layernorm",
+                                "pre_feedforward_layernorm",
                                 "self_attn.q_proj",
                                 "self_attn.k_proj",
                                 "self_attn.v_proj",
@@ -96,6 +118,9 @@ constexpr Names kHuggingFace = {"model.layers.",
                                 "lm_head.weight"};
 constexpr Names kGguf = {"blk.",
                          "attn_norm",
+                         "ffn_norm",
+                         "post_attention_norm",
+                         "post_ffw_norm",
                          "ffn_norm",
                          "attn_q",
                          "attn_k",
@@ -180,16 +205,26 @@ std::vector<TensorMap> MapTensors(const TransformerTraits& traits,
       if (!bias.empty()) map(bias, foreign + ".bias");
     };
     const bool qkv = s.attention_bias || traits.qkv_bias;
-    map("0.pre_norm", std::string(names.attention_norm) + ".weight");
+    auto norm = [&](const char* native, const char* foreign) {
+      map(native, std::string(foreign) + ".weight");
+    };
+    if (traits.norms != Norms::kAfter) {
+      norm("0.pre_norm", names.attention_norm);
+      norm("1.pre_norm",
+           traits.norms == Norms::kBoth ? names.both_mlp_norm : names.mlp_norm);
+    }
+    if (traits.norms != Norms::kBefore) {
+      norm("0.post_norm", names.post_attention_norm);
+      norm("1.post_norm", names.post_mlp_norm);
+    }
     linear("0.q_proj", names.q, qkv ? "0.q_bias" : "");
     linear("0.k_proj", names.k, qkv ? "0.k_bias" : "");
     linear("0.v_proj", names.v, qkv ? "0.v_bias" : "");
     linear("0.o_proj", names.o, s.output_bias ? "0.o_bias" : "");
     if (traits.qk_norm) {
-      map("0.q_norm", std::string(names.q_norm) + ".weight");
-      map("0.k_norm", std::string(names.k_norm) + ".weight");
+      norm("0.q_norm", names.q_norm);
+      norm("0.k_norm", names.k_norm);
     }
-    map("1.pre_norm", std::string(names.mlp_norm) + ".weight");
     if (s.experts > 0 && experts.kind == Experts::kFused) {
       MapFusedExperts(s, ours, theirs + experts.block, &maps);
     } else if (s.experts > 0 && experts.kind == Experts::kStacked) {
@@ -227,7 +262,10 @@ void ReadWindows(const TransformerTraits& traits, JsonReader* reader, Dims* s) {
     types = reader->Find("layer_types");
   }
   if (types == nullptr) {
-    for (int i = first; i < s->layers; ++i) s->windows[i] = window;
+    const bool others = traits.window == TransformerTraits::Window::kAlternate;
+    for (int i = first; i < s->layers; ++i) {
+      if (!others || i % 2 == 0) s->windows[i] = window;
+    }
     return;
   }
   const bool each =
@@ -245,6 +283,21 @@ void ReadWindows(const TransformerTraits& traits, JsonReader* reader, Dims* s) {
                     "a layer type is neither \"sliding_attention\" nor "
                     "\"full_attention\"",
                     StatusCode::kUnsupported);
+  }
+}
+
+void ReadGemma2(JsonReader* reader, Dims* s) {
+  // Older files repeat the activation's name.
+  reader->Ignore({"hidden_act", "cache_implementation"});
+  s->activation = reader->StringOr("hidden_activation", "gelu_pytorch_tanh");
+  const double width = reader->NumberOr("query_pre_attn_scalar", 256);
+  reader->RequireField(width > 0, "query_pre_attn_scalar", "positive");
+  s->scale = 1.0 / std::sqrt(width);
+  for (auto [name, cap] :
+       {std::pair("attn_logit_softcapping", &s->softcap),
+        std::pair("final_logit_softcapping", &s->logit_softcap)}) {
+    *cap = reader->NumberOr(name, 0);
+    reader->RequireField(*cap >= 0, name, "positive");
   }
 }
 
@@ -365,7 +418,11 @@ Result<FamilyModel> TransformerFromConfig(const TransformerTraits& traits,
   s.vocab = reader.Int("vocab_size");
   s.max_positions = reader.IntOr("max_position_embeddings", 0);
   s.eps = ReadEps(&reader, "rms_norm_eps", 1e-6);
-  s.activation = reader.StringOr("hidden_act", "silu");
+  if (traits.gemma2) {
+    ReadGemma2(&reader, &s);
+  } else {
+    s.activation = reader.StringOr("hidden_act", "silu");
+  }
   if (traits.declares_attention_bias) {
     s.attention_bias = reader.BoolOr("attention_bias", false);
     s.output_bias = s.attention_bias;

@@ -14,11 +14,23 @@ namespace intarsia {
 // configuration.
 struct TransformerTraits {
   const char* family = "";
-  bool qkv_bias = false;  // q, k, v biases whatever the configuration says
-  bool qk_norm = false;   // RMS norm of each head's queries and keys
+  bool qkv_bias = false;     // q, k, v biases whatever the configuration says
+  bool qk_norm = false;      // RMS norm of each head's queries and keys
+  bool qk_norm_all = false;  // that norm, over all heads together
+  // Where norms stand: before a mixer, after it, or both.
+  enum class Norms { kBefore, kAfter, kBoth } norms = Norms::kBefore;
+  // Gemma 2's fields; the stored scales of norms are (scale − 1).
+  bool gemma2 = false;
   // Which layers "sliding_window" is for: none, all, those of "layer_types" or
-  // all, or those that Qwen's further fields choose.
-  enum class Window { kNone, kAll, kTypes, kChosen } window = Window::kNone;
+  // all, those of "layer_types" or every other one from the first on, or those
+  // that Qwen's further fields choose.
+  enum class Window {
+    kNone,
+    kAll,
+    kTypes,
+    kAlternate,
+    kChosen
+  } window = Window::kNone;
   // Fields that the family's configuration has.
   bool declares_attention_bias = false, declares_mlp_bias = false;
   double default_theta = 10000.0;

@@ -1,5 +1,7 @@
 #include "intarsia/model/config.h"
 
+#include <algorithm>
+#include <iterator>
 #include <nlohmann/json.hpp>
 
 #include "intarsia/core/json_reader.h"
@@ -12,8 +14,10 @@ constexpr int kMaxBlocks = 4096;
 // large.
 constexpr size_t kMaxBytes = 64 << 20;
 
-Result<SublayerConfig> ParseSublayer(const Json& json,
-                                     const std::string& place) {
+constexpr const char* kInputs[] = {"residual", "block", "previous"};
+
+Result<SublayerConfig> ParseSublayer(const Json& json, const std::string& place,
+                                     bool first) {
   JsonReader reader(json, "model", {.path = place});
   SublayerConfig sublayer;
   sublayer.mixer = reader.String("mixer");
@@ -21,8 +25,34 @@ Result<SublayerConfig> ParseSublayer(const Json& json,
                       "the name of a primitive (see `intarsia list`)");
   sublayer.residual_scale =
       static_cast<float>(reader.NumberOr("residual_scale", 1.0));
-  if (const Json* norm = reader.Find("norm")) {
-    sublayer.norm = reader.Take(ParseNorm(*norm, "model"), NormConfig());
+  const std::string input = reader.StringOr("input", kInputs[0]);
+  const auto found = std::ranges::find(kInputs, input);
+  reader.RequireField(found != std::end(kInputs), "input",
+                      "\"residual\", \"block\" or \"previous\"");
+  if (found != std::end(kInputs)) {
+    sublayer.input = static_cast<SublayerInput>(found - std::begin(kInputs));
+  }
+  const bool previous = sublayer.input == SublayerInput::kPrevious;
+  reader.Require(!previous || !first,
+                 "\"input\" of \"" + place +
+                     "\" is \"previous\", but no sublayer stands before it");
+  if (previous) sublayer.pre_norm.kind = NormConfig::Kind::kNone;
+  const Json* pre = reader.Find("pre_norm");
+  const Json* norm = reader.Find("norm");  // its name in older files
+  reader.Require(pre == nullptr || norm == nullptr,
+                 "\"norm\" is another name of \"pre_norm\": give one");
+  if (pre == nullptr) pre = norm;
+  if (pre != nullptr) {
+    sublayer.pre_norm = reader.Take(ParseNorm(*pre, "model"), NormConfig());
+    reader.Require(
+        !previous || sublayer.pre_norm.kind == NormConfig::Kind::kNone,
+        "\"" + place +
+            "\" works on what is normed already: its \"pre_norm\" must be "
+            "{\"type\": \"none\"}");
+  }
+  if (const Json* post = reader.Find("post_norm")) {
+    sublayer.post_norm =
+        reader.Take(ParseNorm(*post, "model"), sublayer.post_norm);
   }
   sublayer.config = reader.ObjectOr("config").dump();
   RETURN_IF_ERROR(reader.Finish());
@@ -35,6 +65,20 @@ Json NormJson(const NormConfig& norm) {
           {"eps", norm.eps},
           {"affine", norm.affine},
           {"unit_offset", norm.unit_offset}};
+}
+
+Json SublayerJson(const SublayerConfig& sublayer) {
+  Json json = {{"mixer", sublayer.mixer},
+               {"config", Json::parse(sublayer.config)},
+               {"pre_norm", NormJson(sublayer.pre_norm)},
+               {"residual_scale", sublayer.residual_scale}};
+  if (sublayer.post_norm.kind != NormConfig::Kind::kNone) {
+    json["post_norm"] = NormJson(sublayer.post_norm);
+  }
+  if (sublayer.input != SublayerInput::kResidual) {
+    json["input"] = kInputs[static_cast<int>(sublayer.input)];
+  }
+  return json;
 }
 
 // Appends one entry of "blocks", as often as it repeats, and adds to `bytes`
@@ -53,7 +97,8 @@ Status ParseBlock(const Json& json, const std::string& place,
   for (const Json& sublayer : *sublayers) {
     const std::string inner =
         place + ".sublayers[" + std::to_string(block.sublayers.size()) + "]";
-    ASSIGN_OR_RETURN(SublayerConfig parsed, ParseSublayer(sublayer, inner));
+    ASSIGN_OR_RETURN(SublayerConfig parsed,
+                     ParseSublayer(sublayer, inner, block.sublayers.empty()));
     *bytes += repeat * (sizeof(parsed) + parsed.config.size());
     block.sublayers.push_back(std::move(parsed));
   }
@@ -89,7 +134,11 @@ Result<ModelConfig> ParseModelConfig(const Json& json) {
   reader.Require(!config.learned_positions || config.max_positions > 0,
                  "\"learned_positions\" needs \"max_positions\"");
   config.tied_head = reader.BoolOr("tied_head", false);
+  config.head_bias = reader.BoolOr("head_bias", false);
   config.logit_scale = scale("logit_scale");
+  config.logit_softcap =
+      static_cast<float>(reader.NumberOr("logit_softcap", 0.0));
+  reader.RequireField(config.logit_softcap >= 0, "logit_softcap", "positive");
   config.bos_id = reader.IntOr("bos_id", -1, -1);
   config.eos_ids = reader.Ids("eos_ids");
   if (const Json* norm = reader.Find("final_norm")) {
@@ -119,14 +168,13 @@ Json ToJson(const ModelConfig& config) {
                {"logit_scale", config.logit_scale},
                {"bos_id", config.bos_id},
                {"eos_ids", config.eos_ids}};
+  if (config.head_bias) json["head_bias"] = true;
+  if (config.logit_softcap > 0) json["logit_softcap"] = config.logit_softcap;
   Json blocks = Json::array();
   for (const BlockConfig& block : config.blocks) {
     Json sublayers = Json::array();
     for (const SublayerConfig& sublayer : block.sublayers) {
-      sublayers.push_back({{"mixer", sublayer.mixer},
-                           {"config", Json::parse(sublayer.config)},
-                           {"norm", NormJson(sublayer.norm)},
-                           {"residual_scale", sublayer.residual_scale}});
+      sublayers.push_back(SublayerJson(sublayer));
     }
     if (!blocks.empty() && blocks.back()["sublayers"] == sublayers) {
       blocks.back()["repeat"] = blocks.back().value("repeat", 1) + 1;

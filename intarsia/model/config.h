@@ -14,12 +14,21 @@ namespace intarsia {
 
 using Json = nlohmann::json;
 
-// x ← x + scale · mixer(norm(x)).
+// What a sublayer's mixer works on.
+enum class SublayerInput : uint8_t {
+  kResidual,  // the residual so far
+  kBlock,     // the residual as it came into the block: a parallel residual
+  kPrevious,  // what the sublayer before worked on, already normed
+};
+
+// x ← x + residual_scale · post_norm(mixer(pre_norm(input))).
 struct SublayerConfig {
-  std::string mixer;   // a name in a registry: "attention", "glu", "mamba2"
-  std::string config;  // the mixer's own JSON object, as text
-  NormConfig norm;     // before the mixer
+  std::string mixer;    // a name in a registry: "attention", "glu", "mamba2"
+  std::string config;   // the mixer's own JSON object, as text
+  NormConfig pre_norm;  // before the mixer; none of its own with kPrevious
   float residual_scale = 1.0f;
+  NormConfig post_norm = {.kind = NormConfig::Kind::kNone};
+  SublayerInput input = SublayerInput::kResidual;
 };
 
 // Sublayers one after the other.
@@ -39,7 +48,10 @@ struct ModelConfig {
   std::vector<BlockConfig> blocks;
   NormConfig final_norm;
   bool tied_head = false;  // the head is the token table
+  bool head_bias = false;
   float logit_scale = 1.0f;
+  // > 0: logits become cap · tanh(logit / cap), after logit_scale.
+  float logit_softcap = 0.0f;
   // Ids that begin and end text, as the checkpoint says; -1: none.
   int bos_id = -1;
   std::vector<int> eos_ids;

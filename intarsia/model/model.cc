@@ -113,14 +113,15 @@ Status Model::Build() {
                       mixer.status().message() + " (" + sublayer.name + ")");
       }
       sublayer.mixer = std::move(mixer).value();
-      sublayer.norm = config.norm;
-      sublayer.residual_scale = config.residual_scale;
-      sublayer.norm_weights =
-          declare_norm(config.norm, sublayer.name + ".", "pre_norm");
+      sublayer.config = &config;
+      sublayer.pre_norm =
+          declare_norm(config.pre_norm, sublayer.name + ".", "pre_norm");
       for (WeightSpec& spec : sublayer.mixer->weights()) {
         const std::string path = sublayer.name + "." + spec.name;
         sublayer.weights.push_back(Declare(path, std::move(spec)));
       }
+      sublayer.post_norm =
+          declare_norm(config.post_norm, sublayer.name + ".", "post_norm");
       state_.push_back({sublayer.name, sublayer.mixer->state()});
       const int64_t end = sublayer.mixer->state_ends();
       if (end > 0 && std::ranges::count(state_ends_, end) == 0) {
@@ -134,6 +135,14 @@ Status Model::Build() {
               ? embedding_
               : Declare("head",
                         {.name = "head", .shape = {config_.vocab_size, dim}});
+  if (config_.head_bias) {
+    head_bias_ =
+        Declare("head_bias", {.name = "head_bias",
+                              .shape = {config_.vocab_size},
+                              .role = Role::kVector,
+                              .init = {WeightInit::Kind::kConstant, 0.0f},
+                              .decay = false});
+  }
   return Status::Ok();
 }
 
@@ -233,20 +242,29 @@ Tensor Model::Embed(Context& ctx) const {
   return x;
 }
 
-Tensor Model::RunSublayer(Context& ctx, const Sublayer& sublayer,
-                          const Tensor& x, StateView* state) const {
+void Model::RunSublayer(Context& ctx, const Sublayer& sublayer, Flow* flow,
+                        StateView* state) const {
+  const SublayerConfig& config = *sublayer.config;
+  const auto norm = [&](const NormConfig& kind, const Tensor& x,
+                        const std::vector<const Weight*>& weights) {
+    Context inner = ctx;
+    inner.weights = weights;
+    return ApplyNorm(inner, kind, x, weights);
+  };
+  if (config.input != SublayerInput::kPrevious) {
+    flow->previous =
+        norm(config.pre_norm,
+             config.input == SublayerInput::kBlock ? flow->block : flow->x,
+             sublayer.pre_norm);
+  }
   Context inner = ctx;
-  inner.weights = sublayer.norm_weights;
-  inner.state = nullptr;
-  Tensor h = ApplyNorm(inner, sublayer.norm, x, sublayer.norm_weights);
-  h = EnterTensorParallel(ctx, h);
   inner.weights = sublayer.weights;
   inner.state = state;
+  Tensor h = EnterTensorParallel(ctx, flow->previous);
   h = LeaveTensorParallel(ctx, sublayer.mixer->Forward(inner, h));
-  if (sublayer.residual_scale != 1.0f) {
-    h = Scale(ctx, h, sublayer.residual_scale);
-  }
-  return Add(ctx, x, h);
+  h = norm(config.post_norm, h, sublayer.post_norm);
+  if (config.residual_scale != 1.0f) h = Scale(ctx, h, config.residual_scale);
+  flow->x = Add(ctx, flow->x, h);
 }
 
 Tensor Model::Blocks(Context& ctx, Tensor x, int begin, int end,
@@ -258,11 +276,13 @@ Tensor Model::Blocks(Context& ctx, Tensor x, int begin, int end,
     if (ctx.observer != nullptr) {
       ctx.observer->Observe("blocks." + std::to_string(i) + ".input", x);
     }
+    Flow flow{.x = x, .block = x, .previous = {}};
     for (const Sublayer& sublayer : layers_[i]) {
-      x = RunSublayer(ctx, sublayer, x,
-                      state ? &state->sublayers.at(flat) : nullptr);
+      RunSublayer(ctx, sublayer, &flow,
+                  state ? &state->sublayers.at(flat) : nullptr);
       ++flat;
     }
+    x = flow.x;
   }
   return x;
 }
@@ -271,9 +291,12 @@ Tensor Model::Head(Context& ctx, const Tensor& x) const {
   if (ctx.observer != nullptr) ctx.observer->Observe("blocks.output", x);
   const Tensor h = ApplyNorm(ctx, config_.final_norm, x, final_norm_);
   if (ctx.observer != nullptr) ctx.observer->Observe("final_norm", h);
-  Tensor logits = Linear(ctx, h, *head_);
+  Tensor logits = Linear(ctx, h, *head_, head_bias_);
   if (config_.logit_scale != 1.0f) {
     logits = Scale(ctx, logits, config_.logit_scale);
+  }
+  if (config_.logit_softcap > 0) {
+    logits = SoftCap(ctx, logits, config_.logit_softcap);
   }
   return logits;
 }

@@ -30,8 +30,8 @@ class Model {
   int blocks() const { return static_cast<int>(config_.blocks.size()); }
 
   // Every weight by its path: "embedding", "positions", "blocks.3.0.q_proj",
-  // "blocks.3.0.pre_norm", "final_norm", "head". Paths are stable: they name
-  // tensors in native checkpoints.
+  // "blocks.3.0.pre_norm", "blocks.3.0.post_norm", "final_norm", "head",
+  // "head_bias". Paths are stable: they name tensors in native checkpoints.
   const std::vector<std::string>& paths() const { return paths_; }
   const Weight* Find(const std::string& path) const;
   Weight* Find(const std::string& path);
@@ -69,17 +69,22 @@ class Model {
  private:
   struct Sublayer {
     std::unique_ptr<Mixer> mixer;
-    NormConfig norm;
-    float residual_scale = 1.0f;
-    std::vector<const Weight*> norm_weights;
+    const SublayerConfig* config = nullptr;
+    std::vector<const Weight*> pre_norm, post_norm;
     std::vector<const Weight*> weights;
     std::string name;  // "blocks.3.0"
   };
   Model() = default;
   const Weight* Declare(const std::string& path, WeightSpec spec);
   Status Build();
-  Tensor RunSublayer(Context& ctx, const Sublayer& sublayer, const Tensor& x,
-                     StateView* state) const;
+  // The residual on its way through a block.
+  struct Flow {
+    Tensor x;         // so far
+    Tensor block;     // as it came in
+    Tensor previous;  // what the last sublayer's mixer worked on
+  };
+  void RunSublayer(Context& ctx, const Sublayer& sublayer, Flow* flow,
+                   StateView* state) const;
 
   ModelConfig config_;
   std::map<std::string, std::unique_ptr<Weight>> weights_;
@@ -90,6 +95,7 @@ class Model {
   const Weight* embedding_ = nullptr;
   const Weight* positions_ = nullptr;
   const Weight* head_ = nullptr;
+  const Weight* head_bias_ = nullptr;
   std::vector<const Weight*> final_norm_;
 };
 

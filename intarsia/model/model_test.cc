@@ -42,6 +42,21 @@ constexpr const char* kRetNet = R"({
                 "norm": {"type": "rms"}}},
     {"mixer": "mlp", "norm": {"type": "rms"}, "config": {"hidden": 64}}]}]})";
 
+constexpr const char* kWired = R"({
+  "intarsia": 1, "name": "wired", "vocab_size": 61, "dim": 48,
+  "head_bias": true, "logit_softcap": 2.5,
+  "final_norm": {"type": "rms"}, "blocks": [
+  {"sublayers": [
+    {"mixer": "attention", "pre_norm": {"type": "none"},
+     "post_norm": {"type": "rms"},
+     "config": {"heads": 4, "kv_heads": 2, "head_dim": 12,
+                "qk_norm": {"type": "rms"}, "qk_norm_over": "all",
+                "rope": {"theta": 10000}}},
+    {"mixer": "glu", "pre_norm": {"type": "layer"}, "input": "block",
+     "post_norm": {"type": "rms", "unit_offset": true},
+     "config": {"hidden": 64}},
+    {"mixer": "mlp", "input": "previous", "config": {"hidden": 32}}]}]})";
+
 std::unique_ptr<Model> MakeModel(const char* text) {
   auto config = ParseModelConfig(Json::parse(text));
   CHECK(config.ok()) << config.status().message();
@@ -81,9 +96,10 @@ Outcome RunOnce(const Model& model, Communicator* group) {
     const Weight& weight = *model.Find(path);
     Tensor gradient = tape.WeightGradient(weight);
     if (!gradient.defined()) gradient = Tensor::Zeros(weight.shape());
-    const bool partial = path.starts_with("blocks.") &&
-                         !path.ends_with("pre_norm") &&
-                         weight.spec().shard.axis < 0;
+    const bool norm = path.find("pre_norm") != std::string::npos ||
+                      path.find("post_norm") != std::string::npos;
+    const bool partial =
+        path.starts_with("blocks.") && !norm && weight.spec().shard.axis < 0;
     if (group != nullptr && partial) group->AllReduceSum(&gradient);
     out.gradients[path] = gradient;
   }
@@ -150,7 +166,8 @@ TEST_P(TensorParallelTest, TwoRanksEqualOne) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Models, TensorParallelTest,
-                         ::testing::Values(kLlama, kMixtral, kMamba2, kRetNet));
+                         ::testing::Values(kLlama, kMixtral, kMamba2, kRetNet,
+                                           kWired));
 
 TEST(ShardModelTest, RefusesWhatDoesNotDivide) {
   const std::unique_ptr<Model> whole = MakeModel(kLlama);
@@ -160,11 +177,39 @@ TEST(ShardModelTest, RefusesWhatDoesNotDivide) {
 }
 
 TEST(ModelConfigTest, SurvivesTheRoundTrip) {
-  const auto config = ParseModelConfig(Json::parse(kMixtral));
-  ASSERT_TRUE(config.ok());
-  const auto again = ParseModelConfig(ToJson(*config));
-  ASSERT_TRUE(again.ok()) << again.status().message();
-  EXPECT_EQ(ToJson(*again), ToJson(*config));
+  for (const char* text : {kMixtral, kWired}) {
+    const auto config = ParseModelConfig(Json::parse(text));
+    ASSERT_TRUE(config.ok());
+    const auto again = ParseModelConfig(ToJson(*config));
+    ASSERT_TRUE(again.ok()) << again.status().message();
+    EXPECT_EQ(ToJson(*again), ToJson(*config));
+  }
+}
+
+TEST(ModelConfigTest, OlderFilesCallThePreNormNorm) {
+  Json older = Json::parse(kWired), sound = older;
+  Json& sublayer = older["blocks"][0]["sublayers"][1];
+  sublayer["norm"] = sublayer["pre_norm"];
+  sublayer.erase("pre_norm");
+  EXPECT_EQ(ToJson(*ParseModelConfig(older)), ToJson(*ParseModelConfig(sound)));
+  sublayer["pre_norm"] = sublayer["norm"];
+  EXPECT_FALSE(ParseModelConfig(older).ok());
+}
+
+TEST(ModelConfigTest, RefusesInputsThatAreNotThere) {
+  const Json sound = Json::parse(kWired);
+  const auto refused = [&](int place, const char* field, const Json& value) {
+    Json bad = sound;
+    bad["blocks"][0]["sublayers"][place][field] = value;
+    const auto result = ParseModelConfig(bad);
+    ASSERT_FALSE(result.ok()) << field << value;
+    EXPECT_NE(result.status().message().find("sublayers"), std::string::npos)
+        << result.status().message();
+  };
+  refused(0, "input", "previous");
+  refused(1, "input", "next");
+  refused(2, "pre_norm", {{"type", "rms"}});
+  refused(1, "post_norm", {{"type", "rsm"}});
 }
 
 TEST(ModelConfigTest, RefusesWithTheFieldsName) {

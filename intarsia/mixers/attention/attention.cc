@@ -4,6 +4,7 @@
 
 #include "intarsia/core/json_reader.h"
 #include "intarsia/distributed/communicator.h"
+#include "intarsia/distributed/tensor_parallel.h"
 #include "intarsia/mixers/attention/attention_cuda.h"
 #include "intarsia/ops/elementwise/elementwise.h"
 #include "intarsia/ops/matmul/matmul.h"
@@ -90,6 +91,11 @@ Result<std::unique_ptr<Mixer>> CreateAttention(const Json& json, int dim) {
   if (const Json* norm = reader.Find("qk_norm"); norm != nullptr) {
     config.qk_norm = reader.Take(ParseNorm(*norm, "attention"), config.qk_norm);
   }
+  const std::string over = reader.StringOr("qk_norm_over", "head");
+  reader.RequireField(over == "head" || over == "all", "qk_norm_over",
+                      "\"head\" or \"all\"");
+  config.qk_norm_all = over == "all";
+  config.out_dim = reader.IntOr("out_dim", dim, 1, 1 << 24);
   config.core.scale = reader.NumberOr("scale", 0.0);
   reader.Require(config.core.scale >= 0, "\"scale\" must be positive");
   config.core.softcap = reader.NumberOr("softcap", 0.0);
@@ -131,7 +137,7 @@ std::vector<WeightSpec> Attention::weights() const {
       {.name = "k_proj", .shape = {kv_width, d}, .shard = {0, k}, .init = {}},
       {.name = "v_proj", .shape = {kv_width, d}, .shard = {0, k}, .init = {}},
       {.name = "o_proj",
-       .shape = {d, q_width},
+       .shape = {config_.out_dim, q_width},
        .shard = {1, group * k},
        .init = {}},
   };
@@ -148,12 +154,17 @@ std::vector<WeightSpec> Attention::weights() const {
   vector(config_.bias_q, "q_bias", q_width, {0, group * k});
   vector(config_.bias_k, "k_bias", kv_width, {0, k});
   vector(config_.bias_v, "v_bias", kv_width, {0, k});
-  vector(config_.bias_o, "o_bias", d, {-1, 1});
-  for (const char* name : {"q_norm", "k_norm"}) {
-    for (WeightSpec& spec : NormWeights(config_.qk_norm, name, k)) {
+  vector(config_.bias_o, "o_bias", config_.out_dim, {-1, 1});
+  const auto norm = [&](const char* name, int64_t width, int64_t unit) {
+    const bool all = config_.qk_norm_all;
+    for (WeightSpec& spec :
+         NormWeights(config_.qk_norm, name, all ? width : k)) {
+      if (all) spec.shard = {0, unit};
       specs.push_back(std::move(spec));
     }
-  }
+  };
+  norm("q_norm", q_width, group * k);
+  norm("k_norm", kv_width, k);
   vector(config_.sinks, "sinks", config_.heads, {0, group});
   return specs;
 }
@@ -191,17 +202,27 @@ Tensor Attention::Forward(Context& ctx, const Tensor& x) const {
   const auto weight = [&](int i) {
     return i < 0 ? nullptr : &ctx.weight(static_cast<size_t>(i));
   };
-  // [T, heads of this rank, K], normed and rotated where the caller says so.
-  const auto heads = [&](const Tensor& flat, int norm, bool rotate) {
-    Tensor h = ReshapeView(
-        ctx, flat,
-        {flat.dim(0), flat.dim(1) / config_.head_dim, config_.head_dim});
-    if (norm >= 0 ||
-        (rotate && config_.qk_norm.kind != NormConfig::Kind::kNone)) {
-      h = ApplyNorm(ctx, config_.qk_norm, h,
-                    norm < 0 ? ctx.weights.subspan(0, 0)
-                             : ctx.weights.subspan(norm, at.norm_weights));
+  const auto normed = [&](const Tensor& h, int norm) {
+    const auto weights = norm < 0 ? ctx.weights.subspan(0, 0)
+                                  : ctx.weights.subspan(norm, at.norm_weights);
+    const bool ranks =
+        ctx.tensor_parallel != nullptr && ctx.tensor_parallel->size() > 1;
+    if (!config_.qk_norm_all || !ranks) {
+      return ApplyNorm(ctx, config_.qk_norm, h, weights);
     }
+    CHECK(config_.qk_norm.kind == NormConfig::Kind::kRms && norm >= 0 &&
+          !config_.qk_norm.unit_offset)
+        << "ranks share no such norm over all heads";
+    return ShardedRmsNorm(ctx, h, *weights[0], config_.qk_norm.eps);
+  };
+  const bool norms = config_.qk_norm.kind != NormConfig::Kind::kNone;
+  // [T, heads of this rank, K], normed and rotated where the caller says so.
+  const auto heads = [&](Tensor h, int norm, bool rotate) {
+    const bool norm_this = rotate && norms;
+    if (norm_this && config_.qk_norm_all) h = normed(h, norm);
+    h = ReshapeView(ctx, h,
+                    {h.dim(0), h.dim(1) / config_.head_dim, config_.head_dim});
+    if (norm_this && !config_.qk_norm_all) h = normed(h, norm);
     if (rotate && config_.rope.enabled) h = Rope(ctx, h, config_.rope);
     return h;
   };
@@ -240,6 +261,12 @@ std::vector<MixerExample> AttentionExamples() {
        .config = R"({"heads": 3, "kv_heads": 1, "head_dim": 8, "bias": true,
                      "rope": {"theta": 500000, "interleaved": true},
                      "qk_norm": {"type": "rms", "eps": 1e-6}})",
+       .dim = 24},
+      {.name = "norm_over_all_heads",
+       .config = R"({"heads": 4, "kv_heads": 2, "head_dim": 6,
+                     "rope": {"theta": 10000, "dim": 4},
+                     "qk_norm": {"type": "rms", "eps": 1e-6},
+                     "qk_norm_over": "all"})",
        .dim = 24},
       {.name = "window",
        .config = R"({"heads": 2, "kv_heads": 2, "head_dim": 12, "window": 9,

@@ -83,11 +83,14 @@ AttentionReference ReferenceAttentionCore(
     const std::vector<double>* sinks);
 
 struct AttentionConfig {
-  int dim = 0;  // D
+  int dim = 0;      // D, of what comes in
+  int out_dim = 0;  // of what comes out, D unless the configuration says
   int heads = 0, kv_heads = 0, head_dim = 0;
   bool bias_q = false, bias_k = false, bias_v = false, bias_o = false;
   RopeConfig rope;
-  NormConfig qk_norm;  // of each head's channels, before rotation
+  // Before rotation: of each head's channels, or of all heads' together.
+  NormConfig qk_norm;
+  bool qk_norm_all = false;
   AttentionCoreConfig core;
   bool sinks = false;
 };
@@ -96,9 +99,10 @@ class Attention final : public Mixer {
  public:
   explicit Attention(const AttentionConfig& config) : config_(config) {}
 
-  // q_proj [H·K, D], k_proj, v_proj [G·K, D], o_proj [D, H·K]; then those that
-  // the configuration has: q_bias, k_bias, v_bias, o_bias, q_norm, k_norm [K],
-  // sinks [H]. A rank may hold any slice of whole key/value heads.
+  // q_proj [H·K, D], k_proj, v_proj [G·K, D], o_proj [out_dim, H·K]; then those
+  // that the configuration has: q_bias, k_bias, v_bias, o_bias, q_norm,
+  // k_norm [K] (of all heads: [H·K], [G·K]), sinks [H]. A rank may hold any
+  // slice of whole key/value heads.
   std::vector<WeightSpec> weights() const override;
   // "k" (rotated) and "v", an entry [G, K] a token. None when bidirectional:
   // such a mixer needs whole sequences.
@@ -124,7 +128,8 @@ class Attention final : public Mixer {
 
 // {"heads", "kv_heads" (default heads), "head_dim" (default dim / heads),
 //  "bias": b or {"q", "k", "v", "o": b}, "rope": {...} or false,
-//  "qk_norm": {...} or null, "window": n or null,
+//  "qk_norm": {...} or null, "qk_norm_over": "head" | "all", "out_dim": n,
+//  "window": n or null,
 //  "mask": "causal" | "bidirectional" | {"prefix": n},
 //  "scale": x or null, "softcap": x or null, "sinks": b}
 Result<std::unique_ptr<Mixer>> CreateAttention(const Json& config, int dim);

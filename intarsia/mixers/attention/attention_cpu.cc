@@ -69,27 +69,12 @@ HWY_INLINE void Mask(const Span& span, float fill, float* row) {
   std::fill(row + j, row + kTile, fill);
 }
 
-// tanh with a relative error of 3e-7: a series where the sigmoid would cancel.
-HWY_INLINE VF Tanh(VF x) {
-  const DF d;
-  const VF two = hn::Set(d, 2.0f);
-  const VF far =
-      hn::MulSub(two, math::Sigmoid(d, hn::Mul(two, x)), hn::Set(d, 1.0f));
-  const VF z = hn::Mul(x, x);
-  VF p = hn::Set(d, 62.0f / 2835);
-  p = hn::MulAdd(p, z, hn::Set(d, -17.0f / 315));
-  p = hn::MulAdd(p, z, hn::Set(d, 2.0f / 15));
-  p = hn::MulAdd(p, z, hn::Set(d, -1.0f / 3));
-  const VF near = hn::MulAdd(hn::Mul(p, z), x, x);
-  return hn::IfThenElse(hn::Lt(hn::Abs(x), hn::Set(d, 0.3f)), near, far);
-}
-
 HWY_INLINE void Softcap(float cap, float* row) {
   const DF d;
   const VF c = hn::Set(d, cap), inverse = hn::Set(d, 1.0f / cap);
   for (int64_t j = 0; j < kTile; j += hn::Lanes(d)) {
     const VF x = hn::LoadU(d, row + j);
-    hn::StoreU(hn::Mul(c, Tanh(hn::Mul(x, inverse))), d, row + j);
+    hn::StoreU(hn::Mul(c, math::Tanh(d, hn::Mul(x, inverse))), d, row + j);
   }
 }
 

@@ -137,9 +137,13 @@ std::vector<double> Attention::Reference(
   const std::vector<int32_t> segments = batch.SegmentIds();
   const auto prepare = [&](Vector* rows, int64_t count, int norm) {
     const int bias = norm >= 0 && at.norm_weights > 1 ? norm + 1 : -1;
+    const int64_t width = config_.qk_norm_all ? count * k : k;
+    for (size_t r = 0; r < rows->size(); r += width) {
+      Normalise(config_.qk_norm, weight(norm), weight(bias), rows->data() + r,
+                width);
+    }
     for (int64_t r = 0; r < tokens * count; ++r) {
       double* head = rows->data() + r * k;
-      Normalise(config_.qk_norm, weight(norm), weight(bias), head, k);
       Rotate(config_.rope, frequencies[segments[r / count]],
              batch.positions[r / count], head);
     }
@@ -150,7 +154,7 @@ std::vector<double> Attention::Reference(
   const AttentionReference mixed = ReferenceAttentionCore(
       batch, batch, heads, kv_heads, q, keys, v, core, weight(at.sinks));
   return Project(mixed.out, weights[3], weight(at.o_bias), tokens, heads * k,
-                 dim);
+                 config_.out_dim);
 }
 
 }  // namespace intarsia

@@ -126,6 +126,18 @@ struct SoftplusFn {
   }
 };
 
+struct TanhFn {
+  template <class D, class V>
+  static HWY_INLINE V Value(D d, V x) {
+    return Tanh(d, x);
+  }
+  template <class D, class V>
+  static HWY_INLINE V Slope(D d, V x) {
+    const V t = Tanh(d, x);
+    return hn::NegMulAdd(t, t, hn::Set(d, 1.0f));
+  }
+};
+
 template <class A>
 struct ForwardFn {
   static constexpr int kIn = 1, kOut = 1;
@@ -188,6 +200,8 @@ void Choose(Activation kind, int64_t n, const float* const* in,
       return Run<Fn<SigmoidFn>>(n, in, out);
     case Activation::kSoftplus:
       return Run<Fn<SoftplusFn>>(n, in, out);
+    case Activation::kTanh:
+      return Run<Fn<TanhFn>>(n, in, out);
   }
 }
 

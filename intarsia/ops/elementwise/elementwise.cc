@@ -94,6 +94,7 @@ constexpr Named kNames[] = {
     {"relu_squared", Activation::kRelu2},
     {"sigmoid", Activation::kSigmoid},
     {"softplus", Activation::kSoftplus},
+    {"tanh", Activation::kTanh},
 };
 
 }  // namespace
@@ -129,6 +130,8 @@ double ReferenceActivation(Activation kind, double x) {
       return 1 / (1 + std::exp(-x));
     case Activation::kSoftplus:
       return std::max(x, 0.0) + std::log1p(std::exp(-std::abs(x)));
+    case Activation::kTanh:
+      return std::tanh(x);
   }
   return x;
 }
@@ -217,6 +220,12 @@ Tensor Activate(Context& ctx, Activation kind, const Tensor& x) {
         });
   }
   return y;
+}
+
+Tensor SoftCap(Context& ctx, const Tensor& x, float cap) {
+  CHECK_GT(cap, 0.0f);
+  const Tensor t = Activate(ctx, Activation::kTanh, Scale(ctx, x, 1.0f / cap));
+  return Scale(ctx, t, cap);
 }
 
 Tensor GatedActivation(Context& ctx, Activation kind, const Tensor& gate,

@@ -18,7 +18,8 @@ enum class Activation : uint8_t {
   kRelu,
   kRelu2,
   kSigmoid,
-  kSoftplus
+  kSoftplus,
+  kTanh
 };
 // "silu" ("swish"), "gelu", "gelu_tanh" ("gelu_new"), "relu", "relu2", ...
 Result<Activation> ParseActivation(const std::string& name,
@@ -29,6 +30,8 @@ Tensor Add(Context& ctx, const Tensor& a, const Tensor& b);  // same shape
 Tensor Mul(Context& ctx, const Tensor& a, const Tensor& b);
 Tensor Scale(Context& ctx, const Tensor& x, float factor);
 Tensor Activate(Context& ctx, Activation kind, const Tensor& x);
+// cap · tanh(x / cap), cap > 0.
+Tensor SoftCap(Context& ctx, const Tensor& x, float cap);
 // act(gate) ⊙ up, same shape; both may be column slices of one projection.
 Tensor GatedActivation(Context& ctx, Activation kind, const Tensor& gate,
                        const Tensor& up);

@@ -26,6 +26,8 @@ __device__ float Act(Activation kind, float x) {
       return 1.0f / (1.0f + expf(-x));
     case Activation::kSoftplus:
       return fmaxf(x, 0.0f) + log1pf(expf(-fabsf(x)));
+    case Activation::kTanh:
+      return tanhf(x);
   }
   return 0.0f;
 }

@@ -16,10 +16,10 @@ using testing::Near;
 using testing::Poisoned;
 using testing::RandomTensor;
 
-constexpr Activation kAll[] = {Activation::kNone,    Activation::kSilu,
-                               Activation::kGelu,    Activation::kRelu,
-                               Activation::kRelu2,   Activation::kGeluTanh,
-                               Activation::kSigmoid, Activation::kSoftplus};
+constexpr Activation kAll[] = {
+    Activation::kNone,    Activation::kSilu,     Activation::kGelu,
+    Activation::kRelu,    Activation::kRelu2,    Activation::kGeluTanh,
+    Activation::kSigmoid, Activation::kSoftplus, Activation::kTanh};
 
 TEST(ActivateTest, IsWithinAFewUlpsOfTheFormula) {
   const Poisoned poisoned;
@@ -46,6 +46,22 @@ TEST(ActivateTest, IsWithinAFewUlpsOfTheFormula) {
   }
 }
 
+TEST(SoftCapTest, IsTheFormulaWithGradients) {
+  Random random(9);
+  const Tensor x = RandomTensor(random, {5, 33}, 6.0f);
+  Context ctx;
+  const std::vector<float> in = x.ToVector<float>();
+  const std::vector<float> y = SoftCap(ctx, x, 4.0f).ToVector<float>();
+  for (size_t i = 0; i < in.size(); ++i) {
+    const double want = 4.0 * std::tanh(in[i] / 4.0);
+    EXPECT_NEAR(y[i], want, 1e-6 * std::abs(want)) << in[i];
+  }
+  ExpectGradients(Context(), {x}, {},
+                  [](Context& ctx, const std::vector<Tensor>& in) {
+                    return SoftCap(ctx, in[0], 4.0f);
+                  });
+}
+
 TEST(ActivateTest, KeepsNaNAndLimits) {
   const float inf = std::numeric_limits<float>::infinity();
   const Tensor x =
@@ -54,6 +70,12 @@ TEST(ActivateTest, KeepsNaNAndLimits) {
   for (Activation kind : kAll) {
     const std::vector<float> y = Activate(ctx, kind, x).ToVector<float>();
     EXPECT_TRUE(std::isnan(y[0])) << static_cast<int>(kind);
+    if (kind == Activation::kTanh) {
+      EXPECT_EQ(y[1], 1.0f);
+      EXPECT_EQ(y[2], -1.0f);
+      EXPECT_EQ(y[3], 1.0f);
+      continue;
+    }
     if (kind == Activation::kSigmoid) {
       EXPECT_EQ(y[1], 1.0f);
     } else {

@@ -1,0 +1,113 @@
+// Phi 1 to 2: attention and MLP side by side on one LayerNorm, rotary positions
+// of a share of each head's channels, a bias on every matrix and on the head.
+#include <nlohmann/json.hpp>
+
+#include "intarsia/families/rope_fields.h"
+#include "intarsia/families/transformer.h"
+
+namespace intarsia {
+namespace {
+
+// Ours, theirs; both have a weight and a bias.
+constexpr std::pair<const char*, const char*> kNorms[] = {
+    {"0.pre_norm", "input_layernorm"}};
+constexpr std::pair<const char*, const char*> kMatrices[] = {
+    {"0.q_", "self_attn.q_proj"}, {"0.k_", "self_attn.k_proj"},
+    {"0.v_", "self_attn.v_proj"}, {"0.o_", "self_attn.dense"},
+    {"1.up", "mlp.fc1"},          {"1.down", "mlp.fc2"}};
+
+std::vector<TensorMap> MapTensors(int layers, bool tied) {
+  std::vector<TensorMap> maps = {
+      {.native = "embedding", .foreign = "model.embed_tokens.weight"},
+      {.native = "head_bias", .foreign = "lm_head.bias"}};
+  if (!tied) maps.push_back({.native = "head", .foreign = "lm_head.weight"});
+  const auto norm = [&](const std::string& ours, const std::string& theirs) {
+    maps.push_back({.native = ours, .foreign = theirs + ".weight"});
+    maps.push_back({.native = ours + "_bias", .foreign = theirs + ".bias"});
+  };
+  norm("final_norm", "model.final_layernorm");
+  for (int i = 0; i < layers; ++i) {
+    const std::string ours = "blocks." + std::to_string(i) + ".";
+    const std::string theirs = "model.layers." + std::to_string(i) + ".";
+    for (const auto& [a, b] : kNorms) norm(ours + a, theirs + b);
+    for (const auto& [a, b] : kMatrices) {
+      const std::string name = ours + a;
+      const bool projection = name.ends_with('_');
+      maps.push_back({.native = projection ? name + "proj" : name,
+                      .foreign = theirs + b + ".weight"});
+      maps.push_back({.native = projection ? name + "bias" : name + "_bias",
+                      .foreign = theirs + b + ".bias"});
+    }
+  }
+  return maps;
+}
+
+Result<FamilyModel> FromConfig(const Json& json) {
+  JsonReader reader(json, "phi");
+  FamilyModel model;
+  ModelConfig& config = model.config;
+  config.name = "phi";
+  const int layers = reader.Int("num_hidden_layers", 1, 4096);
+  config.dim = reader.Int("hidden_size");
+  config.vocab_size = reader.Int("vocab_size");
+  config.max_positions = reader.IntOr("max_position_embeddings", 0);
+  config.head_bias = true;
+  config.tied_head = reader.BoolOr("tie_word_embeddings", false);
+  config.bos_id = reader.IntOr("bos_token_id", -1, -1);
+  config.eos_ids = reader.Ids("eos_token_id");
+  const int heads = reader.Int("num_attention_heads", 1, 65536);
+  const int kv_heads = reader.IntOr("num_key_value_heads", heads, 1, 65536);
+  const int head_dim = config.dim / heads;
+  const double eps = ReadEps(&reader, "layer_norm_eps", 1e-5);
+  const int hidden = reader.Int("intermediate_size");
+  const std::string activation = reader.StringOr("hidden_act", "gelu_new");
+  reader.Require(config.dim % heads == 0,
+                 "\"hidden_size\" must be a multiple of "
+                 "\"num_attention_heads\"");
+  reader.Expect("qk_layernorm", false);
+  const Json rope = RopeFromConfig(&reader,
+                                   {.family = "phi",
+                                    .head_dim = head_dim,
+                                    .max_positions = config.max_positions,
+                                    .partial = true},
+                                   "", &model.warnings);
+  IgnoreBookkeeping(&reader);
+  reader.Ignore({"resid_pdrop", "embd_pdrop"});  // training's choice
+  RETURN_IF_ERROR(reader.status());
+  const NormConfig norm = {.kind = NormConfig::Kind::kLayer,
+                           .eps = static_cast<float>(eps)};
+  const Json attention = {{"heads", heads},
+                          {"kv_heads", kv_heads},
+                          {"head_dim", head_dim},
+                          {"rope", rope},
+                          {"bias", true}};
+  const Json mlp = {
+      {"hidden", hidden}, {"activation", activation}, {"bias", true}};
+  config.final_norm = norm;
+  BlockConfig block;
+  block.sublayers = {
+      {.mixer = "attention", .config = attention.dump(), .pre_norm = norm},
+      {.mixer = "mlp",
+       .config = mlp.dump(),
+       .pre_norm = {.kind = NormConfig::Kind::kNone},
+       .input = SublayerInput::kPrevious}};
+  config.blocks.assign(layers, block);
+  model.tensors = MapTensors(layers, config.tied_head);
+  model.unread = reader.Unread();
+  return model;
+}
+
+}  // namespace
+
+Family PhiFamily() {
+  return {.name = "phi",
+          .model_types = {"phi"},
+          .gguf_architectures = {},
+          .from_config = FromConfig,
+          .from_gguf = nullptr,
+          .defaults = {{"layer_norm_eps", "1e-05"},
+                       {"partial_rotary_factor", "0.5"},
+                       {"intermediate_size", "8192"}}};
+}
+
+}  // namespace intarsia
