@@ -198,18 +198,19 @@ TEST(ModelConfigTest, OlderFilesCallThePreNormNorm) {
 
 TEST(ModelConfigTest, RefusesInputsThatAreNotThere) {
   const Json sound = Json::parse(kWired);
-  const auto refused = [&](int place, const char* field, const Json& value) {
+  const auto refused = [&](int place, const char* field, const Json& value,
+                           const char* names = "sublayers") {
     Json bad = sound;
     bad["blocks"][0]["sublayers"][place][field] = value;
     const auto result = ParseModelConfig(bad);
     ASSERT_FALSE(result.ok()) << field << value;
-    EXPECT_NE(result.status().message().find("sublayers"), std::string::npos)
+    EXPECT_NE(result.status().message().find(names), std::string::npos)
         << result.status().message();
   };
   refused(0, "input", "previous");
   refused(1, "input", "next");
   refused(2, "pre_norm", {{"type", "rms"}});
-  refused(1, "post_norm", {{"type", "rsm"}});
+  refused(1, "post_norm", {{"type", "rsm"}}, "norm");
 }
 
 TEST(ModelConfigTest, RefusesWithTheFieldsName) {
