@@ -9,92 +9,94 @@
 namespace intarsia {
 namespace {
 
-Shape WithFront(std::initializer_list<int64_t> front, const Shape& shape) {
-  std::vector<int64_t> dims(front);
-  dims.insert(dims.end(), shape.dims().begin(), shape.dims().end());
-  return Shape(dims);
-}
-
-bool PerSequence(const StateSpec& spec) {
-  return spec.growth == StateSpec::Growth::kSequence;
+std::string Mebibytes(int64_t bytes) {
+  return std::to_string(bytes >> 20) + " MiB";
 }
 
 }  // namespace
 
-StatePool::StatePool(std::vector<std::vector<StateSpec>> sublayers,
+StatePool::StatePool(const std::vector<std::vector<StateSpec>>& sublayers,
                      Options options)
     : options_(options) {
   CHECK_GE(options_.slots, 1);
-  CHECK(options_.page > 0 && options_.page % 64 == 0) << options_.page;
-  const int64_t pages = pages_for(options_.tokens);
-  for (const std::vector<StateSpec>& specs : sublayers) {
-    for (const StateSpec& spec : specs) {
-      CHECK(spec.growth != StateSpec::Growth::kSelected)
-          << spec.name << ": pools of selected entries come with recursion";
-      if (PerSequence(spec)) {
-        bytes_per_sequence_ += spec.shape.numel() * SizeOf(DType::kF32);
-      } else {
-        bytes_per_token_ += spec.shape.numel() * SizeOf(options_.token_dtype);
-        has_tokens_ = true;
-      }
-    }
+  if (options_.context == 0) options_.context = options_.tokens;
+  if (options_.step == 0) options_.step = options_.context;
+  auto layout =
+      StateLayout::Make(sublayers, {.token_dtype = options.token_dtype,
+                                    .page = options.page,
+                                    .ranks = options.ranks});
+  if (!layout.ok()) throw EngineError(layout.status().message());
+  layout_ = std::move(layout).value();
+  Plan();
+  allocators_ = std::make_shared<std::vector<PageAllocator>>();
+  promised_.resize(layout_.groups.size(), 0);
+  const bool tables = options_.device_tables || !options_.device.is_cpu();
+  for (const StateLayout::Group& group : layout_.groups) {
+    allocators_->emplace_back(
+        static_cast<int32_t>(layout_.Pages(group, size_)));
+    if (!tables) continue;
+    const int64_t width =
+        std::max<int64_t>(1, group.PagesFor(options_.context));
+    tables_.emplace_back(options_.slots, width, options_.device);
   }
-  CheckMemory();
-  bytes_ = options_.slots * bytes_per_sequence_ +
-           pages * options_.page * bytes_per_token_;
-  for (std::vector<StateSpec>& specs : sublayers) {
-    Sublayer sublayer;
-    for (const StateSpec& spec : specs) {
-      sublayer.pools.push_back(
-          PerSequence(spec)
-              ? MakePool(WithFront({options_.slots}, spec.shape), DType::kF32)
-              : MakePool(WithFront({pages, options_.page}, spec.shape),
-                         options_.token_dtype));
+  for (const StateLayout::Store& store : layout_.stores) {
+    StoreMemory& memory = memory_.emplace_back();
+    if (store.group < 0) {
+      memory.values = Allocate(store.EntryShape({options_.slots}), store.dtype);
+      continue;
     }
-    sublayer.specs = std::move(specs);
-    sublayers_.push_back(std::move(sublayer));
+    const int64_t pages = (*allocators_)[store.group].pages();
+    const int64_t page = layout_.groups[store.group].page;
+    memory.values = Allocate(store.EntryShape({pages, page}), store.dtype);
+    if (store.scale_group == 0) continue;
+    memory.scales = Allocate(store.ScaleShape({pages, page}), DType::kBF16);
   }
   slots_.resize(options_.slots);
   for (int s = options_.slots - 1; s >= 0; --s) free_slots_.push_back(s);
-  if (has_tokens_) {
-    for (int64_t p = pages - 1; p >= 0; --p) {
-      free_pages_.push_back(static_cast<int32_t>(p));
+}
+
+// How many tokens the pool holds.
+void StatePool::Plan() {
+  size_ = {.slots = options_.slots,
+           .tokens = options_.tokens,
+           .context = options_.context,
+           .step = options_.step};
+  if (options_.token_dtype == DType::kI8 && options_.device.is_cuda()) {
+    throw EngineError("[cache] --state-dtype int8 runs on the CPU alone");
+  }
+  if (options_.bytes > 0) {
+    size_.tokens = layout_.FitTokens(size_, options_.bytes);
+    if (size_.tokens == 0 || layout_.Bytes(size_) > options_.bytes) {
+      throw EngineError("[cache] " + Mebibytes(options_.bytes) +
+                        " of state hold no sequence: one takes " +
+                        std::to_string(bytes_per_sequence()) + " bytes and " +
+                        std::to_string(bytes_per_token()) + " a token");
     }
   }
+  bytes_ = layout_.Bytes(size_);
+  CheckMemory();
 }
 
 void StatePool::CheckMemory() const {
   if (!options_.device.is_cpu()) return;  // its allocator says what is free
-  const double tokens = static_cast<double>(pages_for(options_.tokens)) *
-                        static_cast<double>(options_.page);
-  const double wanted =
-      tokens * static_cast<double>(bytes_per_token_) +
-      double{1} * options_.slots * static_cast<double>(bytes_per_sequence_);
-  const double free = static_cast<double>(AvailableMemory());
-  if (wanted <= free) return;
-  const auto mebibytes = [](double bytes) {
-    return std::to_string(static_cast<int64_t>(bytes / (1 << 20))) + " MiB";
-  };
-  std::string message =
-      "[cache] the state does not fit in memory: " +
-      std::to_string(bytes_per_token_) + " bytes a token, " +
-      std::to_string(bytes_per_sequence_) + " bytes a sequence; " +
-      std::to_string(static_cast<int64_t>(tokens)) + " tokens and " +
-      std::to_string(options_.slots) + " sequences want " + mebibytes(wanted) +
-      ", free are " + mebibytes(free);
-  const double sequences =
-      double{1} * options_.slots * static_cast<double>(bytes_per_sequence_);
-  if (bytes_per_token_ > 0 && free > sequences) {
-    message += "; give a smaller --ctx (" +
-               std::to_string(static_cast<int64_t>(
-                   (free - sequences) / static_cast<double>(bytes_per_token_) /
-                   options_.slots)) +
+  const auto free = static_cast<int64_t>(AvailableMemory());
+  if (bytes_ <= free) return;
+  std::string message = "[cache] the state does not fit in memory: " +
+                        std::to_string(bytes_per_token()) + " bytes a token, " +
+                        std::to_string(bytes_per_sequence()) +
+                        " bytes a sequence; " + std::to_string(size_.tokens) +
+                        " tokens and " + std::to_string(options_.slots) +
+                        " sequences want " + Mebibytes(bytes_) + ", free are " +
+                        Mebibytes(free);
+  const int64_t fits = layout_.FitTokens(size_, free) / options_.slots;
+  if (fits > 0) {
+    message += "; give a smaller --ctx (" + std::to_string(fits) +
                " tokens a sequence would fit) or --state-dtype";
   }
   throw EngineError(message);
 }
 
-Tensor StatePool::MakePool(const Shape& shape, DType dtype) const {
+Tensor StatePool::Allocate(const Shape& shape, DType dtype) const {
   const size_t bytes = static_cast<size_t>(shape.numel()) * SizeOf(dtype);
   constexpr size_t kLazy = size_t{1} << 20;
   if (!options_.device.is_cpu() || bytes < kLazy) {
@@ -110,184 +112,292 @@ Tensor StatePool::MakePool(const Shape& shape, DType dtype) const {
 }
 
 int64_t StatePool::bytes_taken() const {
-  return slots_taken_ * bytes_per_sequence_ +
-         pages_taken_ * options_.page * bytes_per_token_;
+  int64_t bytes = slots_taken_ * bytes_per_sequence();
+  for (size_t g = 0; g < layout_.groups.size(); ++g) {
+    bytes += (*allocators_)[g].most_held() * layout_.groups[g].page_bytes();
+  }
+  return bytes;
+}
+
+int64_t StatePool::bytes_held() const {
+  int64_t bytes = (options_.slots - free_slots()) * bytes_per_sequence();
+  for (size_t g = 0; g < layout_.groups.size(); ++g) {
+    const PageAllocator& pages = (*allocators_)[g];
+    bytes += (pages.pages() - pages.free()) * layout_.groups[g].page_bytes();
+  }
+  return bytes;
+}
+
+int64_t StatePool::free_pages() const {
+  int64_t least = -1;
+  for (size_t g = 0; g < layout_.groups.size(); ++g) {
+    const int64_t n = Unpromised(g);
+    if (least < 0 || n < least) least = n;
+  }
+  return std::max<int64_t>(0, least);
+}
+
+int64_t StatePool::PageBytesFor(int64_t tokens) const {
+  int64_t bytes = 0;
+  for (const StateLayout::Group& group : layout_.groups) {
+    bytes += group.PagesHeld(tokens, options_.step) * group.page_bytes();
+  }
+  return bytes;
+}
+
+int64_t StatePool::free_page_bytes() const {
+  int64_t bytes = 0;
+  for (size_t g = 0; g < layout_.groups.size(); ++g) {
+    bytes += Unpromised(g) * layout_.groups[g].page_bytes();
+  }
+  return bytes;
+}
+
+int64_t StatePool::uploaded_bytes() const {
+  int64_t bytes = 0;
+  for (const PageTable& table : tables_) bytes += table.uploaded_bytes();
+  return bytes;
+}
+
+StatePool::Slot& StatePool::Used(int slot) {
+  return const_cast<Slot&>(std::as_const(*this).Used(slot));
+}
+
+const StatePool::Slot& StatePool::Used(int slot) const {
+  const Slot& s = slots_.at(slot);
+  CHECK(s.used) << "slot " << slot;
+  return s;
 }
 
 int StatePool::Acquire() {
   if (free_slots_.empty()) return -1;
   const int slot = free_slots_.back();
   free_slots_.pop_back();
-  slots_taken_ =
-      std::max(slots_taken_, options_.slots - static_cast<int>(free_slots()));
-  slots_[slot] = {.used = true, .length = 0, .pages = {}};
-  for (Sublayer& sublayer : sublayers_) {
-    for (size_t i = 0; i < sublayer.specs.size(); ++i) {
-      const StateSpec& spec = sublayer.specs[i];
-      if (!PerSequence(spec)) continue;
-      Tensor row = sublayer.pools[i].Select(0, slot);
-      if (spec.init == 0.0f) {
-        Backend(row.device()).Zero(row.mutable_raw(), row.nbytes(), nullptr);
-      } else {
-        row.CopyFrom(Tensor::Full(spec.shape, spec.init).To(row.device()));
-      }
-    }
-  }
+  slots_taken_ = std::max(slots_taken_, options_.slots - free_slots());
+  slots_[slot] = Slot();
+  slots_[slot].used = true;
+  slots_[slot].chains.resize(layout_.groups.size());
+  InitSlot(slot);
   return slot;
 }
 
+void StatePool::InitSlot(int slot) {
+  for (size_t i = 0; i < memory_.size(); ++i) {
+    const StateLayout::Store& store = layout_.stores[i];
+    if (store.group >= 0) continue;
+    Tensor row = memory_[i].values.Select(0, slot);
+    const float init = store.spec.init;
+    if (init == 0.0f) {
+      Backend(row.device()).Zero(row.mutable_raw(), row.nbytes(), nullptr);
+    } else if (store.dtype == DType::kI32) {
+      const std::vector<int32_t> values(row.numel(),
+                                        static_cast<int32_t>(init));
+      row.CopyFrom(Tensor::From(values, store.spec.shape).To(row.device()));
+    } else {
+      row.CopyFrom(Tensor::Full(store.spec.shape, init).To(row.device()));
+    }
+  }
+}
+
 void StatePool::Release(int slot) {
-  Slot& s = slots_.at(slot);
-  CHECK(s.used) << "slot " << slot;
-  free_pages_.insert(free_pages_.end(), s.pages.rbegin(), s.pages.rend());
-  s = Slot();
+  Used(slot);
+  DropAll(slot);
+  slots_[slot] = Slot();
   free_slots_.push_back(slot);
 }
 
-bool StatePool::Reserve(int slot, int64_t tokens) {
-  Slot& s = slots_.at(slot);
-  CHECK(s.used) << "slot " << slot;
-  if (!has_tokens_) return true;
-  const int64_t need = pages_for(tokens) - static_cast<int64_t>(s.pages.size());
-  if (need > free_pages()) return false;
-  for (int64_t i = 0; i < need; ++i) {
-    s.pages.push_back(free_pages_.back());
-    free_pages_.pop_back();
+int64_t StatePool::Unpromised(size_t group) const {
+  return (*allocators_)[group].free() - promised_[group];
+}
+
+int64_t StatePool::Needs(const Slot& slot, size_t g, int64_t reserved,
+                         bool parted) const {
+  const StateLayout::Group& group = layout_.groups[g];
+  const PageAllocator& pages = (*allocators_)[g];
+  const Chain& chain = slot.chains[g];
+  const int64_t shared = parted ? group.PagesFor(slot.length) : 0;
+  const auto mine = [&](int64_t p) {
+    return p >= shared && p < static_cast<int64_t>(chain.pages.size()) &&
+           chain.pages[p] >= 0 && pages.holders(chain.pages[p]) == 1;
+  };
+  // Pages that will be written and are not the sequence's own.
+  int64_t need = 0;
+  const int64_t begin = group.entries(slot.length) / group.page;
+  const int64_t end = group.PagesFor(reserved);
+  for (int64_t p = begin; p < end; ++p) need += mine(p) ? 0 : 1;
+  if (group.entries(slot.length) == group.entries(reserved)) return 0;
+  if (!group.windowed()) return need;
+  // What is its own is given back as it goes on, what others hold is not.
+  int64_t own = 0;
+  const auto kept = (group.keep_first + group.page - 1) / group.page;
+  for (int64_t p = 0; p < kept; ++p) own += mine(p) ? 1 : 0;
+  for (int64_t p = std::max(kept, chain.trimmed);
+       p < static_cast<int64_t>(chain.pages.size()); ++p) {
+    own += mine(p) ? 1 : 0;
   }
-  pages_taken_ =
-      std::max(pages_taken_, pages_for(options_.tokens) - free_pages());
+  const int64_t most = group.PagesHeld(reserved, options_.step);
+  return std::min(need, std::max<int64_t>(0, most - own));
+}
+
+bool StatePool::Promise(Slot* slot, int64_t reserved) {
+  const size_t groups = layout_.groups.size();
+  std::vector<int64_t> needs(groups);
+  for (size_t g = 0; g < groups; ++g) {
+    needs[g] = Needs(*slot, g, reserved, false);
+    if (needs[g] > Unpromised(g) + slot->chains[g].promised) return false;
+  }
+  for (size_t g = 0; g < groups; ++g) {
+    promised_[g] += needs[g] - slot->chains[g].promised;
+    slot->chains[g].promised = needs[g];
+  }
+  slot->reserved = reserved;
   return true;
 }
 
-std::vector<StateView> StatePool::View(const Batch& batch) const {
-  std::vector<std::span<const int32_t>> table(slots_.size());
-  for (size_t s = 0; s < slots_.size(); ++s) table[s] = slots_[s].pages;
-  std::vector<int32_t> before(batch.segments(), 0);
-  for (int64_t n = 0; n < batch.segments(); ++n) {
-    const Slot& s = slots_.at(batch.slots[n]);
-    CHECK(s.used) << "segment " << n << " names free slot " << batch.slots[n];
-    if (batch.length(n) == 0) continue;
-    before[n] = batch.positions[batch.begin(n)];
-    const int64_t end = before[n] + batch.length(n);
-    CHECK(!has_tokens_ ||
-          pages_for(end) <= static_cast<int64_t>(s.pages.size()))
-        << "entries of segment " << n << " are not reserved";
+bool StatePool::Reserve(int slot, int64_t tokens) {
+  Slot& s = Used(slot);
+  return Promise(&s, std::max(tokens, s.length));
+}
+
+void StatePool::DropPages(Slot* slot, size_t group, int64_t first,
+                          int64_t end) {
+  std::vector<int32_t>& pages = slot->chains[group].pages;
+  // The page that was taken last is handed out again last.
+  for (int64_t p = end - 1; p >= first; --p) {
+    if (pages[p] >= 0) (*allocators_)[group].Release(pages[p]);
+    pages[p] = -1;
   }
-  if (options_.device.is_cuda() && has_tokens_) {
-    const int64_t width = pages_for(options_.tokens);
-    std::vector<int32_t> rows(slots_.size() * width, 0);
+}
+
+void StatePool::DropAll(int slot) {
+  Slot& s = slots_[slot];
+  for (size_t g = 0; g < s.chains.size(); ++g) {
+    Chain& chain = s.chains[g];
+    DropPages(&s, g, 0, static_cast<int64_t>(chain.pages.size()));
+    promised_[g] -= chain.promised;
+    chain = Chain();
+  }
+  s.length = s.reserved = 0;
+}
+
+void StatePool::set_length(int slot, int64_t length) {
+  Slot& s = Used(slot);
+  CHECK_GE(length, s.length) << "Truncate takes a sequence back";
+  CHECK(length <= s.reserved || layout_.groups.empty()) << length;
+  s.length = length;
+  s.reserved = std::max(s.reserved, length);
+  for (size_t g = 0; g < layout_.groups.size(); ++g) {
+    CHECK_GE(static_cast<int64_t>(s.chains[g].pages.size()),
+             layout_.groups[g].PagesFor(length))
+        << "tokens of slot " << slot << " were in no batch";
+  }
+  for (size_t g = 0; g < layout_.groups.size(); ++g) {
+    const StateLayout::Group& group = layout_.groups[g];
+    if (!group.windowed()) continue;
+    Chain& chain = s.chains[g];
+    const int64_t end =
+        std::min<int64_t>(group.FirstKept(length) / group.page,
+                          static_cast<int64_t>(chain.pages.size()));
+    const int64_t first = (group.keep_first + group.page - 1) / group.page;
+    const int64_t begin = std::max(first, chain.trimmed);
+    if (begin >= end) continue;
+    DropPages(&s, g, begin, end);
+    chain.trimmed = end;
+  }
+  CHECK(Promise(&s, s.reserved)) << "slot " << slot;
+}
+
+void StatePool::CopyPage(size_t group, int32_t from, int32_t to) {
+  const auto copy = [&](Tensor& pool) {
+    Tensor target = pool.Select(0, to);
+    const Tensor source = pool.Select(0, from);
+    Backend(pool.device())
+        .CopyOnDevice(target.mutable_raw(), source.raw(), source.nbytes(),
+                      nullptr);
+  };
+  for (size_t i = 0; i < memory_.size(); ++i) {
+    if (layout_.stores[i].group != static_cast<int>(group)) continue;
+    copy(memory_[i].values);
+    if (memory_[i].scales.defined()) copy(memory_[i].scales);
+  }
+}
+
+void StatePool::MapPages(int slot, size_t g, int64_t begin, int64_t end) {
+  if (begin >= end) return;
+  const StateLayout::Group& group = layout_.groups[g];
+  PageAllocator& pages = (*allocators_)[g];
+  Chain& chain = slots_[slot].chains[g];
+  const int64_t last = (end + group.page - 1) / group.page;
+  if (static_cast<int64_t>(chain.pages.size()) < last) {
+    chain.pages.resize(last, -1);
+  }
+  for (int64_t p = begin / group.page; p < last; ++p) {
+    int32_t& page = chain.pages[p];
+    const int32_t before = page;
+    page = before < 0 ? pages.Allocate() : pages.Writable(before);
+    CHECK_GE(page, 0) << "entries of slot " << slot << " are not reserved";
+    if (before >= 0 && page != before) CopyPage(g, before, page);
+  }
+  // What was mapped is promised no more.
+  const int64_t needs = Needs(slots_[slot], g, slots_[slot].reserved, false);
+  promised_[g] += std::min<int64_t>(0, needs - chain.promised);
+  chain.promised = std::min(chain.promised, needs);
+}
+
+std::vector<StateView> StatePool::View(const Batch& batch) {
+  const size_t groups = layout_.groups.size();
+  for (int64_t n = 0; n < batch.segments(); ++n) {
+    const int slot = batch.slots[n];
+    if (slot < 0) continue;
+    Slot& s = slots_.at(slot);
+    CHECK(s.used) << "segment " << n << " names free slot " << slot;
+    if (batch.length(n) == 0 || groups == 0) continue;
+    const int64_t begin = batch.positions[batch.begin(n)];
+    const int64_t end = begin + batch.length(n);
+    CHECK_LE(end, s.reserved) << "entries of segment " << n;
+    for (size_t g = 0; g < groups; ++g) {
+      const StateLayout::Group& group = layout_.groups[g];
+      if (group.windowed()) {
+        CHECK_LE(batch.length(n), options_.step) << "tokens of segment " << n;
+      }
+      MapPages(slot, g, group.entries(begin), group.entries(end));
+      if (!tables_.empty()) tables_[g].Update(slot, s.chains[g].pages);
+    }
+  }
+
+  // By group: rows of all slots, entries before the batch.
+  std::vector<TokenPages> pages(groups);
+  for (size_t g = 0; g < groups; ++g) {
+    const StateLayout::Group& group = layout_.groups[g];
+    pages[g].page = group.page;
+    pages[g].table.resize(slots_.size());
     for (size_t s = 0; s < slots_.size(); ++s) {
-      std::copy(table[s].begin(), table[s].end(), rows.begin() + s * width);
+      if (slots_[s].used) pages[g].table[s] = slots_[s].chains[g].pages;
     }
-    // Allocated once, for the most sequences: recorded graphs keep pointers to
-    // them, whatever batches come between.
-    const int64_t slots = static_cast<int64_t>(slots_.size());
-    if (!device_table_.defined()) {
-      device_table_ =
-          Tensor::Empty({slots, width}, DType::kI32, options_.device);
-      device_entries_ = Tensor::Empty({slots}, DType::kI32, options_.device);
+    pages[g].entries_before.resize(batch.segments(), 0);
+    for (int64_t n = 0; n < batch.segments(); ++n) {
+      if (batch.length(n) == 0) continue;
+      pages[g].entries_before[n] =
+          static_cast<int32_t>(group.entries(batch.positions[batch.begin(n)]));
     }
-    auto upload = [&](const std::vector<int32_t>& host, Tensor* out) {
-      CHECK_LE(static_cast<int64_t>(host.size()), out->numel());
-      Backend(options_.device)
-          .CopyToDevice(out->mutable_raw(), host.data(),
-                        host.size() * sizeof(int32_t), nullptr);
-    };
-    upload(rows, &device_table_);
-    upload(before, &device_entries_);
+    if (!tables_.empty()) pages[g].device_table = tables_[g].device();
   }
   std::vector<StateView> views;
-  for (const Sublayer& sublayer : sublayers_) {
+  for (const std::vector<int>& stores : layout_.stores_of) {
     StateView& view = views.emplace_back();
-    for (size_t i = 0; i < sublayer.specs.size(); ++i) {
+    for (const int i : stores) {
       StateView::Entry& entry = view.entries.emplace_back();
-      if (PerSequence(sublayer.specs[i])) {
-        entry.sequence = sublayer.pools[i];
+      const int group = layout_.stores[i].group;
+      if (group < 0) {
+        entry.sequence = memory_[i].values;
         continue;
       }
-      entry.tokens = {.pool = sublayer.pools[i],
-                      .page = options_.page,
-                      .table = table,
-                      .device_table = device_table_,
-                      .entries_before = before,
-                      .device_entries_before = device_entries_,
-                      .positions = {}};
+      entry.tokens = pages[group];
+      entry.tokens.pool = memory_[i].values;
+      entry.tokens.scales = memory_[i].scales;
     }
   }
   return views;
-}
-
-std::vector<StatePool::Saved> StatePool::Save(int slot) const {
-  const Slot& s = slots_.at(slot);
-  CHECK(s.used) << "slot " << slot;
-  std::vector<Saved> saved;
-  for (size_t l = 0; l < sublayers_.size(); ++l) {
-    for (size_t i = 0; i < sublayers_[l].specs.size(); ++i) {
-      const StateSpec& spec = sublayers_[l].specs[i];
-      const Tensor& pool = sublayers_[l].pools[i];
-      const std::string name = std::to_string(l) + "." + spec.name;
-      if (PerSequence(spec)) {
-        saved.push_back({name, pool.Select(0, slot).Clone().To(Cpu())});
-        continue;
-      }
-      Tensor rows =
-          Tensor::Empty(WithFront({s.length}, spec.shape), pool.dtype());
-      for (int64_t begin = 0, p = 0; begin < s.length;
-           begin += options_.page, ++p) {
-        const int64_t n = std::min(options_.page, s.length - begin);
-        rows.Slice(0, begin, begin + n)
-            .CopyFrom(pool.Select(0, s.pages[p]).Slice(0, 0, n).To(Cpu()));
-      }
-      saved.push_back({name, std::move(rows)});
-    }
-  }
-  return saved;
-}
-
-Status StatePool::Restore(int slot, const std::vector<Saved>& saved,
-                          int64_t length) {
-  Slot& s = slots_.at(slot);
-  CHECK(s.used && s.length == 0) << "slot " << slot << " is not fresh";
-  if (!Reserve(slot, length)) {
-    return Unavailable("[cache] no room for " + std::to_string(length) +
-                       " tokens of saved state");
-  }
-  size_t next = 0;
-  for (size_t l = 0; l < sublayers_.size(); ++l) {
-    for (size_t i = 0; i < sublayers_[l].specs.size(); ++i, ++next) {
-      const StateSpec& spec = sublayers_[l].specs[i];
-      Tensor& pool = sublayers_[l].pools[i];
-      const std::string name = std::to_string(l) + "." + spec.name;
-      const Shape shape =
-          PerSequence(spec) ? spec.shape : WithFront({length}, spec.shape);
-      if (next >= saved.size() || saved[next].name != name ||
-          !(saved[next].values.shape() == shape) ||
-          saved[next].values.dtype() != pool.dtype()) {
-        return InvalidArgument("[cache] the saved state does not fit: " + name +
-                               " should be " + std::string(Name(pool.dtype())) +
-                               " " + shape.ToString());
-      }
-      const Tensor& values = saved[next].values;
-      if (PerSequence(spec)) {
-        pool.Select(0, slot).CopyFrom(values.To(pool.device()));
-        continue;
-      }
-      for (int64_t begin = 0, p = 0; begin < length;
-           begin += options_.page, ++p) {
-        const int64_t n = std::min(options_.page, length - begin);
-        pool.Select(0, s.pages[p])
-            .Slice(0, 0, n)
-            .CopyFrom(values.Slice(0, begin, begin + n).To(pool.device()));
-      }
-    }
-  }
-  if (next != saved.size()) {
-    return InvalidArgument("[cache] the saved state has " +
-                           std::to_string(saved.size()) +
-                           " parts, this model " + std::to_string(next));
-  }
-  s.length = length;
-  return Status::Ok();
 }
 
 }  // namespace intarsia

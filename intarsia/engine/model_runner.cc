@@ -4,6 +4,9 @@
 #include <numeric>
 #include <set>
 
+#include "intarsia/distributed/communicator.h"
+#include "intarsia/model/state_specs.h"
+
 namespace intarsia {
 
 namespace {
@@ -13,7 +16,11 @@ StatePool::Options PoolOptions(const ModelRunner::Options& options) {
   pool.slots = options.sequences;
   // A sequence's last page is part empty.
   pool.tokens = options.sequences * ((options.context + 63) / 64 * 64);
+  pool.context = options.context;
+  pool.step = options.prefill_chunk;
   pool.token_dtype = options.token_dtype;
+  pool.bytes = options.state_bytes;
+  pool.ranks = options.tensor_parallel ? options.tensor_parallel->size() : 1;
   pool.device = options.device;
   return pool;
 }
@@ -27,12 +34,6 @@ ModelRunner::Options Bounded(ModelRunner::Options options,
     options.context = std::min(options.context, limit);
   }
   return options;
-}
-
-std::vector<std::vector<StateSpec>> Specs(const Model& model) {
-  std::vector<std::vector<StateSpec>> specs;
-  for (const Model::SublayerState& s : model.state()) specs.push_back(s.specs);
-  return specs;
 }
 
 }  // namespace
@@ -50,7 +51,7 @@ ModelRunner::ModelRunner(const Model& model, const Options& options)
     : model_(model),
       options_(Bounded(options, model.config())),
       threads_(options.threads, options.pin),
-      pool_(Specs(model), PoolOptions(options_)),
+      pool_(StateSpecs(model), PoolOptions(options_)),
       sequences_(options_.sequences) {}
 
 ModelRunner::~ModelRunner() = default;
@@ -144,6 +145,7 @@ Tensor ModelRunner::Forward(const Batch& batch, ModelState* state,
   ctx.batch = &batch;
   ctx.pool = &threads_;
   ctx.device = options_.device;
+  ctx.tensor_parallel = options_.tensor_parallel;
   ctx.form = options_.form;
   ctx.chunk = options_.chunk;
   return model_.Forward(ctx, state, rows);

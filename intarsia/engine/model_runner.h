@@ -25,9 +25,13 @@ class ModelRunner {
     bool pin = false;                  // threads to processors, see ThreadPool
     int sequences = 1;                 // most at a time
     int64_t context = 4096;            // most tokens a sequence
-    DType token_dtype = DType::kBF16;  // of per-token state
+    DType token_dtype = DType::kBF16;  // of per-token state; i8 on a CPU too
+    int64_t state_bytes = 0;           // most that state takes; 0: as needed
     int64_t prefill_chunk = 512;       // tokens of a sequence in one batch
     Device device;
+    // Of the ranks that share the work; `model` is then this rank's part
+    // (model/shard.h), and all ranks make the same calls.
+    Communicator* tensor_parallel = nullptr;
     Form form = Form::kAuto;
     int chunk = 0;
   };

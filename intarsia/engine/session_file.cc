@@ -1,6 +1,7 @@
 // ModelRunner::Save and Restore, and what lies between them.
 #include "intarsia/engine/session_file.h"
 
+#include <algorithm>
 #include <charconv>
 
 #include "intarsia/checkpoint/checked.h"
@@ -8,6 +9,7 @@
 #include "intarsia/core/in_file.h"
 #include "intarsia/engine/model_identity.h"
 #include "intarsia/engine/model_runner.h"
+#include "intarsia/model/state_specs.h"
 
 namespace intarsia {
 namespace {
@@ -16,17 +18,14 @@ constexpr char kVersion[] = "2";
 constexpr int64_t kMostTokens = 1 << 24;
 constexpr char kTokens[] = "tokens";
 
-std::string StateName(size_t sublayer, const StateSpec& spec) {
-  return std::to_string(sublayer) + "." + spec.name;
-}
-
-// The shape of a state of so many tokens.
-Shape StateShape(const StateSpec& spec, int64_t length) {
-  if (spec.growth == StateSpec::Growth::kSequence) return spec.shape;
-  std::vector<int64_t> dims = {length};
-  const auto rest = spec.shape.dims();
-  dims.insert(dims.end(), rest.begin(), rest.end());
-  return Shape(dims);
+// The states that a file should hold, in the format that its own entries have.
+Result<StateLayout> LayoutOf(const Checkpoint& file, const Model& model) {
+  const bool scaled =
+      std::ranges::any_of(file.tensors(), [](const StoredTensor& tensor) {
+        return tensor.name.ends_with(".scale");
+      });
+  return StateLayout::Make(StateSpecs(model),
+                           {.token_dtype = scaled ? DType::kI8 : DType::kBF16});
 }
 
 // "llama (3f2a90c1)": models of one architecture often share their name.
@@ -124,23 +123,20 @@ Result<SavedSequence> SavedSequence::Open(const std::string& path,
     ASSIGN_OR_RETURN(saved.total_, ReadLength(*file, "total"));
     ASSIGN_OR_RETURN(saved.tokens_, ReadTokens(*file, model, saved.length_));
   }
-  for (size_t l = 0; l < model.state().size(); ++l) {
-    for (const StateSpec& spec : model.state()[l].specs) {
-      const std::string part = StateName(l, spec);
-      const StoredTensor* stored = file->Find(part);
-      if (stored == nullptr) {
-        return DataLoss("[engine] " + path + ": the state " + part +
-                        " is missing");
-      }
-      const Shape shape = StateShape(spec, saved.length_);
-      if (!(stored->shape == shape)) {
-        return DataLoss("[engine] " + path + ": the state " + part + " has " +
-                        stored->shape.ToString() + ", it should have " +
-                        shape.ToString());
-      }
-      ASSIGN_OR_RETURN(Tensor values, stored->AsTensor());
-      saved.parts_.push_back({part, std::move(values)});
+  ASSIGN_OR_RETURN(const StateLayout layout, LayoutOf(*file, model));
+  for (const StateLayout::Part& part : layout.Parts(saved.length_)) {
+    const StoredTensor* stored = file->Find(part.name);
+    if (stored == nullptr) {
+      return DataLoss("[engine] " + path + ": the state " + part.name +
+                      " is missing");
     }
+    if (!(stored->shape == part.shape) && !(stored->shape == part.whole)) {
+      return DataLoss("[engine] " + path + ": the state " + part.name +
+                      " has " + stored->shape.ToString() + ", it should have " +
+                      part.shape.ToString());
+    }
+    ASSIGN_OR_RETURN(Tensor values, stored->AsTensor());
+    saved.parts_.push_back({part.name, std::move(values)});
   }
   const size_t tensors = saved.parts_.size() + (ends ? 1 : 0);
   if (tensors != file->tensors().size()) {
@@ -193,18 +189,15 @@ Status ModelRunner::Restore(int slot, const SavedSequence& saved) {
         " tokens, the context holds " + std::to_string(options_.context) +
         "; raise it with --ctx");
   }
-  size_t next = 0;
-  for (const Model::SublayerState& sublayer : model_.state()) {
-    for (const StateSpec& spec : sublayer.specs) {
-      const StatePool::Saved& part = saved.parts()[next++];
-      const bool token = spec.growth != StateSpec::Growth::kSequence;
-      const DType wanted = token ? options_.token_dtype : DType::kF32;
-      if (part.values.dtype() == wanted) continue;
-      return InvalidArgument(where + "the state " + part.name + " is " +
-                             std::string(Name(part.values.dtype())) +
-                             ", it should be " + std::string(Name(wanted)) +
-                             (token ? "; see --state-dtype" : ""));
-    }
+  const std::vector<StateLayout::Part> wanted =
+      pool_.layout().Parts(saved.length());
+  for (size_t i = 0; i < std::min(wanted.size(), saved.parts().size()); ++i) {
+    const DType dtype = saved.parts()[i].values.dtype();
+    if (dtype == wanted[i].dtype) continue;
+    return InvalidArgument(where + "the state " + wanted[i].name + " is " +
+                           std::string(Name(dtype)) + ", it should be " +
+                           std::string(Name(wanted[i].dtype)) +
+                           (wanted[i].token ? "; see --state-dtype" : ""));
   }
   RETURN_IF_ERROR(
       InFile(pool_.Restore(slot, saved.parts(), saved.length()), saved.path()));

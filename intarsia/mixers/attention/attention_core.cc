@@ -39,6 +39,12 @@ void FindVisible(const AttentionMask& mask, const int32_t* query_positions,
 
 namespace {
 
+// Rows of all heads become those of one.
+void GoToHead(int64_t head, int64_t dim, EntryRows* rows) {
+  rows->data += head * dim * static_cast<int64_t>(SizeOf(rows->dtype));
+  if (rows->scales != nullptr) rows->scales += head * dim / rows->scale_group;
+}
+
 // The keys of one segment, before a head is chosen.
 struct SegmentKeys {
   EntryRows k, v;
@@ -54,6 +60,12 @@ EntryRows PagedRows(const TokenPages& pages, int32_t slot) {
   rows.stride = pages.pool.dim(2) * pages.pool.dim(3);
   rows.pages = pages.table[slot].data();
   rows.page = pages.page;
+  if (rows.dtype == DType::kI8) {
+    CHECK(pages.scales.defined()) << "codes without scales";
+    rows.scales = pages.scales.data<bf16>();
+    rows.scale_stride = pages.scales.dim(2) * pages.scales.dim(3);
+    rows.scale_group = pages.pool.dim(3) / pages.scales.dim(3);
+  }
   return rows;
 }
 
@@ -330,8 +342,8 @@ AttentionResult AttentionCore(Context& ctx, const Tensor& q,
     args.k = segments[block.segment].k;
     args.v = segments[block.segment].v;
     const int64_t kv_head = block.head / group;
-    args.k.data += kv_head * key_dim * SizeOf(args.k.dtype);
-    args.v.data += kv_head * value_dim * SizeOf(args.v.dtype);
+    GoToHead(kv_head, key_dim, &args.k);
+    GoToHead(kv_head, value_dim, &args.v);
     args.visible = visible.data() + block.token;
     args.q_stride = heads * key_dim;
     args.q = queries.data<float>() + block.token * args.q_stride +

@@ -68,16 +68,23 @@ struct EntryRows {
   int64_t stride = 0;              // elements from one entry to the next
   const int32_t* pages = nullptr;  // null: one array
   int64_t page = 0;                // entries a page
+  // Of i8 codes: entry 0's scales, from one entry to the next, channels a
+  // scale.
+  const bf16* scales = nullptr;
+  int64_t scale_stride = 0, scale_group = 0;
 
   size_t row_bytes() const { return stride * SizeOf(dtype); }
+  // Where the entry lies, in entries; -1: in a page that was given back.
+  int64_t At(int64_t e) const {
+    if (pages == nullptr) return e;
+    const int64_t p = pages[e / page];
+    return p < 0 ? -1 : p * page + e % page;
+  }
   // Null for an entry of a page that was given back.
   const std::byte* Row(int64_t e) const {
-    if (pages != nullptr) {
-      const int64_t p = pages[e / page];
-      if (p < 0) return nullptr;
-      e = p * page + e % page;
-    }
-    return data + e * static_cast<int64_t>(row_bytes());
+    const int64_t at = At(e);
+    if (at < 0) return nullptr;
+    return data + at * static_cast<int64_t>(row_bytes());
   }
   // Whether entries [begin, end) lie in one array.
   bool OneArray(int64_t begin, int64_t end) const {

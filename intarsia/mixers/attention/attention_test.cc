@@ -213,6 +213,10 @@ struct Paged {
       pages->pool = Tensor::Empty({count * 7, page, p.kv_heads, dim}, dtype);
       pages->page = page;
       pages->table = {std::span<const int32_t>(), table};
+      if (dtype != DType::kI8) continue;
+      const int64_t scales = dim % 32 == 0 ? dim / 32 : 1;
+      pages->scales =
+          Tensor::Empty({count * 7, page, p.kv_heads, scales}, DType::kBF16);
     }
     PoisonNewMemory(false);
   }
@@ -323,6 +327,31 @@ TEST(AttentionCore, HeadsOfATaskAndPagesOfBf16ChangeNoBit) {
     const AttentionResult got = paged.Run(last, &team);
     EXPECT_TRUE(BitwiseEqual(got.out, want.out)) << threads << " threads";
     EXPECT_TRUE(BitwiseEqual(got.lse, want.lse)) << threads << " threads";
+  }
+}
+
+TEST(AttentionCore, PagesOfInt8AreTheirDecodedRowsBitForBit) {
+  Problem p(Batch::OfLengths(std::vector<int32_t>{533}), 6, 2, 64, 20,
+            Masked(Kind::kCausal, 0, 90));
+  Problem exact = p;
+  exact.k = p.k.Clone();
+  exact.v = p.v.Clone();
+  Paged paged(p, 16, DType::kI8, 533);
+  for (Tensor* rows : {&p.k, &p.v}) {
+    const int64_t group = rows == &p.k ? 32 : 20;
+    std::vector<int8_t> codes(group);
+    for (int64_t at = 0; at < rows->numel(); at += group) {
+      float* x = rows->mutable_data<float>() + at;
+      bf16 scale;
+      EncodeInt8(x, group, group, codes.data(), &scale);
+      for (const int8_t code : codes) *x++ = ToFloat(scale) * code;
+    }
+  }
+  paged.Run(exact.Part(0, 500), nullptr);
+  const Tensor want = p.Run(nullptr).out;
+  for (int64_t t = 500; t < 533; t += 11) {
+    EXPECT_TRUE(BitwiseEqual(paged.Run(exact.Part(t, t + 11), nullptr).out,
+                             want.Slice(0, t, t + 11)));
   }
 }
 

@@ -209,6 +209,27 @@ HWY_INLINE int64_t WidenVectors(const Narrow* in, float* out, int64_t n) {
   return i;
 }
 
+// Codes times their scales; whole vectors where the scales' groups have such.
+HWY_INLINE void DecodeInt8(const int8_t* codes, const bf16* scales,
+                           int64_t group, int64_t dim, float* out) {
+  const DF d;
+  const hn::Rebind<int32_t, DF> di;
+  const hn::Rebind<int8_t, DF> d8;
+  const auto lanes = static_cast<int64_t>(hn::Lanes(d));
+  for (int64_t begin = 0; begin < dim; begin += group, ++scales) {
+    const float scale = ToFloat(*scales);
+    const VF s = hn::Set(d, scale);
+    int64_t i = begin;
+    for (; i + lanes <= begin + group; i += lanes) {
+      const auto wide = hn::PromoteTo(di, hn::LoadU(d8, codes + i));
+      hn::StoreU(hn::Mul(s, hn::ConvertTo(d, wide)), d, out + i);
+    }
+    for (; i < begin + group; ++i) {
+      out[i] = scale * static_cast<float>(codes[i]);
+    }
+  }
+}
+
 // The entry's channels as fp32: in place, or written to `buffer`.
 HWY_INLINE const float* FloatRow(const EntryRows& rows, int64_t entry,
                                  int64_t dim, float* buffer) {
@@ -223,6 +244,12 @@ HWY_INLINE const float* FloatRow(const EntryRows& rows, int64_t entry,
                              buffer, dim);
     for (; i < dim; ++i)
       buffer[i] = ToFloat(reinterpret_cast<const bf16*>(row)[i]);
+    return buffer;
+  }
+  if (rows.dtype == DType::kI8) {
+    DecodeInt8(reinterpret_cast<const int8_t*>(row),
+               rows.scales + rows.At(entry) * rows.scale_stride,
+               rows.scale_group, dim, buffer);
     return buffer;
   }
   CHECK(rows.dtype == DType::kF16) << Name(rows.dtype);

@@ -172,11 +172,6 @@ StateView& Pools::View(const Batch& batch) {
   for (StateView::Entry& entry : view_.entries) {
     if (!entry.tokens.pool.defined()) continue;
     entry.tokens.entries_before = before;
-    if (!device_.is_cpu()) {
-      entry.tokens.device_entries_before =
-          Tensor::From(before, {static_cast<int64_t>(before.size())})
-              .To(device_);
-    }
   }
   return view_;
 }
