@@ -217,7 +217,7 @@ typedef struct intarsia_generate_options {
   int32_t dry_last;           /* -1: all */
   uint64_t seed;              /* 0; the same seed gives the same text */
   const char* const* stops;   /* NUL-terminated texts that end the answer */
-  size_t stop_count;          /* 0 */
+  size_t stop_count;          /* 0: the model's own, if it has any */
   const intarsia_logit_bias* logit_bias;
   size_t logit_bias_count; /* 0 */
 } intarsia_generate_options;

@@ -160,6 +160,11 @@ Outcome Run(intarsia_session& session, const std::vector<int32_t>& prompt,
   if (options.ignore_eos == 0) {
     request.stop_ids = StopIds(opened.model().config(), *opened.tokenizer);
   }
+  std::vector<std::string> stops(options.stops,
+                                 options.stops + options.stop_count);
+  if (options.ignore_eos == 0) {
+    stops = StopTexts(opened.model().config(), std::move(stops));
+  }
   session.sequence.Prepare(prompt, &request);
   GenerateStats stats;
   bool ended = false;  // by the callback
@@ -167,8 +172,7 @@ Outcome Run(intarsia_session& session, const std::vector<int32_t>& prompt,
     if (ended || callback.call == nullptr) return;
     ended = callback.call(piece.c_str(), piece.size(), callback.user) != 0;
   };
-  const auto answer = Ask(session.runner, *opened.tokenizer, request,
-                          {options.stops, options.stops + options.stop_count},
+  const auto answer = Ask(session.runner, *opened.tokenizer, request, stops,
                           &stats, show, [&] { return ended; });
   if (!answer.ok()) return answer.status();
   session.sequence.Ran(prompt, answer->tokens);

@@ -11,6 +11,7 @@
 #include "intarsia/checkpoint/foreign.h"
 #include "intarsia/checkpoint/json_input.h"
 #include "intarsia/checkpoint/mapped_file.h"
+#include "intarsia/core/counted.h"
 
 namespace intarsia {
 namespace {
@@ -416,8 +417,8 @@ Status Checkpoint::OpenGguf(const std::string& path) {
   ASSIGN_OR_RETURN(const int64_t want,
                    SplitKey(*gguf_, "split.tensors.count", have));
   if (want != have) {
-    return DataLoss(where + "its parts have " + std::to_string(have) +
-                    " tensors, the model has " + std::to_string(want));
+    return DataLoss(where + "its parts have " + Counted(have, "tensor") +
+                    ", the model has " + std::to_string(want));
   }
   return Status::Ok();
 }

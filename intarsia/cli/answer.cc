@@ -7,6 +7,7 @@
 #include <memory>
 #include <nlohmann/json.hpp>
 
+#include "intarsia/core/counted.h"
 #include "intarsia/core/terminal_text.h"
 
 namespace intarsia {
@@ -16,7 +17,8 @@ void AddAnswer(Verb verb, AnswerFlags* flags) {
   verb.Add("--max-tokens,-n", &flags->max_tokens, Whole{1, 1 << 24},
            "Most tokens of an answer");
   verb.Add("--stop", &flags->stops,
-           "Text that ends the answer; may be given again");
+           "Text that ends the answer, in the place of the model's own; "
+           "may be given again");
   verb.Add("--ctx", &flags->context, Whole{0, 1 << 24},
            "Most tokens of the conversation; 0: as needed");
   AddStateDType(verb, &flags->state_dtype);
@@ -97,9 +99,8 @@ void PrintStats(const GenerateStats& stats, ModelRunner& runner) {
   const nlohmann::json json = StatsJson(stats);
   std::fflush(stdout);  // the answer stands before its figures
   std::fprintf(
-      stderr,
-      "[%lld prompt tokens at %.0f/s, %lld generated at %.1f/s, state %s]\n",
-      static_cast<long long>(stats.prompt_tokens),
+      stderr, "[%s at %.0f/s, %lld generated at %.1f/s, state %s]\n",
+      Counted(stats.prompt_tokens, "prompt token").c_str(),
       json["prefill_tokens_per_second"].get<double>(),
       static_cast<long long>(stats.generated_tokens),
       json["decode_tokens_per_second"].get<double>(),

@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 
 #include "intarsia/cli/command.h"
+#include "intarsia/core/counted.h"
 #include "intarsia/hub/model_cache.h"
 
 namespace intarsia {
@@ -67,9 +68,9 @@ Status List(const Flags& flags) {
                 HumanBytes(bytes).c_str(), Ago(now - model.used).c_str(),
                 model.commit.substr(0, 8).c_str(), model.source.c_str());
   }
-  std::printf("%zu model%s, %s in %s\n", models.size(),
-              models.size() == 1 ? "" : "s", HumanBytes(total).c_str(),
-              CacheFolder().c_str());
+  std::printf("%s, %s in %s\n",
+              Counted(static_cast<int64_t>(models.size()), "model").c_str(),
+              HumanBytes(total).c_str(), CacheFolder().c_str());
   return Status::Ok();
 }
 
@@ -116,8 +117,7 @@ Status Prune(const Flags& flags) {
   if (flags.json) {
     PrintJson({{"files", report.files}, {"bytes", report.bytes}});
   } else {
-    std::printf("removed %lld files, %s\n",
-                static_cast<long long>(report.files),
+    std::printf("removed %s, %s\n", Counted(report.files, "file").c_str(),
                 HumanBytes(static_cast<double>(report.bytes)).c_str());
   }
   return Status::Ok();

@@ -10,6 +10,7 @@
 #include "intarsia/cli/conversation.h"
 #include "intarsia/cli/line_reader.h"
 #include "intarsia/cli/serving.h"
+#include "intarsia/core/counted.h"
 #include "intarsia/core/in_file.h"
 #include "intarsia/core/terminal_text.h"
 
@@ -173,12 +174,14 @@ class Chat {
     const nlohmann::json json = StatsJson(conversation_.total());
     std::fprintf(
         stderr,
-        "%zu messages, %lld of %lld tokens of context\n"
-        "%lld prompt tokens at %.0f/s, %lld generated at %.1f/s, state %s\n",
-        conversation_.messages().size(),
+        "%s, %lld of %lld tokens of context\n"
+        "%s at %.0f/s, %lld generated at %.1f/s, state %s\n",
+        Counted(static_cast<int64_t>(conversation_.messages().size()),
+                "message")
+            .c_str(),
         static_cast<long long>(conversation_.tokens_in_state()),
         static_cast<long long>(conversation_.runner().options().context),
-        json["prompt_tokens"].get<long long>(),
+        Counted(json["prompt_tokens"].get<int64_t>(), "prompt token").c_str(),
         json["prefill_tokens_per_second"].get<double>(),
         json["generated_tokens"].get<long long>(),
         json["decode_tokens_per_second"].get<double>(),

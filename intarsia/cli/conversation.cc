@@ -79,7 +79,8 @@ Result<Answer> Conversation::Respond(const Show& show,
   ASSIGN_OR_RETURN(
       Answer answer,
       Ask(
-          runner_, *opened_.tokenizer, request, flags_.stops, &last_,
+          runner_, *opened_.tokenizer, request,
+          StopTexts(opened_.model().config(), flags_.stops), &last_,
           [&](const std::string& piece) { splitter.Push(piece); }, cancelled));
   splitter.Finish();
   Add(last_, &total_);

@@ -9,6 +9,7 @@
 #include <nlohmann/json.hpp>
 
 #include "intarsia/cli/command.h"
+#include "intarsia/core/counted.h"
 #include "intarsia/core/thread_pool.h"
 #include "intarsia/eval/throughput.h"
 #include "intarsia/formats/common/paths.h"
@@ -136,8 +137,9 @@ Finding Cache() {
   }
   Finding finding{
       .name = "cache",
-      .text = folder.string() + ", " + std::to_string(models.size()) +
-              " models, " + HumanBytes(bytes) + ", " +
+      .text = folder.string() + ", " +
+              Counted(static_cast<int64_t>(models.size()), "model") + ", " +
+              HumanBytes(bytes) + ", " +
               HumanBytes(static_cast<double>(space.available)) + " free",
       .good = writable};
   if (!writable) {

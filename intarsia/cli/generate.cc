@@ -74,6 +74,10 @@ Status Run(const Flags& flags) {
   if (!flags.ignore_eos) {
     request.stop_ids = StopIds(opened.model().config(), tokenizer);
   }
+  // --ignore-eos leaves the texts that the flags name.
+  const std::vector<std::string> stops =
+      flags.ignore_eos ? flags.answer.stops
+                       : StopTexts(opened.model().config(), flags.answer.stops);
 
   ModelRunner runner(
       opened.model(),
@@ -87,7 +91,7 @@ Status Run(const Flags& flags) {
   GenerateStats stats;
   double first_token = 0.0;
   ASSIGN_OR_RETURN(const Answer answer,
-                   Ask(runner, tokenizer, request, flags.answer.stops, &stats,
+                   Ask(runner, tokenizer, request, stops, &stats,
                        [&](const std::string& piece) {
                          if (first_token == 0.0) {
                            first_token =

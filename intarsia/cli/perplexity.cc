@@ -1,6 +1,7 @@
 // intarsia perplexity MODEL --text FILE: how well a model predicts a text, and
 // how far it is from a reference.
 #include "intarsia/eval/perplexity.h"
+#include "intarsia/core/counted.h"
 
 #include <cmath>
 #include <nlohmann/json.hpp>
@@ -42,10 +43,9 @@ nlohmann::json ToJson(const PerplexityReport& report) {
 }
 
 void Print(const PerplexityReport& report) {
-  std::printf("perplexity %.4f +- %.4f (%lld tokens in %lld pieces)\n",
-              report.perplexity, report.perplexity_error,
-              static_cast<long long>(report.tokens),
-              static_cast<long long>(report.pieces));
+  std::printf("perplexity %.4f +- %.4f (%s in %s)\n", report.perplexity,
+              report.perplexity_error, Counted(report.tokens, "token").c_str(),
+              Counted(report.pieces, "piece").c_str());
   if (!report.compared) return;
   std::printf(
       "reference perplexity %.4f, ratio %.6f +- %.6f\n"

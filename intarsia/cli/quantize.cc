@@ -9,6 +9,7 @@
 #include "intarsia/cli/command.h"
 #include "intarsia/cli/serving.h"
 #include "intarsia/convert/hf_model.h"
+#include "intarsia/core/counted.h"
 #include "intarsia/core/terminal_text.h"
 #include "intarsia/formats/format.h"
 #include "intarsia/hub/model_cache.h"
@@ -112,7 +113,8 @@ void WarnOfFallbacks(const std::vector<QuantizedTensor>& plan) {
              std::to_string(tensor.shape[-1]) + ")"];
   }
   for (const auto& [what, count] : counts) {
-    Warn(std::to_string(count) + " tensors become " + what);
+    Warn(Counted(count, "tensor") + (count == 1 ? " becomes " : " become ") +
+         what);
   }
 }
 

@@ -6,6 +6,7 @@
 #include "intarsia/checkpoint/checked.h"
 #include "intarsia/cli/answer.h"
 #include "intarsia/cli/command.h"
+#include "intarsia/core/counted.h"
 #include "intarsia/hub/model_cache.h"
 
 namespace intarsia {
@@ -106,7 +107,8 @@ void Print(const Tokenizer& tokenizer, const std::vector<int32_t>& ids) {
                 tokenizer.is_special(id) ? "  (special)" : "");
   }
   std::fflush(stdout);
-  std::fprintf(stderr, "%zu tokens\n", ids.size());
+  std::fprintf(stderr, "%s\n",
+               Counted(static_cast<int64_t>(ids.size()), "token").c_str());
 }
 
 Status Decode(const Flags& flags, const Tokenizer& tokenizer) {

@@ -6,6 +6,7 @@
 
 #include "intarsia/convert/hf_model.h"
 #include "intarsia/convert/json_faults.h"
+#include "intarsia/families/generation_config.h"
 #include "intarsia/families/gguf_tokenizer.h"
 
 namespace intarsia {

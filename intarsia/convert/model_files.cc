@@ -8,8 +8,10 @@
 #include "intarsia/checkpoint/checked.h"
 #include "intarsia/checkpoint/json_input.h"
 #include "intarsia/engine/answer.h"
+#include "intarsia/families/gguf_tokenizer.h"
 #include "intarsia/families/open.h"
 #include "intarsia/families/translate.h"
+#include "intarsia/tokenizer/json_components.h"
 #include "intarsia/tokenizer/side_files.h"
 #include "intarsia/tokenizer/vocab_merges.h"
 
@@ -86,13 +88,13 @@ Status ReadFolder(const std::string& path, ModelFiles* out) {
 }
 
 // A vocab.json with its merges.txt goes along as the tokenizer.json that they
-// stand for, which needs no class to be read.
-Status ComposeTokenizer(const std::string& model_type, ModelFiles* out) {
+// stand for, which needs no class to be read. True: it was made.
+bool ComposeTokenizer(const std::string& model_type, ModelFiles* out) {
   const std::string& vocab = out->Text("vocab.json");
   const std::string& merges = out->Text("merges.txt");
   if (vocab.empty() || merges.empty() || !out->Text("tokenizer.json").empty() ||
       !out->Text("tokenizer.model").empty()) {
-    return Status::Ok();
+    return false;
   }
   std::string& text = out->texts["tokenizer_config.json"];
   const Json config = JsonOrNull(text);
@@ -101,7 +103,7 @@ Status ComposeTokenizer(const std::string& model_type, ModelFiles* out) {
   // A fault is said where the tokenizer is opened.
   if (!composed.ok() || (config.is_null() && !text.empty())) {
     if (text.empty()) out->texts.erase("tokenizer_config.json");
-    return Status::Ok();
+    return false;
   }
   auto named = nlohmann::ordered_json::parse(text.empty() ? "{}" : text);
   for (const auto& [name, token] : UsualNames(config, model_type)) {
@@ -109,7 +111,19 @@ Status ComposeTokenizer(const std::string& model_type, ModelFiles* out) {
   }
   text = named.dump(2) + "\n";
   out->texts["tokenizer.json"] = *std::move(composed);
-  return Status::Ok();
+  return true;
+}
+
+// Flags of the configuration don't count beside a tokenizer.json.
+void AddFrame(const Tokenizer& tokenizer, std::string* json) {
+  const auto token = [&](const std::vector<int32_t>& ids) {
+    return ids.empty()
+               ? FrameToken()
+               : FrameToken{std::string(tokenizer.Token(ids[0])), ids[0]};
+  };
+  if (tokenizer.prefix().empty() && tokenizer.suffix().empty()) return;
+  *json =
+      WithFrame(*json, token(tokenizer.prefix()), token(tokenizer.suffix()));
 }
 
 // One number or a list of them.
@@ -169,16 +183,26 @@ const std::string& ModelFiles::Text(const std::string& name) const {
 
 Result<ModelFiles> ReadModelFiles(const Checkpoint& checkpoint) {
   ModelFiles out;
+  bool composed = false;
   if (checkpoint.gguf() != nullptr) {
     RETURN_IF_ERROR(FilesFromGguf(*checkpoint.gguf(), &out));
   } else if (checkpoint.kind() != CheckpointKind::kSafetensors) {
     RETURN_IF_ERROR(ReadFolder(checkpoint.path(), &out));
-    RETURN_IF_ERROR(ComposeTokenizer(ModelType(checkpoint.config()), &out));
+    composed = ComposeTokenizer(ModelType(checkpoint.config()), &out);
   }
   Result<std::unique_ptr<Tokenizer>> tokenizer =
       OpenTokenizer(checkpoint, &out.warnings);
   if (tokenizer.ok()) {
     out.tokenizer = *std::move(tokenizer);
+    if (composed) AddFrame(*out.tokenizer, &out.texts["tokenizer.json"]);
+  } else if (tokenizer.status().code() != StatusCode::kUnsupported) {
+    // What is made of GGUF's own keys would cut texts otherwise, unseen.
+    if (checkpoint.gguf() != nullptr && !checkpoint.gguf()->Has(kHfTokenizer)) {
+      out.texts.erase("tokenizer.json");
+      out.texts.erase("tokenizer.model");
+    }
+    out.losses.push_back("the tokenizer, which is at fault: " +
+                         tokenizer.status().message());
   } else if (out.losses.empty()) {
     out.warnings.push_back(
         "the tokenizer goes along as it is, but this program does not read "

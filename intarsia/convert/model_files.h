@@ -55,7 +55,4 @@ void Scrub(nlohmann::json* config);
 // is none.
 nlohmann::json JsonOrNull(const std::string& text);
 
-// Keys of files of ours.
-inline constexpr char kGenerationConfig[] = "intarsia.generation_config";
-
 }  // namespace intarsia

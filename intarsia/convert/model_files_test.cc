@@ -6,10 +6,13 @@
 
 #include <gtest/gtest.h>
 
+#include <fstream>
+
 #include "intarsia/convert/test_convert.h"
 #include "intarsia/engine/answer.h"
 #include "intarsia/families/gguf_tokenizer.h"
 #include "intarsia/families/load.h"
+#include "intarsia/tokenizer/json_components.h"
 
 namespace intarsia {
 namespace {
@@ -297,10 +300,18 @@ TEST_F(FilesTest, TokenizersComeAlongWhole) {
                  {"tokens", {"<|turn|>"}}}}}}};
        },
        "begins and ends a text"},
-      {"bos by the configuration",
+      {"bos before",
+       [](Json* t, Json*) {
+         (*t)["post_processor"] = FrameProcessor({"<s>", kBos}, {});
+       },
+       ""},
+      {"both",
+       [](Json* t, Json*) {
+         (*t)["post_processor"] = FrameProcessor({"<s>", kBos}, {"</s>", kEos});
+       },
+       ""},
+      {"flags that don't count",
        [](Json*, Json* c) { (*c)["add_bos_token"] = true; }, ""},
-      {"eos by the configuration",
-       [](Json*, Json* c) { (*c)["add_eos_token"] = true; }, ""},
       {"truncation",
        [](Json* t, Json*) {
          (*t)["truncation"] = {{"max_length", 4},
@@ -380,13 +391,47 @@ TEST_F(FilesTest, SideFilesComeAlong) {
   EXPECT_EQ((*gguf->gguf()->Tokens())[81], "<|more|>");
 }
 
+// Of vocab.json and merges.txt a class tells the rest, and flags tell what
+// begins a text: neither counts beside the tokenizer.json that is made of them.
+TEST_F(FilesTest, VocabularyAndMergesBecomeAWholeTokenizer) {
+  Json config = PlainConfig();
+  config["tokenizer_class"] = "GPT2Tokenizer";
+  config["add_bos_token"] = true;
+  Write(SmallTokenizer(), config);
+  Json vocab = SmallTokenizer()["model"]["vocab"];
+  vocab["<s>"] = kBos;
+  vocab["</s>"] = kEos;
+  std::filesystem::remove(std::filesystem::path(source()) / "tokenizer.json");
+  File("vocab.json", vocab.dump());
+  File("merges.txt", "#version: 0.2\na b\nab c\nt o\n");
+  const auto before = TokenizerOf(source());
+  ASSERT_NE(before, nullptr);
+  EXPECT_EQ(*before->Encode("abc"),
+            (std::vector<int32_t>{kBos, before->Find("abc")}));
+  int written = 0;
+  for (const std::string& way : Ways()) {
+    const auto after = TokenizerOf(way);
+    ASSERT_NE(after, nullptr) << way;
+    EXPECT_EQ(*after->Encode("abc to"), *before->Encode("abc to")) << way;
+    const std::filesystem::path file =
+        std::filesystem::path(way) / "tokenizer.json";
+    if (!std::filesystem::exists(file)) continue;
+    ++written;
+    // Other libraries want every field of a step.
+    std::ifstream stream(file);
+    const Json json = Json::parse(stream);
+    EXPECT_TRUE(json["pre_tokenizer"].contains("trim_offsets")) << way;
+    EXPECT_TRUE(json["decoder"].contains("trim_offsets")) << way;
+  }
+  EXPECT_GT(written, 0);
+}
+
 // Whoever changes tokenizer.ggml.* means it.
 TEST_F(FilesTest, ChangedMetadataCounts) {
   Json tokenizer = SmallTokenizer();
   tokenizer["normalizer"] = {{"type", "Lowercase"}};
-  Json config = PlainConfig();
-  config["add_bos_token"] = true;
-  Write(tokenizer, config);
+  tokenizer["post_processor"] = FrameProcessor({"<s>", kBos}, {});
+  Write(tokenizer, PlainConfig());
   ToGguf(source(), folder_ / "m.gguf");
   const auto edited = [&](const std::function<void(GgufModel*)>& change) {
     RewriteGguf(folder_ / "m.gguf", folder_ / "e.gguf", change);
@@ -403,6 +448,9 @@ TEST_F(FilesTest, ChangedMetadataCounts) {
     model->Set("tokenizer.ggml.bos_token_id", uint32_t{kTurn});
   });
   EXPECT_EQ(other_bos->Encode("AB")->front(), kTurn);
+  // The folder's post_processor says it, since flags don't count there.
+  ToHf(folder_ / "e.gguf", folder_ / "turned");
+  EXPECT_EQ(TokenizerOf(folder_ / "turned")->Encode("AB")->front(), kTurn);
   const auto other_eos = edited([](GgufModel* model) {
     model->Set("tokenizer.ggml.eos_token_id", uint32_t{kTail});
   });

@@ -5,7 +5,9 @@
 #include "intarsia/convert/gguf_pre_tokenizers.h"
 #include "intarsia/convert/model_files.h"
 #include "intarsia/convert/sentencepiece_writer.h"
+#include "intarsia/families/generation_config.h"
 #include "intarsia/families/gguf_tokenizer.h"
+#include "intarsia/tokenizer/json_components.h"
 
 namespace intarsia {
 namespace {
@@ -35,35 +37,6 @@ Json AddedTokens(const TokenizerVocab& vocab) {
   return added;
 }
 
-// Puts bos before a text and eos after it.
-Json FrameProcessor(const std::string& bos, int64_t bos_id,
-                    const std::string& eos, int64_t eos_id) {
-  if (bos.empty() && eos.empty()) return nullptr;
-  const auto token = [](const std::string& text, int type) -> Json {
-    return {{"SpecialToken", {{"id", text}, {"type_id", type}}}};
-  };
-  const auto sequence = [](const char* id, int type) -> Json {
-    return {{"Sequence", {{"id", id}, {"type_id", type}}}};
-  };
-  Json single = Json::array(), pair = Json::array(), names = Json::object();
-  for (Json* list : {&single, &pair}) {
-    if (!bos.empty()) list->push_back(token(bos, 0));
-    list->push_back(sequence("A", 0));
-    if (!eos.empty()) list->push_back(token(eos, 0));
-  }
-  if (!bos.empty()) pair.push_back(token(bos, 1));
-  pair.push_back(sequence("B", 1));
-  if (!eos.empty()) pair.push_back(token(eos, 1));
-  for (const auto& [text, id] : {std::pair(bos, bos_id), {eos, eos_id}}) {
-    if (text.empty()) continue;
-    names[text] = {{"id", text}, {"ids", {id}}, {"tokens", {text}}};
-  }
-  return {{"type", "TemplateProcessing"},
-          {"single", single},
-          {"pair", pair},
-          {"special_tokens", names}};
-}
-
 // tokenizer.json of a byte-level BPE; empty: none can be made.
 std::string BpeJson(const TokenizerVocab& vocab) {
   const Json pre_tokenizer = PreTokenizerOf(vocab.pre);
@@ -74,10 +47,10 @@ std::string BpeJson(const TokenizerVocab& vocab) {
         i < vocab.token_types.size() ? vocab.token_types[i] : 0;
     if (type != kUser && type != kUnused) words[vocab.tokens[i]] = i;
   }
-  const auto name = [&](bool wanted, int64_t id) {
+  const auto token = [&](bool wanted, int64_t id) {
     const bool there =
         id >= 0 && id < static_cast<int64_t>(vocab.tokens.size());
-    return wanted && there ? vocab.tokens[id] : std::string();
+    return wanted && there ? FrameToken{vocab.tokens[id], id} : FrameToken();
   };
   const bool bos = vocab.add_bos.value_or(UsuallyAddsBos(vocab.pre));
   const bool eos = vocab.add_eos.value_or(false);
@@ -88,8 +61,8 @@ std::string BpeJson(const TokenizerVocab& vocab) {
       {"added_tokens", AddedTokens(vocab)},
       {"normalizer", vocab.pre == "qwen2" ? Json{{"type", "NFC"}} : Json()},
       {"pre_tokenizer", pre_tokenizer},
-      {"post_processor", FrameProcessor(name(bos, vocab.bos_id), vocab.bos_id,
-                                        name(eos, vocab.eos_id), vocab.eos_id)},
+      {"post_processor",
+       FrameProcessor(token(bos, vocab.bos_id), token(eos, vocab.eos_id))},
       {"decoder", ByteLevelStep(true)},
       {"model",
        {{"type", "BPE"},
@@ -105,20 +78,6 @@ std::string BpeJson(const TokenizerVocab& vocab) {
   return json.dump(-1, ' ', false, Json::error_handler_t::replace) + "\n";
 }
 
-Json Templates(const TokenizerVocab& vocab) {
-  if (vocab.named_chat_templates.empty()) {
-    return vocab.chat_template.empty() ? Json() : Json(vocab.chat_template);
-  }
-  Json list = Json::array();
-  if (!vocab.chat_template.empty()) {
-    list.push_back({{"name", "default"}, {"template", vocab.chat_template}});
-  }
-  for (const auto& [name, text] : vocab.named_chat_templates) {
-    list.push_back({{"name", name}, {"template", text}});
-  }
-  return list;
-}
-
 Json ConfigOf(const TokenizerVocab& vocab, const GgufMetadata& metadata) {
   Json config = Json::object();
   const Result<int64_t> pad = metadata.Int("tokenizer.ggml.padding_token_id");
@@ -130,7 +89,7 @@ Json ConfigOf(const TokenizerVocab& vocab, const GgufMetadata& metadata) {
     if (id < 0 || id >= static_cast<int64_t>(vocab.tokens.size())) continue;
     config[name] = vocab.tokens[id];
   }
-  const Json templates = Templates(vocab);
+  const Json templates(ChatTemplates(vocab));
   if (!templates.is_null()) config["chat_template"] = templates;
   return config;
 }

@@ -7,8 +7,10 @@
 #include "intarsia/checkpoint/checked.h"
 #include "intarsia/convert/gguf_pre_tokenizers.h"
 #include "intarsia/convert/model_files.h"
+#include "intarsia/families/generation_config.h"
 #include "intarsia/families/gguf_tokenizer.h"
 #include "intarsia/tokenizer/base64.h"
+#include "intarsia/tokenizer/class_steps.h"
 #include "intarsia/tokenizer/sentencepiece_proto.h"
 
 namespace intarsia {
@@ -314,7 +316,10 @@ bool NameSentencePiece(const ModelFiles& files, TokenizerVocab* out,
     if (type == kUnknown) out->unk_id = static_cast<int64_t>(i);
     words->Put(i, piece.text, type, piece.score);
   }
-  out->add_space_prefix = model->add_dummy_prefix;
+  const Result<bool> prefix = DummyPrefix(
+      model->add_dummy_prefix, JsonOrNull(files.Text("tokenizer_config.json")));
+  if (!prefix.ok()) return false;
+  out->add_space_prefix = *prefix;
   out->remove_extra_whitespaces = model->remove_extra_whitespaces;
   if (!bpe) out->precompiled_charsmap = model->charsmap;
   if (bpe && !model->charsmap.empty()) unnamed->push_back("its normalizer");

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "intarsia/core/in_file.h"
 #include "intarsia/tokenizer/chat_template/chat_template.h"
 
 namespace intarsia {
@@ -23,7 +24,8 @@ Result<std::string> RenderMessages(const Tokenizer& tokenizer,
   for (const auto& [name, text] : tokenizer.named_tokens()) {
     options.extra[name] = text;
   }
-  return RenderChat(tokenizer.chat_template(), list, options);
+  return InFile(RenderChat(tokenizer.chat_template(), list, options),
+                tokenizer.template_source());
 }
 
 std::vector<int32_t> StopIds(const ModelConfig& config,
@@ -38,6 +40,11 @@ std::vector<int32_t> StopIds(const ModelConfig& config,
   std::sort(ids.begin(), ids.end());
   ids.erase(std::unique(ids.begin(), ids.end()), ids.end());
   return ids;
+}
+
+std::vector<std::string> StopTexts(const ModelConfig& config,
+                                   std::vector<std::string> given) {
+  return given.empty() ? config.stop_texts : std::move(given);
 }
 
 int64_t DefaultContext(const ModelConfig& config) {

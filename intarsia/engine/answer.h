@@ -24,6 +24,11 @@ Result<std::string> RenderMessages(const Tokenizer& tokenizer,
 std::vector<int32_t> StopIds(const ModelConfig& config,
                              const Tokenizer& tokenizer);
 
+// Texts that end an answer: those `given`, else, as in transformers, the
+// configuration's.
+std::vector<std::string> StopTexts(const ModelConfig& config,
+                                   std::vector<std::string> given);
+
 // What DRY does not look across, as is usual, and the tokens whose text holds
 // one of `breakers`; ascending.
 const std::vector<std::string>& UsualDryBreakers();

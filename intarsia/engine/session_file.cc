@@ -6,6 +6,7 @@
 
 #include "intarsia/checkpoint/checked.h"
 #include "intarsia/checkpoint/write.h"
+#include "intarsia/core/counted.h"
 #include "intarsia/core/in_file.h"
 #include "intarsia/engine/model_identity.h"
 #include "intarsia/engine/model_runner.h"
@@ -140,10 +141,10 @@ Result<SavedSequence> SavedSequence::Open(const std::string& path,
   }
   const size_t tensors = saved.parts_.size() + (ends ? 1 : 0);
   if (tensors != file->tensors().size()) {
-    return DataLoss("[engine] " + path + ": holds " +
-                    std::to_string(file->tensors().size()) +
-                    " tensors, the state of this model has " +
-                    std::to_string(tensors));
+    return DataLoss(
+        "[engine] " + path + ": holds " +
+        Counted(static_cast<int64_t>(file->tensors().size()), "tensor") +
+        ", the state of this model has " + std::to_string(tensors));
   }
   return saved;
 }

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <optional>
 
+#include "intarsia/core/counted.h"
 #include "intarsia/engine/model_runner.h"
 #include "intarsia/engine/sampler.h"
 #include "intarsia/eval/recorded_logits.h"
@@ -68,9 +69,10 @@ class Measurement {
     if (options_.pieces > 0) pieces_ = std::min(pieces_, options_.pieces);
     if (pieces_ == 0) {
       return InvalidArgument(
-          "[perplexity] the text has " + std::to_string(tokens_.size()) +
-          " tokens, fewer than the context of " +
-          std::to_string(options_.context) + "; give more text or less --ctx");
+          "[perplexity] the text has " +
+          Counted(static_cast<int64_t>(tokens_.size()), "token") +
+          ", fewer than the context of " + std::to_string(options_.context) +
+          "; give more text or less --ctx");
     }
     tokens_.resize(static_cast<size_t>(pieces_ * options_.context));
     for (int64_t p = 0; p < pieces_ && options_.bos_id >= 0; ++p) {

@@ -3,6 +3,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <fstream>
+
 namespace intarsia {
 namespace {
 
@@ -36,6 +38,39 @@ TEST(GenerationConfig, EndsAreAddedToTheModels) {
   }
 }
 
+TEST(GenerationConfig, StopStringsAreTheModels) {
+  const struct {
+    const char* text;
+    std::vector<std::string> stops;
+  } cases[] = {{"{}", {}},
+               {R"({"stop_strings": null})", {}},
+               {R"({"stop_strings": []})", {}},
+               {R"({"stop_strings": "User:"})", {"User:"}},
+               {R"({"stop_strings": ["\n\n", "User:"]})", {"\n\n", "User:"}}};
+  for (const auto& c : cases) {
+    ModelConfig config = Model();
+    std::vector<std::string> warnings;
+    const Status status =
+        AddGenerationEnds(c.text, "g.json", &config, &warnings);
+    ASSERT_TRUE(status.ok()) << status.message();
+    EXPECT_EQ(config.stop_texts, c.stops) << c.text;
+    EXPECT_EQ(config.eos_ids, (std::vector<int>{2}));
+    EXPECT_TRUE(warnings.empty());
+  }
+}
+
+TEST(GenerationConfig, AGitLfsPointerIsNamed) {
+  const std::string path = testing::TempDir() + "generation_config.json";
+  std::ofstream(path) << "version https://git-lfs.github.com/spec/v1\n"
+                         "oid sha256:"
+                      << std::string(64, 'a') << "\nsize 161\n";
+  ModelConfig config = Model();
+  std::vector<std::string> warnings;
+  const Status status = ReadGenerationConfig(path, &config, &warnings);
+  EXPECT_THAT(status.message(), HasSubstr("[load] " + path + ": "));
+  EXPECT_THAT(status.message(), HasSubstr("is a Git LFS pointer"));
+}
+
 TEST(GenerationConfig, IdsTheModelLacksAreWarnings) {
   ModelConfig config = Model();
   std::vector<std::string> warnings;
@@ -61,7 +96,10 @@ TEST(GenerationConfig, FaultsNameTheFile) {
       {R"({"eos_token_id": "2"})", "must be a token id or a list of them, is "},
       {R"({"eos_token_id": true})", "is true"},
       {R"({"eos_token_id": [2.5]})", "is 2.5"},
-      {R"({"eos_token_id": {"a": 1}})", "is {"}};
+      {R"({"eos_token_id": {"a": 1}})", "is {"},
+      {R"({"stop_strings": 3})", "stop_strings: must be a text or a list"},
+      {R"({"stop_strings": ["a", ""]})", "none empty, is \"\""},
+      {R"({"stop_strings": [["a"]]})", "is [\"a\"]"}};
   for (const auto& c : cases) {
     ModelConfig config = Model();
     std::vector<std::string> warnings;

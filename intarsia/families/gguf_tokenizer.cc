@@ -7,6 +7,7 @@
 
 #include "intarsia/checkpoint/checked.h"
 #include "intarsia/core/sha256.h"
+#include "intarsia/tokenizer/json_components.h"
 #include "intarsia/tokenizer/side_files.h"
 
 namespace intarsia {
@@ -42,7 +43,9 @@ class Digest {
   Sha256 hash_;
 };
 
-Json Templates(const TokenizerVocab& vocab) {
+}  // namespace
+
+Json ChatTemplates(const TokenizerVocab& vocab) {
   if (vocab.named_chat_templates.empty()) {
     return vocab.chat_template.empty() ? Json() : Json(vocab.chat_template);
   }
@@ -55,16 +58,6 @@ Json Templates(const TokenizerVocab& vocab) {
   }
   return list;
 }
-
-// What a text gets is said by the flags of `config` alone.
-std::string WithoutProcessor(const std::string& file) {
-  Json json = Json::parse(file, nullptr, /*allow_exceptions=*/false);
-  if (!json.is_object()) return file;
-  json["post_processor"] = nullptr;
-  return json.dump() + "\n";
-}
-
-}  // namespace
 
 Result<TokenizerVocab> ReadGgufVocab(const GgufMetadata& metadata,
                                      const std::string& source) {
@@ -228,7 +221,7 @@ Result<OwnTokenizer> OpenOwnTokenizer(const GgufMetadata& metadata,
                              " is not a JSON object");
     }
   }
-  const Json templates = Templates(vocab);
+  const Json templates = ChatTemplates(vocab);
   out.config.erase("chat_template");
   if (!templates.is_null()) out.config["chat_template"] = templates;
   const auto open = [&]() -> Result<std::unique_ptr<Tokenizer>> {
@@ -265,7 +258,15 @@ Result<OwnTokenizer> OpenOwnTokenizer(const GgufMetadata& metadata,
   if (before(frame) != before(own_frame) || after(frame) != after(own_frame)) {
     out.config["add_bos_token"] = frame.add_bos;
     out.config["add_eos_token"] = frame.add_eos;
-    out.file = WithoutProcessor(out.file);
+    const auto token = [&](bool wanted, int64_t id) {
+      const bool there = wanted && id >= 0;
+      return there ? FrameToken{std::string(out.tokenizer->Token(
+                                    static_cast<int32_t>(id))),
+                                id}
+                   : FrameToken();
+    };
+    out.file = WithFrame(out.file, token(frame.add_bos, frame.bos),
+                         token(frame.add_eos, frame.eos));
   }
   ASSIGN_OR_RETURN(out.tokenizer, open());
   return out;

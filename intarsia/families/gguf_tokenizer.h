@@ -32,6 +32,10 @@ inline constexpr char kEndIds[] = "tokenizer.ggml.eos_token_ids";
 Result<TokenizerVocab> ReadGgufVocab(const GgufMetadata& metadata,
                                      const std::string& source);
 
+// "chat_template" of a tokenizer_config.json: a text, a list of named ones, or
+// null.
+nlohmann::ordered_json ChatTemplates(const TokenizerVocab& vocab);
+
 // The text of the tokenizer's own file; empty: there is none.
 Result<std::string> OwnTokenizerFile(const GgufMetadata& metadata);
 

@@ -69,13 +69,15 @@ Result<std::unique_ptr<Tokenizer>> OpenTokenizer(
       std::error_code ignored;
       if (std::filesystem::is_regular_file(file, ignored)) {
         return Tokenizer::FromFile(file.string(),
-                                   checkpoint.tokenizer_config_path());
+                                   checkpoint.tokenizer_config_path(),
+                                   ModelType(checkpoint.config()));
       }
     }
     return OpenFromVocabulary(checkpoint, warnings);
   }
   return Tokenizer::FromJsonFile(checkpoint.tokenizer_path(),
-                                 checkpoint.tokenizer_config_path());
+                                 checkpoint.tokenizer_config_path(),
+                                 ModelType(checkpoint.config()));
 }
 
 Result<OpenedModel> OpenModel(const std::string& name,

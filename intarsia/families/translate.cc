@@ -77,6 +77,9 @@ class Translator {
     RETURN_IF_ERROR(TakeBiases());
     RETURN_IF_ERROR(ReadGenerationConfig(file_.generation_config_path(),
                                          &config_, &out_.warnings));
+    if (gguf_) {
+      RETURN_IF_ERROR(ReadStopTexts(*file_.gguf(), file_.path(), &config_));
+    }
     auto created = Model::Create(std::move(config_));
     if (!created.ok()) return NameForeignFields(created.status(), config);
     out_.model = std::move(created).value();

@@ -55,6 +55,9 @@ struct ModelConfig {
   // Ids that begin and end text, as the checkpoint says; -1: none.
   int bos_id = -1;
   std::vector<int> eos_ids;
+  // Texts that end an answer. Not part of the JSON: generation_config.json has
+  // them and goes along.
+  std::vector<std::string> stop_texts;
 
   // Tokens that a sequence can have at all: the rows of the table of positions;
   // 0: no limit (rotary positions go on past max_positions, less well).

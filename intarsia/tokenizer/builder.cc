@@ -131,7 +131,9 @@ void TokenizerBuilder::set_decoder(Decoder decoder) {
   tokenizer_->decoder_ = std::move(decoder);
 }
 
-void TokenizerBuilder::AddChatTemplate(std::string name, std::string text) {
+void TokenizerBuilder::AddChatTemplate(std::string name, std::string text,
+                                       const std::string& source) {
+  tokenizer_->template_sources_.try_emplace(name, source);
   tokenizer_->chat_templates_.emplace(std::move(name), std::move(text));
 }
 

@@ -59,7 +59,9 @@ class TokenizerBuilder {
   void set_bos(int32_t id) { bos_id_ = id; }
   void set_eos(int32_t id) { eos_id_ = id; }
   void AddEndOfGeneration(int32_t id) { eog_ids_.push_back(id); }
-  void AddChatTemplate(std::string name, std::string text);
+  // `source`: the file, or a GGUF key, that it comes from.
+  void AddChatTemplate(std::string name, std::string text,
+                       const std::string& source);
   // A special token under the name that chat templates know it by.
   void SetNamedToken(const std::string& name, std::string text);
   void Warn(std::string text);

@@ -6,7 +6,6 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include <chrono>
 #include <nlohmann/json.hpp>
 
 #include "intarsia/tokenizer/test_data.h"
@@ -194,51 +193,6 @@ TEST(TextBudget, APatternThatTakesTooLongIsAnError) {
       EXPECT_TRUE((*tokenizer)->Encode("aa").ok());
     }
   }
-}
-
-TEST(FileGrowth, ReadersAreLinear) {
-  const auto read = [](const std::string& text) {
-    (void)Tokenizer::FromJson(text);
-  };
-  const GrowthLimits limits{.memory = 60};
-  ExpectLinear(
-      "vocabulary",
-      [](size_t bytes) {
-        return Repeated(R"({"model":{"type":"BPE","merges":[],"vocab":{)",
-                        R"("t#":#)", "}}}", bytes);
-      },
-      read, limits);
-  ExpectLinear(
-      "added tokens",
-      [](size_t bytes) {
-        return Repeated(
-            R"({"model":{"type":"BPE","merges":[],"vocab":{"a":0}},)"
-            R"("added_tokens":[)",
-            R"({"id":#,"content":"<t#>","special":true})", "]}", bytes);
-      },
-      read, limits);
-  ExpectLinear(
-      "added_tokens_decoder",
-      [](size_t bytes) {
-        return Repeated(R"({"added_tokens_decoder":{)",
-                        R"("#":{"content":"<t#>"})", "}}", bytes);
-      },
-      [](const std::string& text) {
-        (void)Tokenizer::FromJson(
-            R"({"model":{"type":"BPE","merges":[],"vocab":{"a":0}}})", text);
-      },
-      limits);
-  ExpectLinear(
-      "extra special tokens",
-      [](size_t bytes) {
-        return Repeated(R"({"extra_special_tokens":{)", R"("n#":"<t#>")", "}}",
-                        bytes);
-      },
-      [](const std::string& text) {
-        (void)Tokenizer::FromJson(
-            R"({"model":{"type":"BPE","merges":[],"vocab":{"a":0}}})", text);
-      },
-      limits);
 }
 
 }  // namespace

@@ -314,4 +314,39 @@ Result<TokenFrame> ReadPostProcessor(const Json& spec) {
   return frame;
 }
 
+Json FrameProcessor(const FrameToken& before, const FrameToken& after) {
+  if (before.text.empty() && after.text.empty()) return nullptr;
+  const auto token = [](const FrameToken& frame, int type) -> Json {
+    return {{"SpecialToken", {{"id", frame.text}, {"type_id", type}}}};
+  };
+  Json single = Json::array(), pair = Json::array(), names = Json::object();
+  const auto add = [&](const char* name, int type, Json* list) {
+    if (!before.text.empty()) list->push_back(token(before, type));
+    list->push_back({{"Sequence", {{"id", name}, {"type_id", type}}}});
+    if (!after.text.empty()) list->push_back(token(after, type));
+  };
+  add("A", 0, &single);
+  add("A", 0, &pair);
+  add("B", 1, &pair);
+  for (const FrameToken& frame : {before, after}) {
+    if (frame.text.empty()) continue;
+    names[frame.text] = {
+        {"id", frame.text}, {"ids", {frame.id}}, {"tokens", {frame.text}}};
+  }
+  return {{"type", "TemplateProcessing"},
+          {"single", single},
+          {"pair", pair},
+          {"special_tokens", names}};
+}
+
+std::string WithFrame(const std::string& tokenizer_json,
+                      const FrameToken& before, const FrameToken& after) {
+  using Ordered = nlohmann::ordered_json;  // the file's order stays
+  Ordered json = Ordered::parse(tokenizer_json, nullptr,
+                                /*allow_exceptions=*/false);
+  if (!json.is_object()) return tokenizer_json;
+  json["post_processor"] = Ordered(FrameProcessor(before, after));
+  return json.dump(-1, ' ', false, Ordered::error_handler_t::replace) + "\n";
+}
+
 }  // namespace intarsia

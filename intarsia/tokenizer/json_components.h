@@ -6,6 +6,7 @@
 
 #include <cstdint>
 #include <nlohmann/json_fwd.hpp>
+#include <string>
 #include <vector>
 
 #include "intarsia/core/status.h"
@@ -25,5 +26,18 @@ struct TokenFrame {
   std::vector<int32_t> prefix, suffix;
 };
 Result<TokenFrame> ReadPostProcessor(const nlohmann::json& spec);
+
+// A post_processor that puts one token before a text and one after it; a token
+// without text stands for none.
+struct FrameToken {
+  std::string text;
+  int64_t id = -1;
+};
+nlohmann::json FrameProcessor(const FrameToken& before,
+                              const FrameToken& after);
+// A tokenizer.json with that in the place of its own; what is no object comes
+// back as it is.
+std::string WithFrame(const std::string& tokenizer_json,
+                      const FrameToken& before, const FrameToken& after);
 
 }  // namespace intarsia

@@ -8,6 +8,7 @@
 
 #include "intarsia/tokenizer/bpe_builder.h"
 #include "intarsia/tokenizer/builder.h"
+#include "intarsia/tokenizer/class_steps.h"
 #include "intarsia/tokenizer/json_components.h"
 #include "intarsia/tokenizer/json_fields.h"
 #include "intarsia/tokenizer/side_files.h"
@@ -254,7 +255,8 @@ Status ReadTokenizer(const Json& root, const ModelText& text,
 
 Result<std::unique_ptr<Tokenizer>> BuildJson(std::string_view text,
                                              const SideFiles& sides,
-                                             const std::string& source) {
+                                             const std::string& source,
+                                             bool composed) {
   TokenizerBuilder builder;
   {
     JsonPart parts[] = {{{"model", "vocab"}}, {{"model", "merges"}}};
@@ -264,6 +266,13 @@ Result<std::unique_ptr<Tokenizer>> BuildJson(std::string_view text,
         ReadTokenizer(*root, {parts[0].text, parts[1].text}, &builder);
     if (!status.ok()) return TokenizerError(source, status);
     UsualSpecialTokens usual;
+    usual.flags_count = composed;
+    if (sides.in_folder && !composed) {
+      const bool has_byte_level = text.find("\"ByteLevel\"") != text.npos;
+      std::string why = ClassDisagrees(*root, has_byte_level, sides.config.json,
+                                       sides.model_type);
+      if (!why.empty()) builder.Warn(std::move(why));
+    }
     const Json& pad = FieldOrNull(FieldOrNull(*root, "padding"), "pad_token");
     if (pad.is_string()) usual.names["pad_token"] = pad.get<std::string>();
     RETURN_IF_ERROR(ReadSpecialTokens(sides, FieldOrNull(*root, "added_tokens"),
@@ -283,13 +292,14 @@ Result<std::unique_ptr<Tokenizer>> Tokenizer::FromJson(
 }
 
 Result<std::unique_ptr<Tokenizer>> Tokenizer::FromJsonFile(
-    const std::string& tokenizer_path, const std::string& config_path) {
+    const std::string& tokenizer_path, const std::string& config_path,
+    const std::string& model_type) {
   const Result<std::string> tokenizer = ReadWholeFile(tokenizer_path);
   if (!tokenizer.ok()) {
     return TokenizerError(tokenizer_path, tokenizer.status());
   }
-  ASSIGN_OR_RETURN(const SideFiles sides,
-                   ReadSideFiles(tokenizer_path, config_path));
+  ASSIGN_OR_RETURN(SideFiles sides, ReadSideFiles(tokenizer_path, config_path));
+  sides.model_type = model_type;
   return BuildJson(*tokenizer, sides, tokenizer_path);
 }
 

@@ -2,12 +2,10 @@
 // tokenizer.json, a SentencePiece model or GGUF metadata says.
 #pragma once
 
-#include <cstdint>
 #include <string>
 #include <string_view>
 #include <vector>
 
-#include "intarsia/core/status.h"
 #include "intarsia/tokenizer/charsmap.h"
 #include "intarsia/tokenizer/prefix_trie.h"
 #include "intarsia/tokenizer/regex.h"

@@ -66,6 +66,17 @@ TEST(VocabularyGrowth, AddedTokens) {
             R"({"model":{"type":"BPE","vocab":{"a":0},"merges":[]}})", text);
       },
       {.memory = 40});
+  ExpectLinear(
+      "tokenizer_config.json: extra special tokens",
+      [](size_t bytes) {
+        return Repeated(R"({"extra_special_tokens":{)", R"("n#":"<t#>")", "}}",
+                        bytes);
+      },
+      [](const std::string& text) {
+        (void)Tokenizer::FromJson(
+            R"({"model":{"type":"BPE","vocab":{"a":0},"merges":[]}})", text);
+      },
+      {.memory = 60});
 }
 
 TEST(VocabularyGrowth, Unigram) {
@@ -92,6 +103,8 @@ TEST(VocabularyGrowth, Gguf) {
             vocab.tokens.push_back("t" + std::to_string(i));
             bytes += 8 + vocab.tokens.back().size() + 4;
           }
+          vocab.tokens.insert(vocab.tokens.end(), {"t", "0"});
+          if (model == "gpt2") vocab.merges = {"t 0"};
           vocab.scores.resize(vocab.tokens.size());
           vocab.token_types.resize(vocab.tokens.size(), 1);
           Read(Tokenizer::FromVocab(std::move(vocab)));

@@ -1,7 +1,6 @@
 // Tokenizer::FromRwkvVocab: the word list that RWKV's checkpoints come with.
 #include <charconv>
 #include <nlohmann/json.hpp>
-#include <unordered_map>
 #include <utility>
 #include <vector>
 

@@ -8,6 +8,7 @@
 
 #include "intarsia/tokenizer/bpe_builder.h"
 #include "intarsia/tokenizer/builder.h"
+#include "intarsia/tokenizer/class_steps.h"
 #include "intarsia/tokenizer/json_fields.h"
 #include "intarsia/tokenizer/sentencepiece_proto.h"
 #include "intarsia/tokenizer/side_files.h"
@@ -15,7 +16,6 @@
 #include "intarsia/tokenizer/tokenizer.h"
 #include "intarsia/tokenizer/unigram.h"
 #include "intarsia/tokenizer/user_defined.h"
-#include "intarsia/tokenizer/utf8.h"
 
 namespace intarsia {
 namespace {
@@ -121,11 +121,7 @@ std::unique_ptr<TokenModel> BuildUnigram(const SentencePieceModel& model,
 // Whether only the first stretch of a text gets the dummy prefix, and not each
 // one behind an added token: what transformers calls not legacy.
 Result<bool> PrefixFirstOnly(const nlohmann::json& config) {
-  if (!config.is_object()) return false;
-  const auto name = config.find("tokenizer_class");
-  const bool llama =
-      name != config.end() && name->is_string() &&
-      name->get_ref<const std::string&>().starts_with("LlamaTokenizer");
+  const bool llama = TokenizerClass(config, "") == kLlamaClass;
   ASSIGN_OR_RETURN(const bool legacy,
                    BoolField(config, "legacy", !llama, "the file"));
   return !legacy;
@@ -145,6 +141,32 @@ Status SetNormalizer(const SentencePieceModel& model, bool first_only,
   normalizer.AddSentencePiece(std::move(spaces));
   builder->set_normalizer(std::move(normalizer));
   return Status::Ok();
+}
+
+// What LlamaTokenizer of transformers 5.24 leaves out.
+void WarnOfClass(const SentencePieceModel& model, const SideFiles& sides,
+                 TokenizerBuilder* builder) {
+  if (!sides.in_folder || ReadsTokenizerWhole(sides.model_type) ||
+      TokenizerClass(sides.config.json, "") != kLlamaClass) {
+    return;
+  }
+  std::string what;
+  const auto add = [&](bool there, const char* name) {
+    if (there) what += (what.empty() ? "" : ", ") + std::string(name);
+  };
+  add(model.model_type == SentencePieceModel::ModelType::kUnigram, "Unigram");
+  add(!UserDefined(model).empty(), "user-defined pieces");
+  add(!model.charsmap.empty(), "its map of characters");
+  add(model.remove_extra_whitespaces, "remove_extra_whitespaces");
+  const auto prefix = sides.config.json.find("add_prefix_space");
+  add(!model.add_dummy_prefix &&
+          (prefix == sides.config.json.end() || !prefix->is_boolean()),
+      "add_dummy_prefix of false");
+  if (what.empty()) return;
+  builder->Warn(
+      "LlamaTokenizer of transformers 5.24 leaves out what this file says (" +
+      what +
+      ") and cuts a text otherwise; here it counts, as in sentencepiece");
 }
 
 void SetDecoder(const SentencePieceModel& model, TokenizerBuilder* builder) {
@@ -177,7 +199,8 @@ Status AddSpecial(const SentencePieceModel& model, int32_t unk_id,
   const bool bpe = model.model_type == SentencePieceModel::ModelType::kBpe;
   UsualSpecialTokens usual;
   usual.add_bos = bpe;
-  usual.add_eos = !bpe;
+  const std::string kind = TokenizerClass(sides.config.json, "");
+  usual.add_eos = kind == "T5Tokenizer" || kind == "MT5Tokenizer";
   const auto name = [&](const char* key, const std::string& piece) {
     if (builder->Find(piece) >= 0) usual.names[key] = piece;
   };
@@ -191,8 +214,10 @@ Status AddSpecial(const SentencePieceModel& model, int32_t unk_id,
 
 Status Read(std::string_view bytes, const SideFiles& sides,
             TokenizerBuilder* builder) {
-  ASSIGN_OR_RETURN(const SentencePieceModel model,
-                   ParseSentencePieceModel(bytes));
+  ASSIGN_OR_RETURN(SentencePieceModel model, ParseSentencePieceModel(bytes));
+  const nlohmann::json& config = sides.config.json;
+  ASSIGN_OR_RETURN(model.add_dummy_prefix,
+                   DummyPrefix(model.add_dummy_prefix, config));
   using ModelType = SentencePieceModel::ModelType;
   if (model.model_type != ModelType::kBpe &&
       model.model_type != ModelType::kUnigram) {
@@ -212,7 +237,8 @@ Status Read(std::string_view bytes, const SideFiles& sides,
   } else {
     builder->set_model(BuildUnigram(model, *builder, unk_id));
   }
-  ASSIGN_OR_RETURN(const bool first_only, PrefixFirstOnly(sides.config.json));
+  ASSIGN_OR_RETURN(const bool first_only, PrefixFirstOnly(config));
+  WarnOfClass(model, sides, builder);
   RETURN_IF_ERROR(SetNormalizer(model, first_only, builder));
   SetDecoder(model, builder);
   RETURN_IF_ERROR(AddControls(model, builder));
@@ -255,10 +281,12 @@ Result<std::unique_ptr<Tokenizer>> Tokenizer::FromText(
 }
 
 Result<std::unique_ptr<Tokenizer>> Tokenizer::FromFile(
-    const std::string& path, const std::string& config_path) {
+    const std::string& path, const std::string& config_path,
+    const std::string& model_type) {
   const Result<std::string> text = ReadWholeFile(path);
   if (!text.ok()) return TokenizerError(path, text.status());
-  ASSIGN_OR_RETURN(const SideFiles sides, ReadSideFiles(path, config_path));
+  ASSIGN_OR_RETURN(SideFiles sides, ReadSideFiles(path, config_path));
+  sides.model_type = model_type;
   return FromText(*text, sides, path);
 }
 

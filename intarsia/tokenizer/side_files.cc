@@ -87,7 +87,7 @@ Status ReadTemplateFiles(const fs::path& folder, SideFiles* files) {
     if (!fs::is_regular_file(path, ignored)) return Status::Ok();
     Result<std::string> text = ReadWholeFile(path.string());
     if (!text.ok()) return TokenizerError(path.string(), text.status());
-    files->templates.emplace_back(name, *std::move(text));
+    files->templates.push_back({name, *std::move(text), path.string()});
     has_default = has_default || name == "default";
     return Status::Ok();
   };
@@ -108,7 +108,7 @@ Status ReadTemplateFiles(const fs::path& folder, SideFiles* files) {
   const Result<std::string> text =
       StringField(other.json, "chat_template", "the file");
   if (!text.ok()) return TokenizerError(other.source, text.status());
-  files->templates.emplace_back("default", *text);
+  files->templates.push_back({"default", *text, other.source});
   return Status::Ok();
 }
 
@@ -118,6 +118,7 @@ Result<SideFiles> ReadSideFiles(const std::string& tokenizer_path,
                                 const std::string& config_path) {
   const fs::path folder = fs::path(tokenizer_path).parent_path();
   SideFiles files;
+  files.in_folder = true;
   if (!config_path.empty()) {
     ASSIGN_OR_RETURN(files.config, ReadSide(config_path, true));
   }
@@ -159,15 +160,16 @@ Result<SideFiles> SideFilesFromTexts(std::string_view config,
 }
 
 Status AddChatTemplates(const SideFiles& files, TokenizerBuilder* builder) {
-  for (const auto& [name, text] : files.templates) {
-    builder->AddChatTemplate(name, text);
+  for (const SideFiles::Template& file : files.templates) {
+    builder->AddChatTemplate(file.name, file.text, file.source);
   }
+  const std::string& source = files.config.source;
   const Json& config = files.config.json;
   if (!config.is_object()) return Status::Ok();
   const auto spec = config.find("chat_template");
   if (spec == config.end() || spec->is_null()) return Status::Ok();
   if (spec->is_string()) {
-    builder->AddChatTemplate("default", spec->get<std::string>());
+    builder->AddChatTemplate("default", spec->get<std::string>(), source);
     return Status::Ok();
   }
   if (!spec->is_array()) {
@@ -178,7 +180,7 @@ Status AddChatTemplates(const SideFiles& files, TokenizerBuilder* builder) {
                      StringField(entry, "name", "chat_template"));
     ASSIGN_OR_RETURN(std::string text,
                      StringField(entry, "template", "chat_template"));
-    builder->AddChatTemplate(std::move(name), std::move(text));
+    builder->AddChatTemplate(std::move(name), std::move(text), source);
   }
   return Status::Ok();
 }

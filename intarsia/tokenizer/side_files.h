@@ -31,8 +31,14 @@ struct SideFiles {
   SideFile config;              // tokenizer_config.json
   SideFile special_tokens_map;  // of older libraries
   SideFile added_tokens;        // of older libraries
-  // Templates that lie in files of their own, each with its name.
-  std::vector<std::pair<std::string, std::string>> templates;
+  // Templates that lie in files of their own.
+  struct Template {
+    std::string name, text, source;
+  };
+  std::vector<Template> templates;
+  // They lie in a folder, which other libraries open too.
+  bool in_folder = false;
+  std::string model_type;  // of the model's config.json; empty: not known
 };
 
 // What lies in the folder of `tokenizer_path`. `config_path` may be empty.
@@ -55,10 +61,12 @@ Result<SideFiles> SideFilesFromTexts(std::string_view config,
 // Hands a tokenizer's templates to the builder.
 Status AddChatTemplates(const SideFiles& files, TokenizerBuilder* builder);
 
-// FromJson and FromRwkvVocab with the files beside them.
+// FromJson and FromRwkvVocab with the files beside them. `composed`: the text
+// was made of other files and says nothing of what begins and ends a text.
 Result<std::unique_ptr<Tokenizer>> BuildJson(std::string_view text,
                                              const SideFiles& sides,
-                                             const std::string& source);
+                                             const std::string& source,
+                                             bool composed = false);
 Result<std::unique_ptr<Tokenizer>> BuildRwkv(std::string_view text,
                                              const SideFiles& sides,
                                              const std::string& source);

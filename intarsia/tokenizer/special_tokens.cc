@@ -3,11 +3,11 @@
 #include <algorithm>
 #include <charconv>
 #include <nlohmann/json.hpp>
-#include <optional>
 #include <set>
 #include <utility>
 #include <vector>
 
+#include "intarsia/tokenizer/bpe_builder.h"
 #include "intarsia/tokenizer/json_fields.h"
 
 namespace intarsia {
@@ -248,19 +248,43 @@ class SpecialTokens {
     const int32_t bos = id("bos_token"), eos = id("eos_token");
     builder_.set_bos(bos);
     builder_.set_eos(eos);
-    // The flags matter where the tokenizer's file does not say it itself.
+    const bool has_prefix = builder_.has_prefix();
+    const bool has_suffix = builder_.has_suffix();
+    const bool counts = usual_.flags_count;
     const Json& config = files_.config.json;
-    ASSIGN_OR_RETURN(const bool add_bos, BoolField(config, "add_bos_token",
-                                                   usual_.add_bos, "the file"));
-    ASSIGN_OR_RETURN(const bool add_eos, BoolField(config, "add_eos_token",
-                                                   usual_.add_eos, "the file"));
-    if (add_bos && bos >= 0 && !builder_.has_prefix()) {
+    ASSIGN_OR_RETURN(
+        const bool add_bos,
+        BoolField(config, "add_bos_token", counts ? usual_.add_bos : has_prefix,
+                  "the file"));
+    ASSIGN_OR_RETURN(
+        const bool add_eos,
+        BoolField(config, "add_eos_token", counts ? usual_.add_eos : has_suffix,
+                  "the file"));
+    if (!counts) {
+      if (add_bos != has_prefix) WarnOfFlag("add_bos_token", add_bos, "before");
+      if (add_eos != has_suffix) WarnOfFlag("add_eos_token", add_eos, "after");
+      return AddChatTemplates(files_, &builder_);
+    }
+    if (add_bos && bos >= 0 && !has_prefix) {
+      const Json* said = Find(files_.config, "add_bos_token");
+      if (files_.in_folder && (said == nullptr || said->is_null())) {
+        builder_.Warn(
+            "\"add_bos_token\" is missing in tokenizer_config.json: " +
+            QuoteToken(builder_.Text(bos)) +
+            " is put before a text, as such models are trained (transformers "
+            "5.24 puts nothing)");
+      }
       builder_.set_prefix({bos});
     }
-    if (add_eos && eos >= 0 && !builder_.has_suffix()) {
-      builder_.set_suffix({eos});
-    }
+    if (add_eos && eos >= 0 && !has_suffix) builder_.set_suffix({eos});
     return AddChatTemplates(files_, &builder_);
+  }
+
+  void WarnOfFlag(const std::string& flag, bool value, const char* where) {
+    builder_.Warn(flag + (value ? " is true" : " is false") +
+                  ", but \"post_processor\" of tokenizer.json puts " +
+                  (value ? "nothing " : "tokens ") + where +
+                  " a text, and that counts");
   }
 
   const SideFiles& files_;

@@ -19,6 +19,9 @@ namespace intarsia {
 struct UsualSpecialTokens {
   std::map<std::string, std::string> names;  // bos_token → <s>
   bool add_bos = false, add_eos = false;
+  // add_bos_token and add_eos_token of the configuration count. Beside a
+  // tokenizer.json its post_processor does.
+  bool flags_count = true;
 };
 
 // A special or added token as files write it: its text, or an object with

@@ -152,11 +152,20 @@ bool Tokenizer::is_end_of_generation(int32_t id) const {
   return id >= 0 && id < vocab_size() && tokens_[id].end_of_generation;
 }
 
-const std::string& Tokenizer::chat_template(std::string_view name) const {
+// By its name, else the default one.
+const std::string& Tokenizer::Named(const Texts& texts, std::string_view name) {
   static const std::string none;
-  auto it = chat_templates_.find(name);
-  if (it == chat_templates_.end()) it = chat_templates_.find("default");
-  return it == chat_templates_.end() ? none : it->second;
+  auto it = texts.find(name);
+  if (it == texts.end()) it = texts.find("default");
+  return it == texts.end() ? none : it->second;
+}
+
+const std::string& Tokenizer::chat_template(std::string_view name) const {
+  return Named(chat_templates_, name);
+}
+
+const std::string& Tokenizer::template_source(std::string_view name) const {
+  return Named(template_sources_, name);
 }
 
 Tokenizer::Stream::Stream(const Tokenizer& tokenizer, bool skip_special)

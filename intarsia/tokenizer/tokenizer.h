@@ -71,8 +71,10 @@ class Tokenizer {
  public:
   // Reads a tokenizer.json and, if its path is not empty, the
   // tokenizer_config.json that goes with it (bos, eos, chat template).
+  // `model_type`: of the model's config.json, where it is known.
   static Result<std::unique_ptr<Tokenizer>> FromJsonFile(
-      const std::string& tokenizer_path, const std::string& config_path = "");
+      const std::string& tokenizer_path, const std::string& config_path = "",
+      const std::string& model_type = "");
 
   // The same from text; `source` is the name that errors give.
   static Result<std::unique_ptr<Tokenizer>> FromJson(
@@ -98,7 +100,8 @@ class Tokenizer {
                                                      const SideFiles& sides,
                                                      const std::string& source);
   static Result<std::unique_ptr<Tokenizer>> FromFile(
-      const std::string& path, const std::string& config_path = "");
+      const std::string& path, const std::string& config_path = "",
+      const std::string& model_type = "");
 
   // Malformed UTF-8 is read as U+FFFD. `text` must be shorter than 2 GiB. Fails
   // where the file's patterns take too long for the text, and where an added
@@ -150,6 +153,8 @@ class Tokenizer {
   // The Jinja text; empty if the files have none. A model may have more than
   // one ("tool_use", "rag"); an unknown name gives the default.
   const std::string& chat_template(std::string_view name = "default") const;
+  // The file, or a GGUF key, that it comes from, for errors.
+  const std::string& template_source(std::string_view name = "default") const;
 
   // All of them by name.
   const std::map<std::string, std::string, std::less<>>& chat_templates()
@@ -181,6 +186,9 @@ class Tokenizer {
 
  private:
   friend class TokenizerBuilder;  // fills the members from a file
+
+  using Texts = std::map<std::string, std::string, std::less<>>;
+  static const std::string& Named(const Texts& texts, std::string_view name);
 
   struct Entry {
     std::string text;    // as the vocabulary writes it
@@ -216,7 +224,7 @@ class Tokenizer {
   int32_t bos_id_ = -1;
   int32_t eos_id_ = -1;
   int64_t rows_ = std::numeric_limits<int64_t>::max();  // of the model's table
-  std::map<std::string, std::string, std::less<>> chat_templates_;
+  Texts chat_templates_, template_sources_;
   std::map<std::string, std::string> named_tokens_;
   std::vector<std::string> warnings_;
 };

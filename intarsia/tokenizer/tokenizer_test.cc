@@ -177,7 +177,7 @@ TEST(FromVocab, RefusesWhatContradictsItself) {
   refused(bad, "unknown pre-tokenizer \"nosuch\"");
   bad = good;
   bad.scores = {1.0F};
-  refused(bad, "scores has 1 entries for 3");
+  refused(bad, "scores has 1 score for 3 tokens");
   bad = good;
   bad.model = "t5";
   bad.precompiled_charsmap = "abc";
@@ -191,10 +191,24 @@ TEST(FromVocab, RefusesWhatContradictsItself) {
   refused(bad, "not valid UTF-8");
   bad = good;
   bad.token_types = {1};
-  refused(bad, "token_type has 1 entries for 3");
+  refused(bad, "token_type has 1 type for 3 tokens");
   bad = good;
   bad.token_types = {1, 1, 9};
   refused(bad, "unknown type 9");
+  bad = good;
+  bad.merges.clear();
+  refused(
+      bad,
+      "tokenizer.ggml.merges is missing or empty, and a \"gpt2\" vocabulary "
+      "cannot make \"ab\" without; convert the model again");
+  bad.tokens.pop_back();  // characters alone need none
+  EXPECT_TRUE(Tokenizer::FromVocab(bad).ok());
+  EXPECT_THAT((*Tokenizer::FromVocab(good))->warnings(),
+              testing::ElementsAre(HasSubstr(
+                  "tokenizer.ggml.pre is missing: \"default\" is taken")));
+  bad = good;
+  bad.pre = "default";
+  EXPECT_THAT((*Tokenizer::FromVocab(bad))->warnings(), testing::ElementsAre());
   bad = good;
   bad.merges = {"a c"};
   refused(bad, "merge 0 names \"c\"");
@@ -341,7 +355,6 @@ TEST(Json, ConfigNamesTheSpecialTokensAndTemplates) {
   const std::string json = ReadTestData("qwen2.tokenizer.json");
   const Json config = {{"bos_token", nullptr},
                        {"eos_token", {{"content", "<|im_end|>"}}},
-                       {"add_eos_token", true},
                        {"chat_template",
                         {{{"name", "default"}, {"template", "D"}},
                          {{"name", "tool_use"}, {"template", "T"}}}}};
@@ -349,7 +362,7 @@ TEST(Json, ConfigNamesTheSpecialTokensAndTemplates) {
   ASSERT_TRUE(tokenizer.ok()) << tokenizer.status().message();
   EXPECT_EQ((*tokenizer)->bos_id(), -1);
   EXPECT_EQ((*tokenizer)->eos_id(), 2);
-  EXPECT_EQ(*(*tokenizer)->Encode(""), (Ids{2}));
+  EXPECT_EQ(*(*tokenizer)->Encode(""), (Ids{}));
   EXPECT_EQ((*tokenizer)->chat_template(), "D");
   EXPECT_EQ((*tokenizer)->chat_template("tool_use"), "T");
   EXPECT_EQ((*tokenizer)->chat_template("other"), "D");

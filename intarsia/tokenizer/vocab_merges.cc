@@ -4,6 +4,7 @@
 #include <nlohmann/json.hpp>
 #include <utility>
 
+#include "intarsia/tokenizer/class_steps.h"
 #include "intarsia/tokenizer/json_fields.h"
 #include "intarsia/tokenizer/side_files.h"
 
@@ -15,37 +16,8 @@ using Json = nlohmann::json;
 constexpr const char* kEndOfText = "<|endoftext|>";
 
 // As transformers 5.24 composes them.
-enum class Kind { kUnknown, kGpt2, kQwen2 };
-
-Kind KindOf(const Json& config, const std::string& model_type) {
-  std::string name = model_type;
-  if (config.is_object() && config.contains("tokenizer_class") &&
-      config["tokenizer_class"].is_string()) {
-    name = config["tokenizer_class"].get<std::string>();
-    if (name.ends_with("Fast")) name.resize(name.size() - 4);
-  }
-  if (name == "GPT2Tokenizer" || name == "gpt2") return Kind::kGpt2;
-  if (name == "Qwen2Tokenizer" || name == "qwen2" || name == "qwen3") {
-    return Kind::kQwen2;
-  }
-  return Kind::kUnknown;
-}
-
-Json ByteLevel(bool prefix_space, bool use_regex) {
-  return {{"type", "ByteLevel"},
-          {"add_prefix_space", prefix_space},
-          {"use_regex", use_regex}};
-}
-
-// Qwen's pattern.
-Json QwenSplit() {
-  constexpr const char* kPattern =
-      R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}|)"
-      R"( ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)";
-  return {{"type", "Split"},
-          {"pattern", {{"Regex", kPattern}}},
-          {"behavior", "Isolated"},
-          {"invert", false}};
+bool IsKnown(const std::string& name) {
+  return name == kGpt2Class || name == kQwen2Class;
 }
 
 Json Lines(std::string_view text) {
@@ -66,16 +38,16 @@ Result<std::string> ComposeTokenizerJson(std::string_view vocab_json,
                                          std::string_view merges,
                                          const Json& config,
                                          const std::string& model_type) {
-  const Kind kind = KindOf(config, model_type);
-  if (kind == Kind::kUnknown) {
+  const std::string name = TokenizerClass(config, model_type);
+  if (!IsKnown(name)) {
     return Unsupported(
         "vocab.json and merges.txt of an unknown tokenizer_class (known: "
         "GPT2Tokenizer, Qwen2Tokenizer)");
   }
   ASSIGN_OR_RETURN(Json vocab, ParseTokenizerJson(vocab_json));
   RETURN_IF_ERROR(CheckObject(vocab, "the file"));
-  ASSIGN_OR_RETURN(const bool prefix_space,
-                   BoolField(config, "add_prefix_space", false, "the file"));
+  RETURN_IF_ERROR(
+      BoolField(config, "add_prefix_space", false, "the file").status());
   Json added = Json::array();
   if (const auto end = vocab.find(kEndOfText); end != vocab.end()) {
     added.push_back({{"id", *end},
@@ -86,20 +58,19 @@ Result<std::string> ComposeTokenizerJson(std::string_view vocab_json,
                      {"normalized", false},
                      {"special", true}});
   }
-  const bool qwen = kind == Kind::kQwen2;
-  Json pre = ByteLevel(prefix_space, !qwen);
-  if (qwen) {
-    pre = {{"type", "Sequence"},
-           {"pretokenizers", {QwenSplit(), std::move(pre)}}};
-  }
+  ClassSteps steps = StepsOfClass(name, config);
   const Json root = {{"version", "1.0"},
                      {"truncation", nullptr},
                      {"padding", nullptr},
                      {"added_tokens", std::move(added)},
-                     {"normalizer", qwen ? Json{{"type", "NFC"}} : Json()},
-                     {"pre_tokenizer", std::move(pre)},
+                     {"normalizer", std::move(steps.normalizer)},
+                     {"pre_tokenizer", std::move(steps.pre_tokenizer)},
                      {"post_processor", nullptr},
-                     {"decoder", ByteLevel(true, true)},
+                     {"decoder",
+                      {{"type", "ByteLevel"},
+                       {"add_prefix_space", true},
+                       {"trim_offsets", true},
+                       {"use_regex", true}}},
                      {"model",
                       {{"type", "BPE"},
                        {"dropout", nullptr},
@@ -116,7 +87,7 @@ Result<std::string> ComposeTokenizerJson(std::string_view vocab_json,
 std::map<std::string, std::string> UsualNames(const Json& config,
                                               const std::string& model_type) {
   std::map<std::string, std::string> names;
-  const bool qwen = KindOf(config, model_type) == Kind::kQwen2;
+  const bool qwen = TokenizerClass(config, model_type) == kQwen2Class;
   for (const char* name :
        {"eos_token", "unk_token", qwen ? "pad_token" : "bos_token"}) {
     if (!config.contains(name)) names[name] = kEndOfText;
@@ -144,7 +115,7 @@ Result<std::unique_ptr<Tokenizer>> OpenVocabMerges(
   for (const auto& [name, text] : UsualNames(config, model_type)) {
     config[name] = text;
   }
-  return BuildJson(*json, sides, source);
+  return BuildJson(*json, sides, source, /*composed=*/true);
 }
 
 }  // namespace intarsia

@@ -4,6 +4,7 @@
 #include <limits>
 #include <utility>
 
+#include "intarsia/core/counted.h"
 #include "intarsia/tokenizer/bpe_builder.h"
 #include "intarsia/tokenizer/builder.h"
 #include "intarsia/tokenizer/longest_match.h"
@@ -27,20 +28,22 @@ enum TokenType {
 
 Status CheckShape(const TokenizerVocab& vocab) {
   constexpr size_t kMaxTokens = 1 << 26;
+  const auto counted = [](size_t count, const char* noun) {
+    return Counted(static_cast<int64_t>(count), noun);
+  };
   if (vocab.tokens.size() > kMaxTokens) {
     return InvalidArgument("tokenizer.ggml.tokens: too many");
   }
   if (!vocab.token_types.empty() &&
       vocab.token_types.size() != vocab.tokens.size()) {
     return InvalidArgument("tokenizer.ggml.token_type has " +
-                           std::to_string(vocab.token_types.size()) +
-                           " entries for " +
-                           std::to_string(vocab.tokens.size()) + " tokens");
+                           counted(vocab.token_types.size(), "type") + " for " +
+                           counted(vocab.tokens.size(), "token"));
   }
   if (!vocab.scores.empty() && vocab.scores.size() != vocab.tokens.size()) {
-    return InvalidArgument(
-        "tokenizer.ggml.scores has " + std::to_string(vocab.scores.size()) +
-        " entries for " + std::to_string(vocab.tokens.size()) + " tokens");
+    return InvalidArgument("tokenizer.ggml.scores has " +
+                           counted(vocab.scores.size(), "score") + " for " +
+                           counted(vocab.tokens.size(), "token"));
   }
   for (size_t i = 0; i < vocab.scores.size(); ++i) {
     if (std::isfinite(vocab.scores[i])) continue;
@@ -140,9 +143,35 @@ std::vector<float> Scores(const TokenizerVocab& vocab) {
   return scores;
 }
 
+// Without merges, only tokens of one character are ever made.
+Status CheckMerges(const TokenizerVocab& vocab) {
+  if (!vocab.merges.empty()) return Status::Ok();
+  for (size_t i = 0; i < vocab.tokens.size(); ++i) {
+    const std::string& text = vocab.tokens[i];
+    if (TypeOf(vocab, i) != kNormal || text.empty() ||
+        NextUtf8(text).length == text.size()) {
+      continue;
+    }
+    return InvalidArgument(
+        "tokenizer.ggml.merges is missing or empty, and a \"gpt2\" vocabulary "
+        "cannot make " +
+        QuoteToken(text) +
+        " without; convert the model again from a folder with its "
+        "tokenizer.json or merges.txt");
+  }
+  return Status::Ok();
+}
+
 // "gpt2": BPE by merges, over bytes.
 Status BuildGpt2(const TokenizerVocab& vocab, UsualFrame* usual,
                  TokenizerBuilder* builder) {
+  RETURN_IF_ERROR(CheckMerges(vocab));
+  if (vocab.pre.empty()) {
+    builder->Warn(
+        "tokenizer.ggml.pre is missing: \"default\" is taken for it, as "
+        "llama.cpp does, and a text may be cut otherwise than in training; "
+        "convert the model again, or set the key");
+  }
   NamedPreTokenizer named;
   ASSIGN_OR_RETURN(PreTokenizer pre,
                    PreTokenizer::FromName(
@@ -277,10 +306,12 @@ Result<std::unique_ptr<Tokenizer>> Build(TokenizerVocab vocab) {
   RETURN_IF_ERROR(AddAdded(vocab, &builder));
   AddSpecial(vocab, usual, &builder);
   if (!vocab.chat_template.empty()) {
-    builder.AddChatTemplate("default", std::move(vocab.chat_template));
+    builder.AddChatTemplate("default", std::move(vocab.chat_template),
+                            "tokenizer.chat_template");
   }
   for (auto& [name, text] : vocab.named_chat_templates) {
-    builder.AddChatTemplate(name, std::move(text));
+    builder.AddChatTemplate(name, std::move(text),
+                            "tokenizer.chat_template." + name);
   }
   return builder.Build();
 }

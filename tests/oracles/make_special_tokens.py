@@ -4,7 +4,9 @@
 Writes intarsia/tokenizer/testdata/special_tokens.jsonl.gz: folders of our own,
 each with the files that name tokens, and what AutoTokenizer of transformers
 5.24.0 (tokenizers 0.23.3, sentencepiece 0.2.3, protobuf) gives for some texts
-and for a chat template over all names.
+and for a chat template over all names. Where AutoTokenizer lets a class count
+against the tokenizer's own file, the library that made the file gives the
+tokens, and AutoTokenizer's stand beside them under "auto".
 
     pip install transformers==5.24.0 tokenizers==0.23.3 sentencepiece==0.2.3 \
         protobuf jinja2
@@ -25,7 +27,7 @@ from transformers import AutoTokenizer
 OUT = os.path.join(os.path.dirname(__file__),
                    "../../intarsia/tokenizer/testdata/special_tokens.jsonl.gz")
 TEXTS = ["abc", "a <x>b<s>c", "<y> a<z>b</s>", "<|im_start|>user\nhi<|im_end|>",
-         "<new> A<X>b", " a  b ", "", "don't 12 34", "qQ", "<s>a</s>b<unk>", "<one><two><three>"]
+         "<new> A<X>b", " a  b ", "a  b", "", "don't 12 34", "qQ", "<s>a</s>b<unk>", "<one><two><three>"]
 TEMPLATE = ("{% for n in ['bos_token','eos_token','unk_token','sep_token',"
             "'pad_token','cls_token','mask_token','boi_token','image_token',"
             "'q','z_token','a_token'] %}{% endfor %}"
@@ -200,20 +202,91 @@ def json_folders():
            added_tokens__json={"<x>": n, "<y>": n + 1})
     folder("named_not_special", {"eos_token": "<x>"},
            tokens(added(n, "<x>", special=False)))
+    # What begins and ends a text: post_processor, whatever the flags say.
+    def frame(root):
+        def side(name, number):
+            return [{"SpecialToken": {"id": "<s>", "type_id": number}},
+                    {"Sequence": {"id": name, "type_id": number}}]
+        root["post_processor"] = {
+            "type": "TemplateProcessing", "single": side("A", 0),
+            "pair": side("A", 0) + side("B", 1),
+            "special_tokens": {"<s>": {"id": "<s>", "ids": [1],
+                                       "tokens": ["<s>"]}}}
+    both = {"add_bos_token": True, "add_eos_token": True}
+    folder("flags_without_post_processor", both)
+    folder("flags_against_post_processor",
+           {"add_bos_token": False, "add_eos_token": True}, frame)
+    folder("flags_with_post_processor",
+           {"add_bos_token": True, "add_eos_token": False}, frame)
     folder("named_not_special_decoder",
            {"eos_token": "<x>", "added_tokens_decoder": decoder},
            tokens(added(n, "<x>", special=False)))
     return out
 
 
-def train():
+def class_folders():
+    """Folders whose tokenizer_class has steps of its own in transformers 5."""
+    out = {}
+
+    def folder(name, tokenizer_class, normalizer, pre_tokenizer, config=None,
+               byte_level=False):
+        root = base()
+        root["normalizer"] = normalizer
+        root["pre_tokenizer"] = pre_tokenizer
+        if byte_level:
+            letters = sorted(pre_tokenizers.ByteLevel.alphabet())
+            vocab = root["model"]["vocab"]
+            for letter in letters + ["12", "\u0120a"]:
+                vocab.setdefault(letter, len(vocab))
+            root["model"]["merges"] += ["1 2", "\u0120 a"]
+            root["decoder"] = level
+        else:  # as Llama's, so that no text needs the unknown token
+            root["model"]["byte_fallback"] = True
+            for byte in range(256):
+                root["model"]["vocab"]["<0x%02X>" % byte] = len(
+                    root["model"]["vocab"])
+        out["class_" + name] = {
+            "tokenizer.json": root,
+            "tokenizer_config.json": {**CONFIG, **(config or {}),
+                                      "tokenizer_class": tokenizer_class}}
+
+    def metaspace(scheme, split=False):
+        return {"type": "Metaspace", "replacement": "\u2581",
+                "prepend_scheme": scheme, "split": split}
+
+    prepend = {"type": "Sequence", "normalizers": [
+        {"type": "Prepend", "prepend": "\u2581"},
+        {"type": "Replace", "pattern": {"String": " "}, "content": "\u2581"}]}
+    level = {"type": "ByteLevel", "add_prefix_space": False,
+             "trim_offsets": True, "use_regex": True}
+    digits = {"type": "Sequence", "pretokenizers": [
+        {"type": "Digits", "individual_digits": True}, level]}
+    folder("llama_first", "LlamaTokenizerFast", None, metaspace("first"))
+    folder("llama_always_legacy", "LlamaTokenizer", None, metaspace("always"),
+           {"legacy": True})
+    folder("llama_never", "LlamaTokenizer", None, metaspace("never"),
+           {"add_prefix_space": False})
+    folder("llama_always", "LlamaTokenizer", None, metaspace("always"))
+    folder("llama_prepend", "LlamaTokenizer", prepend, None)
+    folder("llama_prepend_legacy", "LlamaTokenizerFast", prepend, None,
+           {"legacy": True})
+    folder("llama_bytes", "LlamaTokenizerFast", None, digits, byte_level=True)
+    folder("gpt2", "GPT2Tokenizer", None, level, byte_level=True)
+    folder("gpt2_digits", "GPT2Tokenizer", None, digits, byte_level=True)
+    folder("plain_digits", "PreTrainedTokenizerFast", None, digits,
+           byte_level=True)
+    return out
+
+
+def train(**changes):
     words = ["user", "hi there", "start the end", "one two three", "a b c abc"]
     model = io.BytesIO()
     sentencepiece.SentencePieceTrainer.train(
         sentence_iterator=iter(words * 50), model_writer=model,
-        model_type="bpe", vocab_size=320, byte_fallback=True,
-        character_coverage=1.0, hard_vocab_limit=False,
-        remove_extra_whitespaces=False, normalization_rule_name="identity")
+        **{"model_type": "bpe", "vocab_size": 320, "byte_fallback": True,
+           "character_coverage": 1.0, "hard_vocab_limit": False,
+           "remove_extra_whitespaces": False, "minloglevel": 2,
+           "normalization_rule_name": "identity", **changes})
     return model.getvalue()
 
 
@@ -245,6 +318,35 @@ def sentencepiece_folders():
     folder("not_legacy", {"legacy": False}, added_tokens__json={IM[0]: n})
     folder("new_name", {"eos_token": "<new>", "pad_token": "<x>"})
     folder("add_eos", {"add_eos_token": True})
+    folder("no_prefix", {"add_prefix_space": False})
+    rules = os.path.join(tempfile.mkdtemp(), "rules.tsv")
+    with open(rules, "w") as file:
+        file.write("41\t61\n42\t62\n2019\t27\n")  # A, B, a quotation mark
+    # Without a class of its own, transformers reads the file as sentencepiece.
+    kinds = {
+        "spaces": train(), "trimmed": train(remove_extra_whitespaces=True),
+        "no_dummy": train(add_dummy_prefix=False),
+        "lower": train(normalization_rule_tsv=rules,
+                       remove_extra_whitespaces=True),
+        "user_defined": train(user_defined_symbols=["abc", "hi t"]),
+        "unigram": train(model_type="unigram", vocab_size=40,
+                         byte_fallback=False)}
+    for kind, pieces in kinds.items():
+        out["pieces_" + kind] = {
+            "tokenizer.model": pieces,
+            "tokenizer_config.json": {
+                **config, "tokenizer_class": "PreTrainedTokenizerFast"}}
+        # And with Llama's, which leaves out what the file says.
+        out["pieces_llama_" + kind] = {"tokenizer.model": pieces,
+                                       "tokenizer_config.json": config}
+    out["pieces_t5"] = {
+        "tokenizer.model": train(model_type="unigram", vocab_size=40,
+                                 byte_fallback=False, pad_id=0, eos_id=1,
+                                 unk_id=2, bos_id=-1,
+                                 remove_extra_whitespaces=True),
+        "tokenizer_config.json": {
+            "tokenizer_class": "T5Tokenizer", "eos_token": "</s>",
+            "unk_token": "<unk>", "pad_token": "<pad>", "extra_ids": 0}}
     return out
 
 
@@ -275,6 +377,11 @@ def vocabulary_folders():
                            "add_prefix_space": True})
     folder("gpt2_names", {"tokenizer_class": "GPT2Tokenizer",
                           "bos_token": "<s>", "pad_token": "<x>"})
+    folder("gpt2_bos", {"tokenizer_class": "GPT2Tokenizer",
+                        "add_bos_token": True})
+    folder("gpt2_bos_eos", {"tokenizer_class": "GPT2Tokenizer",
+                            "bos_token": "<s>", "add_bos_token": True,
+                            "add_eos_token": True})
     folder("qwen2", {"tokenizer_class": "Qwen2Tokenizer"})
     folder("qwen2_chat", {
         "tokenizer_class": "Qwen2Tokenizer", "eos_token": IM[1],
@@ -283,6 +390,25 @@ def vocabulary_folders():
            added_tokens__json={IM[0]: n, IM[1]: n + 1},
            special_tokens_map__json={"eos_token": IM[1]})
     return out
+
+
+def own_library(folder, auto, out):
+    """Tokens by the library that made the file, and AutoTokenizer's."""
+    pieces = os.path.join(folder, "tokenizer.model")
+    if os.path.exists(pieces):
+        processor = sentencepiece.SentencePieceProcessor(model_file=pieces)
+        # That library finds no special tokens in a text.
+        texts = [t for t in TEXTS if "<s>" not in t and "</s>" not in t]
+        first = [i for i in [processor.bos_id()] if i >= 0]
+        last = [] if first else [processor.eos_id()]  # T5's
+        encode = lambda text: first + processor.encode(text) + last
+    else:
+        library = Tokenizer.from_file(os.path.join(folder, "tokenizer.json"))
+        texts, encode = TEXTS, lambda text: library.encode(text).ids
+    if type(auto).__name__ != "T5Tokenizer":  # cuts at line ends too
+        out["auto"] = [auto(text)["input_ids"] for text in texts]
+    out["texts"] = [[text, encode(text), None, None] for text in texts]
+    out["rendered"] = None
 
 
 def record(name, files):
@@ -300,6 +426,9 @@ def record(name, files):
         tokenizer = AutoTokenizer.from_pretrained(folder)
         out = {"name": name, "files": stored, "size": len(tokenizer),
                "texts": []}
+        if name.startswith(("class_", "pieces_llama", "pieces_t5")):
+            own_library(folder, tokenizer, out)
+            return out
         for text in TEXTS:
             # Of a space that begins a text, LlamaTokenizer makes one mark and
             # sentencepiece, as which we read a tokenizer.model, two.
@@ -322,7 +451,8 @@ def record(name, files):
 
 def main():
     lines = [json.dumps({"template": TEMPLATE})]
-    for name, files in {**json_folders(), **sentencepiece_folders(),
+    for name, files in {**json_folders(), **class_folders(),
+                        **sentencepiece_folders(),
                         **vocabulary_folders()}.items():
         lines.append(json.dumps(record(name, copy.deepcopy(files)),
                                 ensure_ascii=False))

@@ -6,7 +6,6 @@
 #include <utility>
 
 #include "intarsia/tokenizer/chat_template/builtins.h"
-#include "intarsia/tokenizer/chat_template/text.h"
 
 namespace intarsia::chat_template {
 namespace {

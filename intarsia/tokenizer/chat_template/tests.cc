@@ -1,10 +1,7 @@
 // What follows "is".
-#include <algorithm>
-#include <iterator>
 #include <utility>
 
 #include "intarsia/tokenizer/chat_template/builtins.h"
-#include "intarsia/tokenizer/chat_template/text.h"
 
 namespace intarsia::chat_template {
 namespace {

@@ -27,6 +27,11 @@ TEST(FuzzReplay, TokenizerVocab) {
                    "0123456789 \t\n-.");
 }
 
+TEST(FuzzReplay, VocabMerges) {
+  ReplayFuzzCorpus(kCorpus + "vocab_merges", FuzzVocabMerges,
+                   "0123456789\"{}:, \n#");
+}
+
 TEST(FuzzReplay, SentencePiece) {
   ReplayFuzzCorpus(kCorpus + "sentencepiece", FuzzSentencePiece,
                    "\x08\x0a\x10\x12\x1a\xff");

@@ -8,8 +8,10 @@
 
 #include "intarsia/core/check.h"
 #include "intarsia/tokenizer/rwkv_words.h"
+#include "intarsia/tokenizer/side_files.h"
 #include "intarsia/tokenizer/tokenizer.h"
 #include "intarsia/tokenizer/utf8.h"
+#include "intarsia/tokenizer/vocab_merges.h"
 
 namespace intarsia {
 namespace {
@@ -64,6 +66,14 @@ const Json& SmallModel(bool unigram) {
   return (*models)[unigram ? 1 : 0];
 }
 
+// What stands before the next zero, which goes with it.
+std::string_view Part(std::string_view* input) {
+  const size_t zero = std::min(input->find('\0'), input->size());
+  const std::string_view part = input->substr(0, zero);
+  input->remove_prefix(std::min(zero + 1, input->size()));
+  return part;
+}
+
 }  // namespace
 
 bool FuzzTokenizerJson(std::string_view input) {
@@ -71,11 +81,10 @@ bool FuzzTokenizerJson(std::string_view input) {
 }
 
 bool FuzzTokenizerParts(std::string_view input) {
-  const size_t zero = input.find('\0');
-  Json spec = Json::parse(input.substr(0, zero), nullptr, false);
+  std::string_view text = input;
+  Json spec = Json::parse(Part(&text), nullptr, false);
   if (!spec.is_object()) return false;
-  const std::string_view text =
-      zero == std::string_view::npos ? input : input.substr(zero + 1);
+  if (text.empty()) text = input;
   bool accepted = false;
   for (const bool unigram : {false, true}) {
     spec["model"] = SmallModel(unigram);
@@ -145,7 +154,14 @@ bool FuzzTokenizerVocab(std::string_view input) {
 bool FuzzTokenizerConfig(std::string_view input) {
   static const auto* whole =
       new std::string(Json({{"model", SmallModel(false)}}).dump());
-  const auto tokenizer = Tokenizer::FromJson(*whole, input);
+  const std::string_view config = Part(&input);
+  const std::string_view specials = Part(&input);
+  const auto sides = SideFilesFromTexts(config, specials, input, "fuzz");
+  if (!sides.ok()) {
+    CHECK(sides.status().message().rfind("[tokenizer] ", 0) == 0);
+    return false;
+  }
+  const auto tokenizer = BuildJson(*whole, *sides, "fuzz");
   if (tokenizer.ok()) {
     for (const char* name : {"default", "tool_use"}) {
       (void)(*tokenizer)->chat_template(name).size();
@@ -154,6 +170,18 @@ bool FuzzTokenizerConfig(std::string_view input) {
     if (ids.ok()) (void)(*tokenizer)->Decode(*ids, false);
   }
   return tokenizer.ok();
+}
+
+bool FuzzVocabMerges(std::string_view input) {
+  const std::string_view vocab = Part(&input);
+  const std::string_view merges = Part(&input);
+  const Result<Json> config = ParseTokenizerJson(input);
+  const auto composed = ComposeTokenizerJson(
+      vocab, merges, config.ok() ? *config : Json(), "gpt2");
+  if (!composed.ok()) return false;
+  const auto sides = SideFilesFromConfig("", "fuzz");
+  return Exercise(BuildJson(*composed, *sides, "fuzz", /*composed=*/true),
+                  vocab.substr(0, 200));
 }
 
 bool FuzzRwkvWords(std::string_view input) {

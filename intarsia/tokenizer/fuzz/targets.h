@@ -27,8 +27,12 @@ bool FuzzRwkvWords(std::string_view input);
 // lines of merges.
 bool FuzzTokenizerVocab(std::string_view input);
 
-// A tokenizer_config.json beside a small tokenizer.
+// A tokenizer_config.json beside a small tokenizer; behind zero bytes, a
+// special_tokens_map.json and an added_tokens.json.
 bool FuzzTokenizerConfig(std::string_view input);
+
+// A vocab.json; behind zero bytes, a merges.txt and a tokenizer_config.json.
+bool FuzzVocabMerges(std::string_view input);
 
 // A chat template, with limits that keep a run short.
 bool FuzzChatTemplate(std::string_view input);
