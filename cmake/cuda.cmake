@@ -36,8 +36,9 @@ function(intarsia_cuda_options target)
       "$<$<COMPILE_LANGUAGE:CUDA>:-lineinfo>")
 endfunction()
 
-# intarsia_cuda_room(library dir sources...): the room's plain kernels become
-# part of its library; device lambdas are allowed there.
+# intarsia_cuda_room(library dir sources...): the room's plain kernels, and its
+# list of those and the tuned ones, become part of its library; device lambdas
+# are allowed there.
 function(intarsia_cuda_room library dir)
   set(target ${library}_cuda)
   set(sources)
@@ -47,6 +48,9 @@ function(intarsia_cuda_room library dir)
   intarsia_cuda_kernels(${target} ${sources})
   target_compile_options(
     ${target} PRIVATE "$<$<COMPILE_LANGUAGE:CUDA>:--extended-lambda>")
-  target_link_libraries(${target} PUBLIC nlohmann_json::nlohmann_json)
+  target_link_libraries(
+    ${target} PUBLIC ${ROOM_DEPS} intarsia_core intarsia_formats
+                     nlohmann_json::nlohmann_json intarsia_memory_bound_sm90
+                     intarsia_matmul_sm90 intarsia_attention_sm90)
   target_link_libraries(${library} PUBLIC ${target})
 endfunction()

@@ -3,7 +3,7 @@
 set(INTARSIA_ROOMS ${PROJECT_SOURCE_DIR}/intarsia)
 intarsia_cuda_kernels(
   intarsia_memory_bound_sm90
-  ${INTARSIA_ROOMS}/channel_mixers/glu/sm90_swiglu.cu
+  ${INTARSIA_ROOMS}/ops/elementwise/sm90_swiglu.cu
   ${INTARSIA_ROOMS}/mixers/attention/sm90_paged_decode.cu
   ${INTARSIA_ROOMS}/mixers/mamba/sm90_selective_scan.cu
   ${INTARSIA_ROOMS}/mixers/mamba/sm90_selective_scan_backward.cu

@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # What `make test-gpu` does on a machine with a Hopper GPU: builds the cuda
-# preset, recomputes golden models on the GPU and lets a model answer there.
-# BINARY=path uses a program that was built elsewhere; MODEL=path a model that
-# need not be fetched.
+# preset, runs the conformance suite there in f32 and bf16, recomputes golden
+# models and their gradients on the GPU and lets a model answer there.
+# BINARY=path uses a program that was built elsewhere, with its tests beside it;
+# MODEL=path a model that need not be fetched.
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit 1
 if ! command -v nvidia-smi >/dev/null || ! nvidia-smi -L | grep -q GPU; then
@@ -19,10 +20,12 @@ if [[ -z ${BINARY:-} ]]; then
     echo "error: nvcc is not here; install CUDA 13, or give BINARY=path" >&2
     exit 1
   fi
-  cmake --preset cuda >/dev/null &&
-    cmake --build --preset cuda --target intarsia -- -j"${JOBS:-$(nproc)}" ||
+  cmake --preset cuda -DINTARSIA_TESTS=ON >/dev/null &&
+    cmake --build --preset cuda --target intarsia conformance_test \
+      gpu_cases_test -- -j"${JOBS:-$(nproc)}" ||
     exit 1
 fi
+test_of() { find "$(dirname "$binary")" -name "$1" -type f -executable; }
 
 passed=0 failed=0
 check() {
@@ -34,7 +37,18 @@ check() {
     echo "== FAILED"
   fi
 }
-for model in llama llama3_rope qwen3 retnet; do
+check env GTEST_BRIEF=1 "$(test_of gpu_cases_test)"
+check env GTEST_BRIEF=1 "$(test_of conformance_test)"
+for model in llama llama3_rope qwen3; do
+  check "$binary" verify "tests/golden/$model" --device cuda --dtype bf16 \
+    --tol 3e-2
+done
+for model in llama llama3_rope qwen3; do
+  if [[ -e tests/golden/$model/grads.safetensors ]]; then
+    check "$binary" verify "tests/golden/$model" --device cuda --gradients
+  fi
+done
+for model in llama llama3_rope qwen3 retnet mixtral; do
   check "$binary" verify "tests/golden/$model" --device cuda
   check "$binary" verify "tests/golden/$model" --device cuda --form recurrent
   check "$binary" verify "tests/golden/$model" --device cuda --chunk 1,7,64

@@ -3,6 +3,9 @@
 #include <algorithm>
 #include <utility>
 
+#include "intarsia/autograd/autograd_cuda.h"
+#include "intarsia/cuda/kernels.h"
+
 namespace intarsia {
 namespace {
 
@@ -30,8 +33,8 @@ void AddRows(const Context& ctx, int64_t rows, int64_t n, const float* from,
   }
 }
 
-void CheckOnCpu(const Tensor& x) {
-  CHECK(x.device().is_cpu()) << "[autograd] gradients add up on the CPU only";
+const autograd_cuda::Kernels& OnCuda() {
+  return RequireKernels(autograd_cuda::kernels, "autograd");
 }
 
 }  // namespace
@@ -47,8 +50,10 @@ void Tape::Sum::Add(const Context& ctx, const Tensor& gradient) {
     value = packed;
     return;
   }
-  CheckOnCpu(packed);
   Own();
+  if (packed.device().is_cuda()) {
+    return OnCuda().add_rows(ctx, 1, packed.numel(), packed, &value, 0, 0);
+  }
   // Rows of one cache line's multiple, so that threads split a vector too.
   constexpr int64_t kRow = 1024;
   const int64_t n = packed.numel(), whole = n / kRow;
@@ -60,9 +65,8 @@ void Tape::Sum::Add(const Context& ctx, const Tensor& gradient) {
 
 void Tape::Sum::AddSlice(const Context& ctx, const Shape& whole, int axis,
                          int64_t begin, const Tensor& gradient) {
-  CheckOnCpu(gradient);
   if (!value.defined()) {
-    value = Tensor::Zeros(whole);
+    value = Tensor::Zeros(whole, DType::kF32, gradient.device());
     owned = true;
   }
   Own();
@@ -71,6 +75,10 @@ void Tape::Sum::AddSlice(const Context& ctx, const Shape& whole, int axis,
     if (i != axis) (i < axis ? outer : inner) *= whole[i];
   }
   const Tensor packed = gradient.Contiguous();
+  if (packed.device().is_cuda()) {
+    return OnCuda().add_rows(ctx, outer, packed.dim(axis) * inner, packed,
+                             &value, begin * inner, whole[axis] * inner);
+  }
   AddRows(ctx, outer, packed.dim(axis) * inner, packed.data<float>(),
           value.mutable_data<float>() + begin * inner, whole[axis] * inner);
 }

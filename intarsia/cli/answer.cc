@@ -61,12 +61,14 @@ void PrintPiece(const std::string& piece) {
   std::fflush(stdout);
 }
 
-ModelRunner::Options RunnerOptions(const CommonFlags& common,
+ModelRunner::Options RunnerOptions(const ServingFlags& common,
                                    const AnswerFlags& flags, const Model& model,
                                    int64_t needed) {
   ModelRunner::Options options;
   options.threads = common.threads;
   options.device = common.device_of();
+  options.dtype = common.dtype_of();
+  options.report = common.report.get();
   options.token_dtype = StateDType(flags.state_dtype);
   const int64_t trained = model.config().max_positions;
   options.context = flags.context > 0 ? flags.context

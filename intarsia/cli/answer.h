@@ -8,6 +8,7 @@
 
 #include "intarsia/cli/command.h"
 #include "intarsia/cli/sampling_flags.h"
+#include "intarsia/cli/serving.h"
 #include "intarsia/engine/answer.h"
 #include "intarsia/families/open.h"
 
@@ -33,7 +34,7 @@ Result<std::string> ReadTextFile(const std::string& path, size_t most);
 void PrintPiece(const std::string& piece);
 
 // `needed`: tokens the sequence will have at most; 0: not known.
-ModelRunner::Options RunnerOptions(const CommonFlags& common,
+ModelRunner::Options RunnerOptions(const ServingFlags& common,
                                    const AnswerFlags& flags, const Model& model,
                                    int64_t needed);
 

@@ -145,7 +145,10 @@ Status RunKernels(const Flags& flags) {
 Status Run(Flags& flags) {
   if (flags.model == "kernels") return RunKernels(flags);
   flags.options.threads = flags.threads;
+  RETURN_IF_ERROR(flags.Begin());
   flags.options.device = flags.device_of();
+  flags.options.dtype = flags.dtype_of();
+  flags.options.report = flags.report.get();
   ASSIGN_OR_RETURN(const OpenedModel opened,
                    OpenShown(flags.model, flags.serving(), flags.device_of()));
   if (!flags.json) {
@@ -170,6 +173,7 @@ Status Run(Flags& flags) {
             }
             std::fflush(stdout);
           }));
+  flags.Explain();
   // In this order: measuring the bandwidth takes a large buffer.
   const double peak_memory = PeakMemory();
   const double bandwidth = flags.options.device.is_cpu()

@@ -198,7 +198,8 @@ class Chat {
   nlohmann::json turns_ = nlohmann::json::array();  // with --json
 };
 
-Status Run(const Flags& flags) {
+Status Run(Flags& flags) {
+  RETURN_IF_ERROR(flags.Begin());
   ASSIGN_OR_RETURN(const OpenedModel opened,
                    OpenShown(flags.model, flags.serving(), flags.device_of()));
   if (opened.tokenizer == nullptr) {

@@ -25,7 +25,8 @@ Result<std::string> PromptText(const Flags& flags) {
   return ReadTextFile(flags.prompt_file, kMostPromptBytes);
 }
 
-Status Run(const Flags& flags) {
+Status Run(Flags& flags) {
+  RETURN_IF_ERROR(flags.Begin());
   const auto start = std::chrono::steady_clock::now();
   ASSIGN_OR_RETURN(std::string text, PromptText(flags));
   if (text.empty()) {
@@ -106,6 +107,7 @@ Status Run(const Flags& flags) {
     std::printf("\n");
     std::fflush(stdout);
   }
+  flags.Explain();
   if (!answer.note.ok()) Warn(answer.note.message());
   if (flags.json) {
     nlohmann::json json = StatsJson(stats);

@@ -61,6 +61,7 @@ void Print(const PerplexityReport& report) {
 }
 
 Status Run(Flags& flags) {
+  RETURN_IF_ERROR(flags.Begin());
   ASSIGN_OR_RETURN(const OpenedModel opened,
                    OpenShown(flags.model, flags.serving(), flags.device_of()));
   if (opened.tokenizer == nullptr) {

@@ -1,7 +1,11 @@
 // Flags of the verbs that open a model, and how they open it.
 #pragma once
 
+#include <cstdio>
+#include <memory>
+
 #include "intarsia/cli/command.h"
+#include "intarsia/core/kernel_report.h"
 #include "intarsia/families/open.h"
 #include "intarsia/families/translate.h"
 
@@ -17,8 +21,36 @@ struct OpeningFlags : CommonFlags {
   }
 };
 
+// Of those that compute with it.
+struct ComputingFlags : OpeningFlags {
+  std::string dtype = "auto";
+  bool explain = false, require_fast = false;
+  std::shared_ptr<KernelReport> report;
+
+  DType dtype_of() const {
+    if (dtype == "auto")
+      return device_of().is_cuda() ? DType::kBF16 : DType::kF32;
+    return dtype == "bf16" ? DType::kBF16 : DType::kF32;
+  }
+  // An error where the device computes in fp32 alone. Makes the report.
+  Status Begin() {
+    if (dtype_of() == DType::kBF16 && device_of().is_cpu()) {
+      return Unsupported(
+          "--dtype bf16 needs --device cuda; the CPU computes "
+          "in f32");
+    }
+    if (explain || require_fast) {
+      report = std::make_shared<KernelReport>(require_fast);
+    }
+    return Status::Ok();
+  }
+  void Explain() const {
+    if (explain) std::fputs(report->ToString().c_str(), stderr);
+  }
+};
+
 // Of those that compute with it many times.
-struct ServingFlags : OpeningFlags {
+struct ServingFlags : ComputingFlags {
   bool no_pack = false;
 
   LoadOptions serving() const {
@@ -37,8 +69,18 @@ inline void AddOpening(Verb verb, OpeningFlags* flags) {
            "are not used");
 }
 
-inline void AddServing(Verb verb, ServingFlags* flags) {
+inline void AddComputing(Verb verb, ComputingFlags* flags) {
   AddOpening(verb, flags);
+  verb.Add("--dtype", &flags->dtype, {"auto", "f32", "bf16"},
+           "Of activations; auto: bf16 on a GPU");
+  verb.Add("--explain", &flags->explain,
+           "Print which GPU kernel ran each op and why not a faster one");
+  verb.Add("--require-fast", &flags->require_fast,
+           "Fail where a GPU would run an op without a tuned kernel");
+}
+
+inline void AddServing(Verb verb, ServingFlags* flags) {
+  AddComputing(verb, flags);
   verb.Add("--no-pack", &flags->no_pack,
            "Compute on the weights as the file has them, without a copy "
            "in the order that this CPU reads fastest: less memory, slower");

@@ -12,7 +12,7 @@
 namespace intarsia {
 namespace {
 
-struct Flags : OpeningFlags {
+struct Flags : ComputingFlags {
   std::string model, reference, gradients, form = "auto";
   std::vector<int> chunks;
   bool with_gradients = false, batch_split = false;
@@ -72,12 +72,13 @@ void Print(const VerifyReport& report) {
   }
 }
 
-Status Run(const Flags& flags) {
+Status Run(Flags& flags) {
+  RETURN_IF_ERROR(flags.Begin());
   VerifyOptions options;
   LoadOptions load = flags.opening();
   if (flags.with_gradients) {
-    if (flags.device_of().is_cuda()) {
-      return Unsupported("[verify] gradients are computed on the CPU");
+    if (flags.dtype_of() != DType::kF32) {
+      return Unsupported("[verify] gradients are computed in f32");
     }
     load.matrices = &PlainFormat(DType::kF32);
   }
@@ -100,7 +101,10 @@ Status Run(const Flags& flags) {
   options.tolerance = flags.tolerance;
   options.threads = flags.threads;
   options.device = flags.device_of();
+  options.dtype = flags.dtype_of();
+  options.report = flags.report.get();
   ASSIGN_OR_RETURN(const VerifyReport report, Verify(opened.loaded, options));
+  flags.Explain();
   if (flags.json) {
     PrintJson(ToJson(report));
   } else {
@@ -119,7 +123,8 @@ Status Run(const Flags& flags) {
 
 void AddVerify(Verb verb) {
   auto flags = std::make_shared<Flags>();
-  AddOpening(verb, flags.get());
+  flags->dtype = "f32";
+  AddComputing(verb, flags.get());
   verb.Add("MODEL", &flags->model, "Folder, .gguf file or pulled model")
       .Required();
   verb.Add("--reference", &flags->reference,

@@ -1,6 +1,7 @@
 #include "intarsia/core/batch.h"
 
 #include <algorithm>
+#include <utility>
 
 namespace intarsia {
 
@@ -8,6 +9,16 @@ int64_t Batch::longest() const {
   int64_t most = 0;
   for (int64_t n = 0; n < segments(); ++n) most = std::max(most, length(n));
   return most;
+}
+
+int64_t Batch::kv_capacity() const {
+  int64_t capacity = 512;
+  for (int64_t n = 0; n < segments(); ++n) {
+    while (length(n) > 0 && capacity <= positions[begin(n + 1) - 1]) {
+      capacity *= 2;
+    }
+  }
+  return capacity;
 }
 
 int64_t Batch::sequence_length(int64_t n) const {
@@ -56,26 +67,42 @@ std::vector<int32_t> Batch::SegmentIds() const {
 }
 
 void Batch::Upload(Device target, DeviceStream stream) {
-  auto up = [&](const std::vector<int32_t>& host, Tensor* out) {
-    const Shape shape({static_cast<int64_t>(host.size())});
-    if (!out->defined() || !(out->shape() == shape)) {
-      *out = Tensor::Empty(shape, DType::kI32, target);
-    }
-    if (!host.empty()) {
-      Backend(target).CopyToDevice(out->mutable_raw(), host.data(),
-                                   host.size() * sizeof(int32_t), stream);
-    }
-  };
-  up(tokens, &device.tokens);
-  up(positions, &device.positions);
-  up(cu_seqlens, &device.cu_seqlens);
-  up(slots, &device.slots);
-  up(SegmentIds(), &device.segment_ids);
-  std::vector<int32_t> known(segments());
+  std::vector<int32_t> known(segments()), kv(segments()), cu_kv(segments() + 1);
   for (int64_t n = 0; n < segments(); ++n) {
     known[n] = static_cast<int32_t>(sequence_length(n));
+    kv[n] = length(n) == 0 ? 0 : positions[begin(n + 1) - 1] + 1;
+    cu_kv[n + 1] = cu_kv[n] + kv[n];
   }
-  up(known, &device.lengths);
+  const std::pair<const std::vector<int32_t>, Tensor*> parts[] = {
+      {tokens, &device.tokens},
+      {positions, &device.positions},
+      {cu_seqlens, &device.cu_seqlens},
+      {slots, &device.slots},
+      {SegmentIds(), &device.segment_ids},
+      {known, &device.lengths},
+      {kv, &device.kv_lengths},
+      {cu_kv, &device.cu_kv_lengths}};
+  // One copy. Each part begins at a multiple of 16 bytes.
+  std::vector<int32_t> host;
+  bool same = device.all.defined();
+  for (const auto& [values, tensor] : parts) {
+    same = same && tensor->numel() == static_cast<int64_t>(values.size());
+    host.insert(host.end(), values.begin(), values.end());
+    host.resize((host.size() + 3) / 4 * 4);
+  }
+  if (!same) {
+    device.all =
+        Tensor::Empty({static_cast<int64_t>(host.size())}, DType::kI32, target);
+    int64_t at = 0;
+    for (const auto& [values, tensor] : parts) {
+      const auto n = static_cast<int64_t>(values.size());
+      *tensor = device.all.Slice(0, at, at + n);
+      at += (n + 3) / 4 * 4;
+    }
+  }
+  if (host.empty()) return;
+  Backend(target).CopyToDevice(device.all.mutable_raw(), host.data(),
+                               host.size() * sizeof(int32_t), stream);
 }
 
 Batch Batch::Of(const std::vector<std::vector<int32_t>>& sequences) {

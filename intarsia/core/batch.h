@@ -30,6 +30,9 @@ struct Batch {
   int64_t begin(int64_t n) const { return cu_seqlens[n]; }
   int64_t length(int64_t n) const { return cu_seqlens[n + 1] - cu_seqlens[n]; }
   int64_t longest() const;
+  // A power of two that no position reaches, 512 or more: what a GPU's kernels
+  // size their grids by, so that a recorded step serves many lengths.
+  int64_t kv_capacity() const;
   // By `lengths`, or from the position of the segment's last row.
   int64_t sequence_length(int64_t n) const;
 
@@ -46,6 +49,11 @@ struct Batch {
   // undefined until then; a graph replay rewrites them in place.
   struct OnDevice {
     Tensor tokens, positions, cu_seqlens, slots, segment_ids, lengths;
+    // Entries of each segment's sequence with this batch, [N]: one more than
+    // the position of its last row; and where they begin when they lie end to
+    // end, [N+1].
+    Tensor kv_lengths, cu_kv_lengths;
+    Tensor all;  // what the others are parts of
   } device;
   void Upload(Device target, DeviceStream stream = nullptr);
 

@@ -8,6 +8,7 @@
 #include <string>
 
 #include "intarsia/core/batch.h"
+#include "intarsia/core/kernel_report.h"
 #include "intarsia/core/random.h"
 #include "intarsia/core/tensor.h"
 #include "intarsia/core/thread_pool.h"
@@ -56,9 +57,19 @@ struct Context {
   Form form = Form::kAuto;
   int chunk = 0;  // inner chunk of chunked forms; 0: the room's own
 
+  // Of activations: kF32, or kBF16 on a GPU. An op's result has the type of its
+  // input; products round their operands to this one. Softmax, statistics of
+  // norms, states and sums are fp32 always.
+  DType dtype = DType::kF32;
+  KernelReport* report = nullptr;  // null: nobody asks which kernels ran
+
   const Weight& weight(size_t i) const {
     CHECK_LT(i, weights.size());
     return *weights[i];
+  }
+  // Memory for one call, not initialised, from the device's allocator.
+  Tensor Workspace(size_t bytes) const {
+    return Tensor::Empty({static_cast<int64_t>(bytes)}, DType::kU8, device);
   }
 };
 

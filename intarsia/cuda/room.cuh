@@ -27,6 +27,14 @@ inline void CheckLaunch(const char* room) {
   }
 }
 
+// After a launch function of a tuned kernel.
+inline void Require(cudaError_t status, const char* room) {
+  if (status != cudaSuccess) {
+    throw EngineError(std::string("[") + room +
+                      "] kernel launch: " + cudaGetErrorString(status));
+  }
+}
+
 inline unsigned Blocks(int64_t n, int64_t threads) {
   return static_cast<unsigned>((n + threads - 1) / threads);
 }
@@ -95,6 +103,43 @@ void DispatchNumbers(Numbers numbers, const Fn& fn) {
     case Numbers::kQ4_1:
       return fn.template operator()<Numbers::kQ4_1>();
   }
+}
+
+// Activations, fp32 or bf16; kernels compute in fp32.
+__device__ inline float Get(float x) { return x; }
+__device__ inline float Get(__nv_bfloat16 x) { return __bfloat162float(x); }
+template <typename T>
+__device__ inline T As(float x) {
+  if constexpr (sizeof(T) == 4) {
+    return x;
+  } else {
+    return __float2bfloat16_rn(x);
+  }
+}
+
+template <typename T>
+constexpr DType kDTypeOf = sizeof(T) == 4 ? DType::kF32 : DType::kBF16;
+template <typename T>
+const T* In(const Tensor& x) {
+  CHECK(x.dtype() == kDTypeOf<T>) << Name(x.dtype());
+  return reinterpret_cast<const T*>(x.raw());
+}
+template <typename T>
+T* Out(Tensor& x) {
+  CHECK(x.dtype() == kDTypeOf<T>) << Name(x.dtype());
+  return reinterpret_cast<T*>(x.mutable_raw());
+}
+inline const __nv_bfloat16* Bf16(const Tensor& x) {
+  return In<__nv_bfloat16>(x);
+}
+inline __nv_bfloat16* Bf16Out(Tensor& x) { return Out<__nv_bfloat16>(x); }
+
+// Calls fn(T()) with the type of activations.
+template <typename Fn>
+void DispatchActivations(DType dtype, const Fn& fn) {
+  if (dtype == DType::kF32) return fn(float());
+  CHECK(dtype == DType::kBF16) << "activations in " << Name(dtype);
+  fn(__nv_bfloat16());
 }
 
 __device__ inline float WarpSum(float x) {

@@ -29,6 +29,9 @@ StatePool::Options PoolOptions(const ModelRunner::Options& options) {
 ModelRunner::Options Bounded(ModelRunner::Options options,
                              const ModelConfig& config) {
   CHECK_GE(options.context, 1);
+  if (options.prefill_chunk == 0) {
+    options.prefill_chunk = options.device.is_cuda() ? 8192 : 512;
+  }
   CHECK_GE(options.prefill_chunk, 1);
   if (const int64_t limit = config.position_limit(); limit > 0) {
     options.context = std::min(options.context, limit);
@@ -148,11 +151,14 @@ Tensor ModelRunner::Forward(const Batch& batch, ModelState* state,
   ctx.tensor_parallel = options_.tensor_parallel;
   ctx.form = options_.form;
   ctx.chunk = options_.chunk;
+  ctx.dtype = options_.dtype;
+  ctx.report = options_.report;
   return model_.Forward(ctx, state, rows);
 }
 
 Tensor ModelRunner::RunDecodeGraph(const Batch& batch) {
-  std::unique_ptr<Graph>& graph = graphs_[batch.segments()];
+  std::unique_ptr<Graph>& graph =
+      graphs_[{batch.segments(), batch.kv_capacity()}];
   const bool first = graph == nullptr;
   if (first) graph = std::make_unique<Graph>();
   Batch::OnDevice arrays = std::move(graph->batch.device);
@@ -184,7 +190,8 @@ Tensor ModelRunner::RunBatch(Batch* batch, std::span<const int32_t> rows) {
     ModelState state{pool_.View(*batch)};
     return Forward(*batch, &state, rows);
   }
-  const bool decode = batch->size() == batch->segments() && rows.empty();
+  const bool decode = batch->size() == batch->segments() && rows.empty() &&
+                      !model_.reads_back();
   if (decode) return RunDecodeGraph(*batch).To(Cpu());
   batch->Upload(options_.device);
   ModelState state{pool_.View(*batch)};

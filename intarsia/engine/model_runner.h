@@ -27,7 +27,10 @@ class ModelRunner {
     int64_t context = 4096;            // most tokens a sequence
     DType token_dtype = DType::kBF16;  // of per-token state; i8 on a CPU too
     int64_t state_bytes = 0;           // most that state takes; 0: as needed
-    int64_t prefill_chunk = 512;       // tokens of a sequence in one batch
+    // Tokens of a sequence in one batch; 0: 512, and 8192 on a GPU.
+    int64_t prefill_chunk = 0;
+    DType dtype = DType::kF32;       // of activations (Context::dtype)
+    KernelReport* report = nullptr;  // must outlive the runner
     Device device;
     // Of the ranks that share the work; `model` is then this rank's part
     // (model/shard.h), and all ranks make the same calls.
@@ -109,8 +112,9 @@ class ModelRunner {
   Options options_;
   ThreadPool threads_;
   StatePool pool_;
-  std::vector<Sequence> sequences_;                   // by slot
-  std::map<int64_t, std::unique_ptr<Graph>> graphs_;  // by sequences
+  std::vector<Sequence> sequences_;  // by slot
+  // By sequences and Batch::kv_capacity.
+  std::map<std::pair<int64_t, int64_t>, std::unique_ptr<Graph>> graphs_;
   int64_t graph_launches_ = 0;
   std::string identity_;
 };

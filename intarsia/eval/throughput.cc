@@ -142,6 +142,8 @@ class Bench {
     runner_options.context = depth + more;
     runner_options.device = options_.device;
     runner_options.token_dtype = options_.token_dtype;
+    runner_options.dtype = options_.dtype;
+    runner_options.report = options_.report;
     ModelRunner runner(model_, runner_options);
     std::vector<double> rates;
     for (int r = -1; r < options_.repeats; ++r) {

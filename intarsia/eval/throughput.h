@@ -21,6 +21,8 @@ struct ThroughputOptions {
   bool pin = false;  // threads to processors, see ThreadPool
   Device device;
   DType token_dtype = DType::kBF16;
+  DType dtype = DType::kF32;  // of activations (Context::dtype)
+  KernelReport* report = nullptr;
 };
 
 struct ThroughputRow {

@@ -74,7 +74,7 @@ double Deviation(const Tensor& x) {
 class HiddenStates : public Observer {
  public:
   void Observe(const std::string& name, const Tensor& value) override {
-    states[name] = value.To(Cpu());
+    states[name] = value.To(Cpu()).To(DType::kF32);
   }
   std::map<std::string, Tensor> states;
 };
@@ -181,6 +181,8 @@ class Verifier {
     ctx.pool = &threads_;
     ctx.device = options_.device;
     ctx.form = options_.form;
+    ctx.dtype = options_.dtype;
+    ctx.report = options_.report;
     return ctx;
   }
 
@@ -253,6 +255,8 @@ class Verifier {
     runner.token_dtype = DType::kF32;
     runner.device = options_.device;
     runner.form = options_.form;
+    runner.dtype = options_.dtype;
+    runner.report = options_.report;
     return runner;
   }
 
@@ -358,7 +362,8 @@ class Verifier {
           " tokens; wanted are one number, and two tokens or more");
     }
     model_.SetTrainable(true);
-    const Batch batch = Batch::Of(sequences_);
+    Batch batch = Batch::Of(sequences_);
+    if (options_.device.is_cuda()) batch.Upload(options_.device);
     Tape tape;
     Context ctx = MakeContext(batch);
     ctx.tape = &tape;
@@ -375,7 +380,7 @@ class Verifier {
     const auto gradients =
         ToForeign(ChooseLayout(loaded_.layouts, *file), model_,
                   [&](const std::string& path) {
-                    return tape.WeightGradient(*model_.Find(path));
+                    return tape.WeightGradient(*model_.Find(path)).To(Cpu());
                   });
     for (const auto& [name, gradient] : gradients) {
       const StoredTensor* stored = file->Find(name);

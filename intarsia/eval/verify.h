@@ -19,6 +19,8 @@ struct VerifyOptions {
   double tolerance = 1e-3;   // of the deviation of the recorded logits
   int threads = 0;
   Device device;
+  DType dtype = DType::kF32;  // of activations (Context::dtype)
+  KernelReport* report = nullptr;
 };
 
 struct VerifyReport {
@@ -44,7 +46,7 @@ struct VerifyReport {
   bool passed = false;
 };
 
-// `loaded` is on options.device; gradients need fp32 weights on the CPU.
+// `loaded` is on options.device; gradients need fp32 weights.
 Result<VerifyReport> Verify(LoadedModel& loaded, const VerifyOptions& options);
 
 }  // namespace intarsia

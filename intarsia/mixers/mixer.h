@@ -39,6 +39,10 @@ class Mixer {
   // a longer sequence computes even its first tokens otherwise, and runs again
   // from its tokens.
   virtual int64_t state_ends() const { return 0; }
+  // On a GPU, Forward takes x in bf16 too and returns what x is.
+  virtual bool bf16() const { return false; }
+  // Forward waits for results of a GPU, so that a step can't be recorded.
+  virtual bool reads_back() const { return false; }
   virtual std::vector<StreamSpec> reads() const { return {}; }
   virtual std::vector<StreamSpec> writes() const { return {}; }
 

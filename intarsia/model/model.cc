@@ -123,6 +123,7 @@ Status Model::Build() {
       sublayer.post_norm =
           declare_norm(config.post_norm, sublayer.name + ".", "post_norm");
       state_.push_back({sublayer.name, sublayer.mixer->state()});
+      reads_back_ |= sublayer.mixer->reads_back();
       const int64_t end = sublayer.mixer->state_ends();
       if (end > 0 && std::ranges::count(state_ends_, end) == 0) {
         state_ends_.push_back(end);
@@ -261,7 +262,11 @@ void Model::RunSublayer(Context& ctx, const Sublayer& sublayer, Flow* flow,
   inner.weights = sublayer.weights;
   inner.state = state;
   Tensor h = EnterTensorParallel(ctx, flow->previous);
-  h = LeaveTensorParallel(ctx, sublayer.mixer->Forward(inner, h));
+  // A mixer that computes in fp32 alone does so among others in bf16.
+  const DType dtype = h.dtype();
+  if (!sublayer.mixer->bf16()) h = Cast(ctx, h, DType::kF32);
+  h = Cast(ctx, sublayer.mixer->Forward(inner, h), dtype);
+  h = LeaveTensorParallel(ctx, h);
   h = norm(config.post_norm, h, sublayer.post_norm);
   if (config.residual_scale != 1.0f) h = Scale(ctx, h, config.residual_scale);
   flow->x = Add(ctx, flow->x, h);
@@ -291,7 +296,7 @@ Tensor Model::Head(Context& ctx, const Tensor& x) const {
   if (ctx.observer != nullptr) ctx.observer->Observe("blocks.output", x);
   const Tensor h = ApplyNorm(ctx, config_.final_norm, x, final_norm_);
   if (ctx.observer != nullptr) ctx.observer->Observe("final_norm", h);
-  Tensor logits = Linear(ctx, h, *head_, head_bias_);
+  Tensor logits = Linear(ctx, Cast(ctx, h, DType::kF32), *head_, head_bias_);
   if (config_.logit_scale != 1.0f) {
     logits = Scale(ctx, logits, config_.logit_scale);
   }
@@ -303,8 +308,8 @@ Tensor Model::Head(Context& ctx, const Tensor& x) const {
 
 Tensor Model::Forward(Context& ctx, ModelState* state,
                       std::span<const int32_t> rows) const {
-  CHECK(ctx.tape == nullptr || ctx.device.is_cpu())
-      << "gradients are computed on the CPU";
+  CHECK(ctx.dtype == DType::kF32 || ctx.device.is_cuda())
+      << "activations in " << Name(ctx.dtype) << " on the CPU";
   Streams streams;
   Context inner = ctx;
   if (inner.streams == nullptr) inner.streams = &streams;

@@ -53,6 +53,8 @@ class Model {
     std::vector<StateSpec> specs;
   };
   const std::vector<SublayerState>& state() const { return state_; }
+  // Some mixer waits for results of a GPU (Mixer::reads_back).
+  bool reads_back() const { return reads_back_; }
   // The lengths at which some mixer's state ends (Mixer::state_ends).
   const std::vector<int64_t>& state_ends() const { return state_ends_; }
 
@@ -62,7 +64,7 @@ class Model {
   Tensor Blocks(Context& ctx, Tensor x, int begin, int end,
                 ModelState* state) const;            // [T, D]
   Tensor Head(Context& ctx, const Tensor& x) const;  // [T, V]
-  // Logits of the given rows of the batch (all when empty): [rows, V].
+  // Logits of the given rows of the batch (all when empty): [rows, V] fp32.
   Tensor Forward(Context& ctx, ModelState* state = nullptr,
                  std::span<const int32_t> rows = {}) const;
 
@@ -92,6 +94,7 @@ class Model {
   std::vector<std::vector<Sublayer>> layers_;  // by block
   std::vector<SublayerState> state_;
   std::vector<int64_t> state_ends_;
+  bool reads_back_ = false;
   const Weight* embedding_ = nullptr;
   const Weight* positions_ = nullptr;
   const Weight* head_ = nullptr;

@@ -1,13 +1,13 @@
 // Kernels behind C functions with plain structs, for scripts that time them
 // beside a peer in the peer's process (bench/peers). Not an interface of the
 // library: the structs follow the kernels' argument structs.
-#include "intarsia/channel_mixers/moe/sm90_grouped_gemm.h"
 #include "intarsia/mixers/attention/sm90_attention_backward.h"
 #include "intarsia/mixers/attention/sm90_attention_forward.h"
 #include "intarsia/mixers/mamba2/sm90_ssd_backward.h"
 #include "intarsia/mixers/mamba2/sm90_ssd_forward.h"
 #include "intarsia/mixers/retention/sm90_retention_backward.h"
 #include "intarsia/mixers/retention/sm90_retention_forward.h"
+#include "intarsia/ops/matmul/sm90_grouped_gemm.h"
 
 extern "C" {
 

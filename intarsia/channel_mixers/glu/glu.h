@@ -23,6 +23,7 @@ class Glu final : public Mixer {
   // down_bias [D] after them. A rank may hold any slice of F.
   explicit Glu(const GluConfig& config);
 
+  bool bf16() const override { return true; }
   Tensor Forward(Context& ctx, const Tensor& x) const override;
   std::vector<double> Reference(const Batch& batch,
                                 const std::vector<std::vector<double>>& weights,

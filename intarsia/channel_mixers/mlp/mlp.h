@@ -23,6 +23,7 @@ class Mlp final : public Mixer {
   // down. A rank may hold any slice of F.
   explicit Mlp(const MlpConfig& config);
 
+  bool bf16() const override { return true; }
   Tensor Forward(Context& ctx, const Tensor& x) const override;
   std::vector<double> Reference(const Batch& batch,
                                 const std::vector<std::vector<double>>& weights,

@@ -3,8 +3,8 @@
 #include <cmath>
 #include <nlohmann/json.hpp>
 
+#include "intarsia/autograd/op.h"
 #include "intarsia/core/json_reader.h"
-#include "intarsia/cuda/kernels.h"
 #include "intarsia/ops/common/rows.h"
 #include "intarsia/ops/matmul/matmul.h"
 #include "intarsia/ops/rows/rows.h"
@@ -44,8 +44,8 @@ void RoutingWeights(const float* logits, int64_t n, const int32_t* chosen,
 
 MoeRouting RouteTokens(Context& ctx, const MoeConfig& config,
                        const Tensor& logits) {
-  RequireCpu(logits, "moe");
-  const Tensor in = logits.Contiguous();
+  CheckDifferentiable(ctx, logits.device(), CpuOnly("routing", "moe"));
+  const Tensor in = logits.Contiguous().To(Cpu());
   const int64_t tokens = in.dim(0), experts = in.dim(1), k = config.top_k;
   CHECK(k > 0 && k <= experts);
   MoeRouting routing;
@@ -62,6 +62,7 @@ MoeRouting RouteTokens(Context& ctx, const MoeConfig& config,
                               config.normalize, weights + t * k);
              }
            });
+  routing.weights = routing.weights.To(logits.device(), ctx.stream);
   if (ctx.tape != nullptr) {
     moe_internal::RecordRouting(ctx, config, logits, &routing);
   }
@@ -120,7 +121,11 @@ Moe::Moe(const MoeConfig& config) : config_(config) {
 }
 
 Tensor Moe::Forward(Context& ctx, const Tensor& x) const {
-  const MoeRouting routing = RouteTokens(ctx, config_, Linear(ctx, x, router_));
+  // Which experts are chosen must not hang on a rounding.
+  Context scores = ctx;
+  scores.dtype = DType::kF32;
+  const MoeRouting routing = RouteTokens(
+      ctx, config_, Linear(scores, Cast(ctx, x, DType::kF32), router_));
   const MoeDispatch dispatch = DispatchTokens(config_, routing);
   const Tensor rows = GatherRows(ctx, x, dispatch.tokens);
   const Tensor results =

@@ -63,6 +63,8 @@ class Moe final : public Mixer {
   // slice of F and S.
   explicit Moe(const MoeConfig& config);
 
+  bool bf16() const override { return true; }
+  bool reads_back() const override { return true; }  // the routing
   Tensor Forward(Context& ctx, const Tensor& x) const override;
   std::vector<double> Reference(const Batch& batch,
                                 const std::vector<std::vector<double>>& weights,

@@ -257,6 +257,10 @@ std::vector<MixerExample> AttentionExamples() {
        .config = R"({"heads": 4, "kv_heads": 2, "head_dim": 16,
                      "rope": {"theta": 10000}})",
        .dim = 32},
+      {.name = "tensor_cores",  // what tuned kernels take
+       .config = R"({"heads": 4, "kv_heads": 2, "head_dim": 64,
+                     "rope": {"theta": 10000}})",
+       .dim = 64},
       {.name = "bias_norm",
        .config = R"({"heads": 3, "kv_heads": 1, "head_dim": 8, "bias": true,
                      "rope": {"theta": 500000, "interleaved": true},

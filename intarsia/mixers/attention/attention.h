@@ -107,6 +107,7 @@ class Attention final : public Mixer {
   // "k" (rotated) and "v", an entry [G, K] a token. None when bidirectional:
   // such a mixer needs whole sequences.
   std::vector<StateSpec> state() const override;
+  bool bf16() const override { return true; }
   int64_t state_ends() const override;  // where longrope changes its factors
   Tensor Forward(Context& ctx, const Tensor& x) const override;
   std::vector<double> Reference(const Batch& batch,

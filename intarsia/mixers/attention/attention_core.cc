@@ -294,9 +294,14 @@ AttentionResult AttentionCore(Context& ctx, const Tensor& q,
   using namespace attention_internal;
   CHECK(ctx.batch != nullptr);
   if (q.device().is_cuda()) {
-    CHECK(ctx.tape == nullptr) << "gradients run on the CPU";
-    return RequireKernels(attention_cuda::kernels, "attention")
-        .core(ctx, q, keys, config, sinks);
+    AttentionResult result =
+        RequireKernels(attention_cuda::kernels, "attention")
+            .core(ctx, q, keys, config, sinks);
+    if (ctx.tape != nullptr) {
+      CHECK(keys.k_pages == nullptr) << "stored keys have no gradients";
+      RecordAttention(ctx, q, keys, config, sinks, &result);
+    }
+    return result;
   }
   const Batch& batch = *ctx.batch;
   CheckInputs(batch, q, keys);

@@ -5,6 +5,7 @@
 
 namespace intarsia::attention_cuda {
 
+// fp32 or bf16 queries, keys and values of one type; the result has it too.
 struct Kernels {
   // As AttentionCore without the tape, over the batch's own keys or pages of
   // kToken growth; no splits over keys. ctx.batch is uploaded.
@@ -14,6 +15,17 @@ struct Kernels {
                           const Weight* sinks);
   // As AppendRows, for pages on the device.
   void (*append)(Context& ctx, const Tensor& rows, TokenPages* pages);
+  // fp32, of a call over the batch's own keys: from out, lse and their
+  // gradients (d_lse may be undefined) to those of q, k and v.
+  std::vector<Tensor> (*gradients)(Context& ctx, const Tensor& q,
+                                   const Tensor& k, const Tensor& v,
+                                   const AttentionResult& result,
+                                   const AttentionCoreConfig& config,
+                                   const Tensor& d_out, const Tensor& d_lse);
+  // Of the sinks [H].
+  Tensor (*sink_gradient)(Context& ctx, const Weight& sinks,
+                          const AttentionResult& result, const Tensor& d_out,
+                          const Tensor& d_lse);
 };
 extern const Kernels* kernels;
 

@@ -3,6 +3,7 @@
 #include <cmath>
 
 #include "intarsia/autograd/tape.h"
+#include "intarsia/mixers/attention/attention_cuda.h"
 #include "intarsia/mixers/attention/attention_kernels.h"
 
 namespace intarsia::attention_internal {
@@ -113,8 +114,9 @@ Tensor SinkGradient(const Saved& saved, const float* sinks, const Tensor& d_out,
 }
 
 Tensor OrZeros(const Tensor& gradient, const Tensor& like) {
-  return gradient.defined() ? gradient.Contiguous()
-                            : Tensor::Zeros(like.shape());
+  return gradient.defined()
+             ? gradient.Contiguous()
+             : Tensor::Zeros(like.shape(), DType::kF32, like.device());
 }
 
 }  // namespace
@@ -135,9 +137,19 @@ void RecordAttention(Context& ctx, const Tensor& q, const AttentionKeys& keys,
         const Tensor d_out = OrZeros(g[0], saved.out);
         const Tensor d_lse = g[1].defined() ? g[1].Contiguous() : Tensor();
         if (sinks != nullptr) {
-          tape->QueueWeightGradient(*sinks, back, [=](Context&) {
+          tape->QueueWeightGradient(*sinks, back, [=](Context& ctx) {
+            if (d_out.device().is_cuda()) {
+              return attention_cuda::kernels->sink_gradient(
+                  ctx, *sinks, {saved.out, saved.lse}, d_out, d_lse);
+            }
             return SinkGradient(saved, sinks->f32(), d_out, d_lse);
           });
+        }
+        if (d_out.device().is_cuda()) {
+          return attention_cuda::kernels->gradients(
+              back, saved.q.Contiguous(), saved.k.Contiguous(),
+              saved.v.Contiguous(), {saved.out, saved.lse}, saved.config, d_out,
+              d_lse);
         }
         const Gradients d = Backward(back, saved, d_out, d_lse);
         return std::vector<Tensor>{d.q, d.k, d.v};

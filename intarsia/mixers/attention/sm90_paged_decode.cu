@@ -230,7 +230,10 @@ __device__ __forceinline__ void WalkTiles(
     int lane) {
   const Sm90PagedDecodeArgs& a = p.a;
   const int32_t* pages =
-      a.page_table + static_cast<int64_t>(blockIdx.z) * a.page_table_stride;
+      a.page_table + static_cast<int64_t>(a.slots != nullptr
+                                              ? a.slots[blockIdx.z]
+                                              : blockIdx.z) *
+                         a.page_table_stride;
   const int64_t head_offset = blockIdx.x * a.head_stride;
   const int stride = static_cast<int>(a.token_stride);
   const int tile_end = (end + kTileKeys - 1) / kTileKeys;

@@ -27,7 +27,10 @@ struct Sm90PagedDecodeArgs {
   const __nv_bfloat16* q = nullptr;  // [batch, query_heads, head_dim]
   const __nv_bfloat16* key_pages = nullptr;
   const __nv_bfloat16* value_pages = nullptr;
-  const int32_t* page_table = nullptr;  // [batch, page_table_stride]
+  // [batch, page_table_stride]; with `slots`, row slots[b] is that of sequence
+  // b.
+  const int32_t* page_table = nullptr;
+  const int32_t* slots = nullptr;       // [batch] or null
   const int32_t* kv_lengths = nullptr;  // [batch]
   __nv_bfloat16* out = nullptr;         // [batch, query_heads, head_dim]
   float* lse = nullptr;                 // [batch, query_heads] or null

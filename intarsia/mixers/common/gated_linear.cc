@@ -225,6 +225,10 @@ GatedLinearResult GatedLinear(Context& ctx, const Tensor& q, const Tensor& k,
   GatedLinearResult result;
   result.state = Tensor::Empty(shape, DType::kF32, v.device());
   if (v.device().is_cuda()) {
+    if (ctx.tape != nullptr) {
+      throw EngineError("[gated_linear] has no gradient on " +
+                        Name(v.device()) + "; train with --device cpu");
+    }
     // The total decay is for merges, which run on the CPU.
     result.out = CudaKernels(ctx).recurrent(ctx, q, k, v, log_decay, nullptr,
                                             initial, &result.state, options);

@@ -16,31 +16,58 @@ class Conformance : public ::testing::TestWithParam<Subject> {
   void SetUp() override { PoisonNewMemory(true); }
   void TearDown() override { PoisonNewMemory(false); }
 
-  double tolerance() const { return GetParam().example.tolerance; }
+  double tolerance(const RunOptions& options = RunOptions()) const {
+    return options.dtype == DType::kBF16 ? 1e-2 : GetParam().example.tolerance;
+  }
+  // In bf16 ‖Δ‖ / ‖reference‖: the largest of many rounded numbers says little.
+  static double ErrorOf(const Tensor& y, const Doubles& want,
+                        const RunOptions& options) {
+    if (options.dtype == DType::kF32) return Error(y, want);
+    const Doubles got = Wide(y);
+    Doubles difference(got.size());
+    for (size_t i = 0; i < got.size(); ++i) difference[i] = got[i] - want[i];
+    const double error = RootMeanSquare(difference) / RootMeanSquare(want);
+    return std::isnan(error) ? INFINITY : error;
+  }
+  // Numbers that bf16 holds, so that no choice of experts hangs on rounding.
   Tensor Input(const Batch& batch, uint64_t seed = 5) {
-    return RandomNormal({batch.size(), instance_.dim()}, seed);
+    return RandomNormal({batch.size(), instance_.dim()}, seed)
+        .To(DType::kBF16)
+        .To(DType::kF32);
   }
   Doubles Reference(const Batch& batch, const Tensor& x) {
     return instance_.mixer().Reference(batch, instance_.wide_weights(),
                                        Wide(x));
   }
-  std::vector<Device> Devices() const {
-    std::vector<Device> devices = {Cpu()};
-    if (GetParam().entry.cuda && CudaBackendOrNull() != nullptr) {
-      devices.push_back(Cuda());
+  // The CPU and, where there is one, a GPU, in each type of activations.
+  std::vector<RunOptions> Targets() const {
+    std::vector<RunOptions> targets(1);
+    if (!GetParam().entry.cuda || CudaBackendOrNull() == nullptr) {
+      return targets;
     }
-    return devices;
+    RunOptions gpu;
+    gpu.device = Cuda();
+    targets.push_back(gpu);
+    if (instance_.mixer().bf16()) {
+      gpu.dtype = DType::kBF16;
+      targets.push_back(gpu);
+    }
+    return targets;
   }
-  Pools MakePools(const Batch& batch, Device device = Cpu()) {
+  static std::string NameOf(const RunOptions& options) {
+    return Name(options.device) + " " + std::string(Name(options.dtype));
+  }
+  Pools MakePools(const Batch& batch, const RunOptions& options) {
     int32_t slots = 0, tokens = 1;
     for (int32_t slot : batch.slots) slots = std::max(slots, slot + 2);
     for (int32_t p : batch.positions) tokens = std::max(tokens, p + 1);
-    return Pools(instance_.mixer(), batch.slots, slots, tokens, device);
+    return Pools(instance_.mixer(), batch.slots, slots, tokens, options.device,
+                 options.dtype);
   }
   // Runs the batch in pieces that end at `cuts` of each sequence.
   Tensor InPieces(const Batch& batch, const Tensor& x,
                   const std::vector<int32_t>& cuts, RunOptions options) {
-    Pools pools = MakePools(batch, options.device);
+    Pools pools = MakePools(batch, options);
     options.pools = &pools;
     Tensor y = Tensor::Empty(x.shape());
     std::vector<int32_t> from(batch.segments(), 0), rows;
@@ -82,16 +109,14 @@ TEST_P(Conformance, EveryFormIsTheReference) {
   for (const Batch& batch : Batches()) {
     const Tensor x = Input(batch);
     const Doubles want = Reference(batch, x);
-    for (const Device device : Devices()) {
+    for (RunOptions options : Targets()) {
       for (const FormAndChunk& form : kForms) {
-        RunOptions options;
         options.form = form.form;
         options.chunk = form.chunk;
-        options.device = device;
-        EXPECT_LE(Error(Forward(instance_, batch, x, options), want),
-                  tolerance())
+        EXPECT_LE(ErrorOf(Forward(instance_, batch, x, options), want, options),
+                  tolerance(options))
             << batch.size() << " tokens, form " << int(form.form) << ", chunk "
-            << form.chunk << " on " << Name(device);
+            << form.chunk << " on " << NameOf(options);
       }
     }
   }
@@ -106,12 +131,11 @@ TEST_P(Conformance, OneTokenAtATimeIsTheReference) {
     const Tensor x = Input(batch);
     std::vector<int32_t> cuts;
     for (int32_t i = 1; i <= batch.longest(); ++i) cuts.push_back(i);
-    for (const Device device : Devices()) {
-      RunOptions options;
-      options.device = device;
-      EXPECT_LE(Error(InPieces(batch, x, cuts, options), Reference(batch, x)),
-                tolerance())
-          << Name(device);
+    for (const RunOptions& options : Targets()) {
+      EXPECT_LE(ErrorOf(InPieces(batch, x, cuts, options), Reference(batch, x),
+                        options),
+                tolerance(options))
+          << NameOf(options);
     }
   }
 }
@@ -122,11 +146,10 @@ TEST_P(Conformance, PrefillInPiecesIsTheReference) {
   const Doubles want = Reference(batch, x);
   for (const std::vector<int32_t>& cuts : std::vector<std::vector<int32_t>>{
            {150}, {1, 150}, {7, 14, 15, 80, 150}, {64, 65, 149, 150}}) {
-    for (const Device device : Devices()) {
-      RunOptions options;
-      options.device = device;
-      EXPECT_LE(Error(InPieces(batch, x, cuts, options), want), tolerance())
-          << cuts.size() << " pieces on " << Name(device);
+    for (const RunOptions& options : Targets()) {
+      EXPECT_LE(ErrorOf(InPieces(batch, x, cuts, options), want, options),
+                tolerance(options))
+          << cuts.size() << " pieces on " << NameOf(options);
     }
   }
 }
@@ -195,6 +218,44 @@ double Difference(const Reference& reference, const Tensor& c, double* value) {
   const double d2 = loss(middle + 2 * kStep) - loss(middle - 2 * kStep);
   *value = middle;
   return (8 * d1 - d2) / (12 * kStep);
+}
+
+// On a GPU as on the CPU, or an error that says they are not there: never
+// silently none.
+TEST_P(Conformance, GradientsOnAGpuAreThoseOfTheCpu) {
+  const Batch batch = RaggedBatch({1, 37, 4});
+  const Tensor x = Input(batch), c = Input(batch, 8);
+  const std::vector<Tensor> want = Gradients(instance_, batch, x, c);
+  for (const RunOptions& options : Targets()) {
+    if (options.dtype != DType::kF32) continue;
+    std::vector<Tensor> got;
+    try {
+      got = Gradients(instance_, batch, x, c, options);
+    } catch (const EngineError& error) {
+      const std::string mixer = GetParam().entry.name;
+      EXPECT_TRUE(mixer == "retention" || mixer == "mamba2" || mixer == "moe")
+          << error.what();
+      EXPECT_NE(std::string(error.what()).find("no gradient on cuda"),
+                std::string::npos)
+          << error.what();
+      continue;
+    }
+    ASSERT_EQ(got.size(), want.size());
+    double largest = 0;
+    for (const Tensor& g : want) {
+      largest = std::max(largest, RootMeanSquare(Wide(g)));
+    }
+    for (size_t i = 0; i < got.size(); ++i) {
+      ASSERT_TRUE(got[i].defined()) << "gradient " << i;
+      const Doubles a = Wide(got[i]), b = Wide(want[i]);
+      double worst = 0;
+      for (size_t j = 0; j < a.size(); ++j) {
+        worst = std::max(worst, std::abs(a[j] - b[j]));
+      }
+      EXPECT_LE(worst, 1e-4 * std::max(RootMeanSquare(b), 0.05 * largest))
+          << "gradient " << i << " on " << NameOf(options);
+    }
+  }
 }
 
 TEST_P(Conformance, GradientsAreThoseOfTheReference) {

@@ -10,6 +10,7 @@
 #include "intarsia/autograd/tape.h"
 #include "intarsia/channel_mixers/registry.h"
 #include "intarsia/mixers/registry.h"
+#include "intarsia/ops/elementwise/elementwise.h"
 
 namespace intarsia::conformance {
 namespace {
@@ -119,7 +120,7 @@ bool Instance::per_sequence() const {
 }
 
 Pools::Pools(const Mixer& mixer, const std::vector<int32_t>& used, int slots,
-             int64_t tokens, Device device)
+             int64_t tokens, Device device, DType token_dtype)
     : specs_(mixer.state()), used_(used), slots_(slots), device_(device) {
   constexpr int64_t kPage = 64;
   const float nan = std::numeric_limits<float>::quiet_NaN();
@@ -146,7 +147,7 @@ Pools::Pools(const Mixer& mixer, const std::vector<int32_t>& used, int slots,
       Tensor host =
           Tensor::Empty(WithFront({slots * per_slot, kPage}, spec.shape));
       Fill(&host, nan);
-      entry.tokens.pool = host.To(device);
+      entry.tokens.pool = host.To(token_dtype).To(device);
       entry.tokens.page = kPage;
       for (const std::vector<int32_t>& table : tables_) {
         entry.tokens.table.push_back(table);
@@ -184,7 +185,7 @@ bool Pools::UnusedUntouched() const {
         if (!AllNaN(entry.sequence.To(Cpu()).Select(0, s))) return false;
         continue;
       }
-      const Tensor pool = entry.tokens.pool.To(Cpu());
+      const Tensor pool = entry.tokens.pool.To(Cpu()).To(DType::kF32);
       for (int32_t page : tables_[s]) {
         if (!AllNaN(pool.Select(0, page))) return false;
       }
@@ -209,8 +210,12 @@ Tensor Forward(Instance& instance, const Batch& batch, const Tensor& x,
   ctx.weights = weights;
   ctx.form = options.form;
   ctx.chunk = options.chunk;
+  ctx.dtype = options.dtype;
   if (options.pools != nullptr) ctx.state = &options.pools->View(on_device);
-  return instance.mixer().Forward(ctx, x.To(options.device)).To(Cpu());
+  const Tensor in = Cast(ctx, x.To(options.device), options.dtype);
+  const Tensor out = instance.mixer().Forward(ctx, in);
+  CHECK(out.dtype() == options.dtype);
+  return Cast(ctx, out, DType::kF32).To(Cpu());
 }
 
 std::vector<Tensor> Gradients(Instance& instance, const Batch& batch,
@@ -218,21 +223,28 @@ std::vector<Tensor> Gradients(Instance& instance, const Batch& batch,
                               const RunOptions& options) {
   ThreadPool pool(options.threads);
   std::vector<const Weight*> weights;
-  for (const Weight& w : instance.weights()) weights.push_back(&w);
+  for (const Weight& w : instance.weights_on(options.device)) {
+    weights.push_back(&w);
+  }
+  Batch on_device = batch;
+  if (!options.device.is_cpu()) on_device.Upload(options.device);
   Tape tape;
   Context ctx;
-  ctx.batch = &batch;
+  ctx.batch = &on_device;
   ctx.pool = &pool;
+  ctx.device = options.device;
   ctx.weights = weights;
   ctx.form = options.form;
   ctx.chunk = options.chunk;
   ctx.tape = &tape;
-  Tensor watched = x.Clone();
+  Tensor watched = x.Clone().To(options.device);
   tape.Watch(&watched);
   const Tensor y = instance.mixer().Forward(ctx, watched);
-  tape.Backward(ctx, y, c);
-  std::vector<Tensor> gradients = {tape.Gradient(watched)};
-  for (const Weight* w : weights) gradients.push_back(tape.WeightGradient(*w));
+  tape.Backward(ctx, y, c.To(options.device));
+  std::vector<Tensor> gradients = {tape.Gradient(watched).To(Cpu())};
+  for (const Weight* w : weights) {
+    gradients.push_back(tape.WeightGradient(*w).To(Cpu()));
+  }
   return gradients;
 }
 

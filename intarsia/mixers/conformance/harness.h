@@ -51,7 +51,7 @@ class Instance {
 class Pools {
  public:
   Pools(const Mixer& mixer, const std::vector<int32_t>& used, int slots,
-        int64_t tokens, Device device = Cpu());
+        int64_t tokens, Device device = Cpu(), DType token_dtype = DType::kF32);
   // The view of a batch whose segments continue at their first position.
   StateView& View(const Batch& batch);
   // That nothing was written to slots nobody uses.
@@ -71,6 +71,7 @@ struct RunOptions {
   int chunk = 0;
   int threads = 2;
   Device device;
+  DType dtype = DType::kF32;  // of activations
   Pools* pools = nullptr;
 };
 

@@ -4,8 +4,7 @@
 #include <utility>
 #include <vector>
 
-#include "intarsia/autograd/tape.h"
-#include "intarsia/cuda/kernels.h"
+#include "intarsia/autograd/op.h"
 #include "intarsia/ops/common/rows.h"
 #include "intarsia/ops/cross_entropy/cross_entropy_cpu.h"
 
@@ -13,7 +12,8 @@ namespace intarsia {
 
 Tensor CrossEntropy(Context& ctx, const Tensor& logits,
                     std::span<const int32_t> targets) {
-  RequireCpu(logits, "cross_entropy");
+  // Of a GPU's logits the loss is computed on the host.
+  const Tensor host = logits.To(Cpu());
   CHECK_EQ(logits.rank(), 2);
   CHECK_EQ(static_cast<int64_t>(targets.size()), logits.dim(0));
   const int64_t vocabulary = logits.dim(1);
@@ -24,7 +24,7 @@ Tensor CrossEntropy(Context& ctx, const Tensor& logits,
   }
   CHECK_GT(counted, 0) << "no row has a target";
 
-  const RowView rows(logits);
+  const RowView rows(host);
   std::vector<double> lse(targets.size(), 0.0);
   ForRange(ctx.pool, rows.rows(), 1, [&](int64_t begin, int64_t end) {
     for (int64_t t = begin; t < end; ++t) {
@@ -43,11 +43,11 @@ Tensor CrossEntropy(Context& ctx, const Tensor& logits,
   if (ctx.tape != nullptr) {
     ctx.tape->Record(
         "cross_entropy", ctx, {logits}, {&loss},
-        [logits, counted, lse = std::move(lse),
+        [host, device = logits.device(), counted, lse = std::move(lse),
          targets = std::vector<int32_t>(targets.begin(), targets.end())](
             Context& ctx, const std::vector<Tensor>& g) {
-          Tensor out = Tensor::Empty(logits.shape());
-          const RowView rows(logits);
+          Tensor out = Tensor::Empty(host.shape());
+          const RowView rows(host);
           const int64_t n = rows.cols();
           const float factor =
               g[0].data<float>()[0] / static_cast<float>(counted);
@@ -63,7 +63,7 @@ Tensor CrossEntropy(Context& ctx, const Tensor& logits,
               row[targets[t]] -= factor;
             }
           });
-          return std::vector<Tensor>{out};
+          return std::vector<Tensor>{out.To(device)};
         });
   }
   return loss;

@@ -4,8 +4,7 @@
 #include <cmath>
 #include <utility>
 
-#include "intarsia/autograd/tape.h"
-#include "intarsia/cuda/kernels.h"
+#include "intarsia/autograd/op.h"
 #include "intarsia/ops/common/activation_cpu.h"
 #include "intarsia/ops/common/rows.h"
 #include "intarsia/ops/elementwise/elementwise_cuda.h"
@@ -136,90 +135,138 @@ double ReferenceActivation(Activation kind, double x) {
   return x;
 }
 
+namespace {
+
+using elementwise_cuda::Kernels;
+using Gradients = std::vector<Tensor>;
+
+OpDoor<Kernels> Door(const char* name) {
+  return {name, "elementwise", elementwise_cuda::kernels};
+}
+
+Tensor ProductOnDevice(Context& ctx, const Tensor& a, const Tensor& b) {
+  return OnDevice(
+      a.device(), Door("mul"), [&] { return Product(ctx, a, b); },
+      [&](const Kernels& cuda) {
+        return cuda.mul(ctx, a.Contiguous(), b.Contiguous());
+      });
+}
+
+Tensor ScaledOnDevice(Context& ctx, const Tensor& x, float factor) {
+  return OnDevice(
+      x.device(), Door("scale"), [&] { return Scaled(ctx, x, factor); },
+      [&](const Kernels& cuda) {
+        return cuda.scale(ctx, x.Contiguous(), factor);
+      });
+}
+
+Tensor ActivationGradient(Context& ctx, Activation kind, const Tensor& x,
+                          const Tensor& g) {
+  return OnDevice(
+      x.device(), Door("activate"),
+      [&] {
+        Tensor dx = Tensor::Empty(x.shape());
+        ForStretches<2, 1>(
+            ctx.pool, {x, g}, {dx},
+            [kind](int64_t n, const float* const* in, float* const* out) {
+              elementwise::Backward(kind, n, in, out);
+            });
+        return dx;
+      },
+      [&](const Kernels& cuda) {
+        return cuda.activate_backward(ctx, kind, x.Contiguous(), g);
+      });
+}
+
+Gradients GatedGradients(Context& ctx, Activation kind, const Tensor& gate,
+                         const Tensor& up, const Tensor& g) {
+  return OnDevice(
+      gate.device(), Door("gated_activation"),
+      [&] {
+        Tensor dgate = Tensor::Empty(gate.shape());
+        Tensor dup = Tensor::Empty(gate.shape());
+        ForStretches<3, 2>(
+            ctx.pool, {gate, up, g}, {dgate, dup},
+            [kind](int64_t n, const float* const* in, float* const* out) {
+              elementwise::GatedBackward(kind, n, in, out);
+            });
+        return Gradients{dgate, dup};
+      },
+      [&](const Kernels& cuda) {
+        return cuda.gated_backward(ctx, kind, gate.Contiguous(),
+                                   up.Contiguous(), g);
+      });
+}
+
+}  // namespace
+
 Tensor Add(Context& ctx, const Tensor& a, const Tensor& b) {
   CheckSame(a, b);
-  if (a.device().is_cuda()) {
-    return RequireKernels(elementwise_cuda::kernels, "elementwise")
-        .add(ctx, a.Contiguous(), b.Contiguous());
-  }
-  Tensor y = Tensor::Empty(a.shape());
-  ForStretches<2, 1>(ctx.pool, {a, b}, {y},
-                     [](int64_t n, const float* const* in, float* const* out) {
-                       for (int64_t i = 0; i < n; ++i) {
-                         out[0][i] = in[0][i] + in[1][i];
-                       }
-                     });
-
-  if (ctx.tape != nullptr) {
-    ctx.tape->Record("add", ctx, {a, b}, {&y},
-                     [](Context&, const std::vector<Tensor>& g) {
-                       return std::vector<Tensor>{g[0], g[0]};
-                     });
-  }
-  return y;
+  return Run(
+      ctx, Door("add"), a.device(), {a, b},
+      [&] {
+        Tensor y = Tensor::Empty(a.shape());
+        ForStretches<2, 1>(
+            ctx.pool, {a, b}, {y},
+            [](int64_t n, const float* const* in, float* const* out) {
+              for (int64_t i = 0; i < n; ++i) {
+                out[0][i] = in[0][i] + in[1][i];
+              }
+            });
+        return y;
+      },
+      [&](const Kernels& cuda) {
+        return cuda.add(ctx, a.Contiguous(), b.Contiguous());
+      },
+      [](Context&, const Gradients& g) {
+        return Gradients{g[0], g[0]};
+      });
 }
 
 Tensor Mul(Context& ctx, const Tensor& a, const Tensor& b) {
   CheckSame(a, b);
-  if (a.device().is_cuda()) {
-    return RequireKernels(elementwise_cuda::kernels, "elementwise")
-        .mul(ctx, a.Contiguous(), b.Contiguous());
-  }
-  Tensor y = Product(ctx, a, b);
-
-  if (ctx.tape != nullptr) {
-    ctx.tape->Record("mul", ctx, {a, b}, {&y},
-                     [a, b](Context& ctx, const std::vector<Tensor>& g) {
-                       return std::vector<Tensor>{
-                           a.var() >= 0 ? Product(ctx, g[0], b) : Tensor(),
-                           b.var() >= 0 ? Product(ctx, g[0], a) : Tensor()};
-                     });
-  }
-  return y;
+  return Run(
+      ctx, Door("mul"), a.device(), {a, b}, [&] { return Product(ctx, a, b); },
+      [&](const Kernels& cuda) {
+        return cuda.mul(ctx, a.Contiguous(), b.Contiguous());
+      },
+      [a, b](Context& ctx, const Gradients& g) {
+        return Gradients{
+            a.var() >= 0 ? ProductOnDevice(ctx, g[0], b) : Tensor(),
+            b.var() >= 0 ? ProductOnDevice(ctx, g[0], a) : Tensor()};
+      });
 }
 
 Tensor Scale(Context& ctx, const Tensor& x, float factor) {
-  if (x.device().is_cuda()) {
-    return RequireKernels(elementwise_cuda::kernels, "elementwise")
-        .scale(ctx, x.Contiguous(), factor);
-  }
-  Tensor y = Scaled(ctx, x, factor);
-
-  if (ctx.tape != nullptr) {
-    ctx.tape->Record("scale", ctx, {x}, {&y},
-                     [factor](Context& ctx, const std::vector<Tensor>& g) {
-                       return std::vector<Tensor>{Scaled(ctx, g[0], factor)};
-                     });
-  }
-  return y;
+  return Run(
+      ctx, Door("scale"), x.device(), {x},
+      [&] { return Scaled(ctx, x, factor); },
+      [&](const Kernels& cuda) {
+        return cuda.scale(ctx, x.Contiguous(), factor);
+      },
+      [factor](Context& ctx, const Gradients& g) {
+        return Gradients{ScaledOnDevice(ctx, g[0], factor)};
+      });
 }
 
 Tensor Activate(Context& ctx, Activation kind, const Tensor& x) {
-  if (x.device().is_cuda()) {
-    return RequireKernels(elementwise_cuda::kernels, "elementwise")
-        .activate(ctx, kind, x.Contiguous());
-  }
-  Tensor y = Tensor::Empty(x.shape());
-  ForStretches<1, 1>(
-      ctx.pool, {x}, {y},
-      [kind](int64_t n, const float* const* in, float* const* out) {
-        elementwise::Forward(kind, n, in, out);
+  return Run(
+      ctx, Door("activate"), x.device(), {x},
+      [&] {
+        Tensor y = Tensor::Empty(x.shape());
+        ForStretches<1, 1>(
+            ctx.pool, {x}, {y},
+            [kind](int64_t n, const float* const* in, float* const* out) {
+              elementwise::Forward(kind, n, in, out);
+            });
+        return y;
+      },
+      [&](const Kernels& cuda) {
+        return cuda.activate(ctx, kind, x.Contiguous());
+      },
+      [kind, x](Context& ctx, const Gradients& g) {
+        return Gradients{ActivationGradient(ctx, kind, x, g[0])};
       });
-
-  if (ctx.tape != nullptr) {
-    ctx.tape->Record(
-        "activate", ctx, {x}, {&y},
-        [kind, x](Context& ctx, const std::vector<Tensor>& g) {
-          Tensor dx = Tensor::Empty(x.shape());
-          ForStretches<2, 1>(
-              ctx.pool, {x, g[0]}, {dx},
-              [kind](int64_t n, const float* const* in, float* const* out) {
-                elementwise::Backward(kind, n, in, out);
-              });
-          return std::vector<Tensor>{dx};
-        });
-  }
-  return y;
 }
 
 Tensor SoftCap(Context& ctx, const Tensor& x, float cap) {
@@ -231,32 +278,33 @@ Tensor SoftCap(Context& ctx, const Tensor& x, float cap) {
 Tensor GatedActivation(Context& ctx, Activation kind, const Tensor& gate,
                        const Tensor& up) {
   CheckSame(gate, up);
-  if (gate.device().is_cuda()) {
-    return RequireKernels(elementwise_cuda::kernels, "elementwise")
-        .gated(ctx, kind, gate, up);
-  }
-  Tensor y = Tensor::Empty(gate.shape());
-  ForStretches<2, 1>(
-      ctx.pool, {gate, up}, {y},
-      [kind](int64_t n, const float* const* in, float* const* out) {
-        elementwise::Gated(kind, n, in, out);
+  return Run(
+      ctx, Door("gated_activation"), gate.device(), {gate, up},
+      [&] {
+        Tensor y = Tensor::Empty(gate.shape());
+        ForStretches<2, 1>(
+            ctx.pool, {gate, up}, {y},
+            [kind](int64_t n, const float* const* in, float* const* out) {
+              elementwise::Gated(kind, n, in, out);
+            });
+        return y;
+      },
+      [&](const Kernels& cuda) { return cuda.gated(ctx, kind, gate, up); },
+      [kind, gate, up](Context& ctx, const Gradients& g) {
+        return GatedGradients(ctx, kind, gate, up, g[0]);
       });
+}
 
-  if (ctx.tape != nullptr) {
-    ctx.tape->Record(
-        "gated_activation", ctx, {gate, up}, {&y},
-        [kind, gate, up](Context& ctx, const std::vector<Tensor>& g) {
-          Tensor dgate = Tensor::Empty(gate.shape());
-          Tensor dup = Tensor::Empty(gate.shape());
-          ForStretches<3, 2>(
-              ctx.pool, {gate, up, g[0]}, {dgate, dup},
-              [kind](int64_t n, const float* const* in, float* const* out) {
-                elementwise::GatedBackward(kind, n, in, out);
-              });
-          return std::vector<Tensor>{dgate, dup};
-        });
-  }
-  return y;
+Tensor Cast(Context& ctx, const Tensor& x, DType dtype) {
+  if (x.dtype() == dtype) return x;
+  return Run(
+      ctx, Door("cast"), x.device(), {x}, [&] { return x.To(dtype); },
+      [&](const Kernels& cuda) {
+        return cuda.cast(ctx, x.Contiguous(), dtype);
+      },
+      [from = x.dtype()](Context& ctx, const Gradients& g) {
+        return Gradients{Cast(ctx, g[0], from)};
+      });
 }
 
 Tensor SliceView(Context& ctx, const Tensor& x, int axis, int64_t begin,

@@ -36,6 +36,9 @@ Tensor SoftCap(Context& ctx, const Tensor& x, float cap);
 Tensor GatedActivation(Context& ctx, Activation kind, const Tensor& gate,
                        const Tensor& up);
 
+// The same numbers in fp32 or, on a GPU, bf16; x itself where it has them so.
+Tensor Cast(Context& ctx, const Tensor& x, DType dtype);
+
 // Views that the tape follows. The results share x's storage.
 Tensor SliceView(Context& ctx, const Tensor& x, int axis, int64_t begin,
                  int64_t end);

@@ -3,8 +3,7 @@
 #include <algorithm>
 #include <vector>
 
-#include "intarsia/autograd/tape.h"
-#include "intarsia/cuda/kernels.h"
+#include "intarsia/autograd/op.h"
 #include "intarsia/ops/common/rows.h"
 #include "intarsia/ops/embedding/embedding_cuda.h"
 
@@ -42,35 +41,46 @@ Tensor Embedding(Context& ctx, const Weight& table,
     CHECK(id >= 0 && id < rows)
         << table.spec().name << " has " << rows << " rows, asked for " << id;
   }
-  if (table.values().device().is_cuda()) {
-    // The uploaded copy of the same ids.
-    const Batch::OnDevice& device = ctx.batch->device;
+  const OpDoor<embedding_cuda::Kernels> door = {"embedding", "embedding",
+                                                embedding_cuda::kernels};
+  const Device device = table.values().device();
+  Tensor uploaded;  // the same ids on a GPU
+  if (device.is_cuda()) {
     const bool tokens = ids.data() == ctx.batch->tokens.data();
     CHECK(tokens || ids.data() == ctx.batch->positions.data())
         << "on a GPU the ids are the batch's tokens or positions";
-    return RequireKernels(embedding_cuda::kernels, "embedding")
-        .embedding(ctx, table, tokens ? device.tokens : device.positions);
+    uploaded = tokens ? ctx.batch->device.tokens : ctx.batch->device.positions;
   }
-  Tensor y = Tensor::Empty({static_cast<int64_t>(ids.size()), dim});
-  ThreadPool serial(1);
-  table.format().GatherRows(ctx.pool != nullptr ? *ctx.pool : serial,
-                            table.values().raw(), dim, ids,
-                            y.mutable_data<float>());
-
-  if (ctx.tape != nullptr) {
-    Tape* tape = ctx.tape;
-    tape->Record(
-        "embedding", ctx, {}, {&y},
-        [tape, &table, ids = std::vector<int32_t>(ids.begin(), ids.end())](
-            Context& ctx, const std::vector<Tensor>& g) {
-          tape->QueueWeightGradient(table, ctx,
-                                    [&table, g = g[0], ids](Context& ctx) {
-                                      return TableGradient(ctx, table, g, ids);
-                                    });
-          return std::vector<Tensor>{};
-        });
-  }
-  return y;
+  return Run(
+      ctx, door, device, {},
+      [&] {
+        Tensor y = Tensor::Empty({static_cast<int64_t>(ids.size()), dim});
+        ThreadPool serial(1);
+        table.format().GatherRows(ctx.pool != nullptr ? *ctx.pool : serial,
+                                  table.values().raw(), dim, ids,
+                                  y.mutable_data<float>());
+        return y;
+      },
+      [&](const embedding_cuda::Kernels& cuda) {
+        return cuda.embedding(ctx, table, uploaded);
+      },
+      [tape = ctx.tape, &table, door, device, uploaded,
+       ids = ctx.tape == nullptr
+                 ? std::vector<int32_t>()
+                 : std::vector<int32_t>(ids.begin(), ids.end())](
+          Context& ctx, const std::vector<Tensor>& g) {
+        tape->QueueWeightGradient(
+            table, ctx,
+            [&table, door, device, uploaded, g = g[0], ids](Context& ctx) {
+              return OnDevice(
+                  device, door,
+                  [&] { return TableGradient(ctx, table, g, ids); },
+                  [&](const embedding_cuda::Kernels& cuda) {
+                    return cuda.gradient(ctx, table, g, uploaded);
+                  });
+            });
+        return std::vector<Tensor>{};
+      });
 }
 
 }  // namespace intarsia

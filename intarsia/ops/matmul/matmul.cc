@@ -3,8 +3,7 @@
 #include <utility>
 #include <vector>
 
-#include "intarsia/autograd/tape.h"
-#include "intarsia/cuda/kernels.h"
+#include "intarsia/autograd/op.h"
 #include "intarsia/ops/common/rows.h"
 #include "intarsia/ops/matmul/matmul_cpu.h"
 #include "intarsia/ops/matmul/matmul_cuda.h"
@@ -64,31 +63,55 @@ void CheckLinear(const Tensor& x, const Weight& w, const Weight* bias) {
   }
 }
 
+using matmul_cuda::Kernels;
+
+OpDoor<Kernels> Door(const char* name) {
+  return {name, "matmul", matmul_cuda::kernels};
+}
+
 Tensor LinearInputGradient(Context& ctx, const Weight& w, const Tensor& g) {
-  const int64_t n = w.shape()[0], k = w.shape()[1];
-  Tensor out = Tensor::Empty({g.dim(0), k});
-  ThreadPool serial(1);
-  w.format().MatmulT(PoolOr(serial, ctx),
-                     Args(g, w.values().raw(), &out, n, k));
-  return out;
+  return OnDevice(
+      g.device(), Door("linear"),
+      [&] {
+        const int64_t n = w.shape()[0], k = w.shape()[1];
+        Tensor out = Tensor::Empty({g.dim(0), k});
+        ThreadPool serial(1);
+        w.format().MatmulT(PoolOr(serial, ctx),
+                           Args(g, w.values().raw(), &out, n, k));
+        return out;
+      },
+      [&](const Kernels& cuda) { return cuda.input_gradient(ctx, w, g); });
 }
 
 Tensor LinearWeightGradient(Context& ctx, const Weight& w, const Tensor& g,
                             const Tensor& x) {
-  Tensor out = Tensor::Empty(w.shape());
-  TransposedProduct(ctx.pool, g, x, out.mutable_data<float>());
-  return out;
+  return OnDevice(
+      g.device(), Door("linear"),
+      [&] {
+        Tensor out = Tensor::Empty(w.shape());
+        TransposedProduct(ctx.pool, g, x, out.mutable_data<float>());
+        return out;
+      },
+      [&](const Kernels& cuda) {
+        return cuda.product(ctx, g, true, x, false);
+      });
 }
 
 Tensor BiasGradient(Context& ctx, const Tensor& g) {
-  Tensor out = Tensor::Empty({g.dim(1)});
-  const RowView rows(g);
-  SumColumns(ctx.pool, rows.rows(), rows.cols(), out.mutable_data<float>(),
-             [&](int64_t r, int64_t c0, int64_t c1, double* acc) {
-               const float* from = rows.row(r) + c0;
-               for (int64_t c = 0; c < c1 - c0; ++c) acc[c] += from[c];
-             });
-  return out;
+  return OnDevice(
+      g.device(), Door("linear"),
+      [&] {
+        Tensor out = Tensor::Empty({g.dim(1)});
+        const RowView rows(g);
+        SumColumns(ctx.pool, rows.rows(), rows.cols(),
+                   out.mutable_data<float>(),
+                   [&](int64_t r, int64_t c0, int64_t c1, double* acc) {
+                     const float* from = rows.row(r) + c0;
+                     for (int64_t c = 0; c < c1 - c0; ++c) acc[c] += from[c];
+                   });
+        return out;
+      },
+      [&](const Kernels& cuda) { return cuda.column_sums(ctx, g); });
 }
 
 // Where the numbers of w are, for products that training does not see.
@@ -171,19 +194,18 @@ std::vector<Tensor> Linears(Context& ctx, const Tensor& x,
     biases.push_back(layer.bias);
   }
   const Tensor rows = DenseRows(x);
-  std::vector<Tensor> y;
-  if (x.device().is_cuda()) {
-    for (const LinearWeights& layer : layers) {
-      y.push_back(RequireKernels(matmul_cuda::kernels, "matmul")
-                      .linear(ctx, rows, *layer.w, layer.bias));
-    }
-    return y;
-  }
-  for (const Weight* w : weights) {
-    y.push_back(Tensor::Empty({x.dim(0), w->shape()[0]}));
-  }
-  const int32_t offsets[] = {0, static_cast<int32_t>(x.dim(0))};
-  Multiply(ctx, rows, weights, biases, offsets, y);
+  std::vector<Tensor> y = OnDevice(
+      x.device(), Door("linear"),
+      [&] {
+        std::vector<Tensor> y;
+        for (const Weight* w : weights) {
+          y.push_back(Tensor::Empty({x.dim(0), w->shape()[0]}));
+        }
+        const int32_t offsets[] = {0, static_cast<int32_t>(x.dim(0))};
+        Multiply(ctx, rows, weights, biases, offsets, y);
+        return y;
+      },
+      [&](const Kernels& cuda) { return cuda.linears(ctx, rows, layers); });
   if (ctx.tape != nullptr) {
     for (size_t i = 0; i < y.size(); ++i) {
       RecordLinear(ctx, x, rows, *weights[i], biases[i], &y[i]);
@@ -235,21 +257,33 @@ Tensor GroupedWeightGradient(Context& ctx, const Weight& w, const Tensor& g,
 std::vector<Tensor> GroupedLinears(Context& ctx, const Tensor& x,
                                    std::span<const Weight* const> weights,
                                    std::span<const int32_t> offsets) {
-  RequireCpu(x, "grouped matmul");
+  OpDoor<Kernels> door = Door("grouped_linear");
+  door.differentiable = Differentiable::kOnCpu;
+  CheckDifferentiable(ctx, x.device(), door);
   CHECK_EQ(x.rank(), 2);
   CHECK(!offsets.empty() && offsets.front() == 0 && offsets.back() == x.dim(0));
   CHECK(std::is_sorted(offsets.begin(), offsets.end()));
   const Tensor rows = DenseRows(x);
-  std::vector<Tensor> y;
   for (const Weight* w : weights) {
     CHECK_EQ(w->shape().rank(), 3) << w->spec().name;
     CHECK_EQ(x.dim(1), w->shape()[2]) << w->spec().name;
     CHECK_EQ(static_cast<int64_t>(offsets.size()), w->shape()[0] + 1);
     CHECK(w->defined()) << w->spec().name << " has no values";
-    y.push_back(Tensor::Empty({x.dim(0), w->shape()[1]}));
   }
-  const std::vector<const Weight*> no_bias(weights.size());
-  Multiply(ctx, rows, weights, no_bias, offsets, y);
+  std::vector<Tensor> y = OnDevice(
+      x.device(), door,
+      [&] {
+        std::vector<Tensor> y;
+        for (const Weight* w : weights) {
+          y.push_back(Tensor::Empty({x.dim(0), w->shape()[1]}));
+        }
+        const std::vector<const Weight*> no_bias(weights.size());
+        Multiply(ctx, rows, weights, no_bias, offsets, y);
+        return y;
+      },
+      [&](const Kernels& cuda) {
+        return cuda.grouped_linears(ctx, rows, weights, offsets);
+      });
   if (ctx.tape == nullptr) return y;
 
   Tape* tape = ctx.tape;
@@ -282,6 +316,10 @@ namespace {
 
 Tensor Product(Context& ctx, const Tensor& a, bool trans_a, const Tensor& b,
                bool trans_b) {
+  if (a.device().is_cuda()) {
+    return RequireKernels(matmul_cuda::kernels, "matmul")
+        .product(ctx, a, trans_a, b, trans_b);
+  }
   GemmArgs args;
   args.m = a.dim(trans_a ? 1 : 0);
   args.k = a.dim(trans_a ? 0 : 1);
@@ -303,30 +341,26 @@ Tensor Product(Context& ctx, const Tensor& a, bool trans_a, const Tensor& b,
 
 Tensor DenseMatmul(Context& ctx, const Tensor& a, bool trans_a, const Tensor& b,
                    bool trans_b) {
-  RequireCpu(a, "dense matmul");
   CHECK(a.rank() == 2 && b.rank() == 2) << a.shape() << b.shape();
   CHECK_EQ(a.dim(trans_a ? 0 : 1), b.dim(trans_b ? 1 : 0))
       << a.shape() << b.shape();
-  Tensor c = Product(ctx, a, trans_a, b, trans_b);
-
-  if (ctx.tape != nullptr) {
-    ctx.tape->Record(
-        "dense_matmul", ctx, {a, b}, {&c},
-        [a, trans_a, b, trans_b](
-            Context& ctx, const std::vector<Tensor>& g) -> std::vector<Tensor> {
-          Tensor da, db;
-          if (a.var() >= 0) {
-            da = trans_a ? Product(ctx, b, trans_b, g[0], true)
-                         : Product(ctx, g[0], false, b, !trans_b);
-          }
-          if (b.var() >= 0) {
-            db = trans_b ? Product(ctx, g[0], true, a, trans_a)
-                         : Product(ctx, a, !trans_a, g[0], false);
-          }
-          return {da, db};
-        });
-  }
-  return c;
+  const auto product = [&] { return Product(ctx, a, trans_a, b, trans_b); };
+  return Run(
+      ctx, Door("dense_matmul"), a.device(), {a, b}, product,
+      [&](const Kernels&) { return product(); },
+      [a, trans_a, b, trans_b](
+          Context& ctx, const std::vector<Tensor>& g) -> std::vector<Tensor> {
+        Tensor da, db;
+        if (a.var() >= 0) {
+          da = trans_a ? Product(ctx, b, trans_b, g[0], true)
+                       : Product(ctx, g[0], false, b, !trans_b);
+        }
+        if (b.var() >= 0) {
+          db = trans_b ? Product(ctx, g[0], true, a, trans_a)
+                       : Product(ctx, a, !trans_a, g[0], false);
+        }
+        return {da, db};
+      });
 }
 
 }  // namespace intarsia

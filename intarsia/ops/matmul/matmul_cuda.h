@@ -5,10 +5,22 @@
 
 namespace intarsia::matmul_cuda {
 
+// x in fp32 or bf16 with a dense last axis; results have its type. With
+// ctx.dtype = kBF16 operands are rounded to bf16 on the way to tensor cores;
+// with kF32 nothing is rounded.
 struct Kernels {
-  // As Linear, without the tape: x rows have a dense last axis.
-  Tensor (*linear)(Context& ctx, const Tensor& x, const Weight& w,
-                   const Weight* bias);
+  // As Linears and GroupedLinears, without the tape.
+  std::vector<Tensor> (*linears)(Context& ctx, const Tensor& x,
+                                 std::span<const LinearWeights> layers);
+  std::vector<Tensor> (*grouped_linears)(Context& ctx, const Tensor& x,
+                                         std::span<const Weight* const> weights,
+                                         std::span<const int32_t> offsets);
+  // fp32. g [T, N] times w [N, K]; op(a) times op(b), of any strides; sums of
+  // columns.
+  Tensor (*input_gradient)(Context& ctx, const Weight& w, const Tensor& g);
+  Tensor (*product)(Context& ctx, const Tensor& a, bool trans_a,
+                    const Tensor& b, bool trans_b);
+  Tensor (*column_sums)(Context& ctx, const Tensor& x);
 };
 extern const Kernels* kernels;
 

@@ -3,9 +3,8 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
-#include "intarsia/autograd/tape.h"
+#include "intarsia/autograd/op.h"
 #include "intarsia/core/json_reader.h"
-#include "intarsia/cuda/kernels.h"
 #include "intarsia/ops/common/rows.h"
 #include "intarsia/ops/norm/norm_cpu.h"
 #include "intarsia/ops/norm/norm_cuda.h"
@@ -49,16 +48,34 @@ void CheckChannels(const Tensor& x, const Weight& w) {
       << w.spec().name << " is " << w.shape() << " for x of " << x.shape();
 }
 
+using norm_cuda::Kernels;
+
+// [rows, 2]: what the rows were moved and multiplied by, for the tape alone.
+norm::Moments* MomentsOf(Tensor& moments) {
+  return reinterpret_cast<norm::Moments*>(moments.mutable_data<float>());
+}
+const norm::Moments* MomentsOf(const Tensor& moments) {
+  return reinterpret_cast<const norm::Moments*>(moments.data<float>());
+}
+static_assert(sizeof(norm::Moments) == 2 * sizeof(float));
+
+Tensor NewMoments(const Context& ctx, const Tensor& x) {
+  if (ctx.tape == nullptr) return Tensor();
+  const int64_t dim = x.dim(-1);
+  return Tensor::Empty({dim == 0 ? 0 : x.numel() / dim, 2}, DType::kF32,
+                       x.device());
+}
+
 // Of the scale: Σ over rows of g x̂, x̂ = (x − mean) · factor; of the bias:
 // Σ g. The channels are those of all groups.
 template <bool kBias>
 Tensor ChannelGradient(Context& ctx, const Weight& w, const Tensor& x,
-                       const Tensor& g,
-                       const std::vector<norm::Moments>& moments) {
+                       const Tensor& g, const Tensor& moments) {
   Tensor out = Tensor::Empty(w.shape());
   const RowView rows(x), grads(g);
   const int64_t dim = x.dim(-1), total = w.shape().numel();
   if (total == 0) return out;
+  const norm::Moments* of_row = MomentsOf(moments);
   const int64_t groups = total / dim;
   SumColumns(ctx.pool, rows.rows() / groups, total, out.mutable_data<float>(),
              [&](int64_t r, int64_t c0, int64_t c1, double* acc) {
@@ -67,7 +84,7 @@ Tensor ChannelGradient(Context& ctx, const Weight& w, const Tensor& x,
                  const int64_t count = std::min(c1 - c, dim - first);
                  const float* xr = rows.row(row) + first;
                  const float* gr = grads.row(row) + first;
-                 const norm::Moments m = moments[row];
+                 const norm::Moments m = of_row[row];
                  double* to = acc + (c - c0);
                  for (int64_t i = 0; i < count; ++i) {
                    to[i] += kBias ? double{gr[i]}
@@ -80,129 +97,159 @@ Tensor ChannelGradient(Context& ctx, const Weight& w, const Tensor& x,
   return out;
 }
 
+// row(r) for every row of `rows`.
+template <typename Row>
+void ForRows(const Context& ctx, const RowView& rows, int64_t cost,
+             const Row& row) {
+  ForRange(ctx.pool, rows.rows(), GrainFor(cost),
+           [&](int64_t begin, int64_t end) {
+             for (int64_t r = begin; r < end; ++r) row(r);
+           });
+}
+
+// What both norms share.
+struct NormCall {
+  OpDoor<Kernels> door;
+  Tensor x;
+  const Weight* scale;
+  const Weight* bias;
+  bool unit_offset;
+  bool centred;  // layer norm
+};
+
+Tensor InputGradient(Context& ctx, const NormCall& call, const Tensor& g,
+                     const Tensor& moments) {
+  const Tensor& x = call.x;
+  return OnDevice(
+      x.device(), call.door,
+      [&] {
+        Tensor dx = Tensor::Empty(x.shape());
+        const RowView rows(x), grads(g);
+        const int64_t dim = rows.cols();
+        const Channels scales(call.scale, dim, 1.0f,
+                              call.unit_offset ? 1.0f : 0.0f);
+        const norm::Moments* of_row = MomentsOf(moments);
+        float* out = dx.mutable_data<float>();
+        ForRows(ctx, rows, 2 * dim, [&](int64_t r) {
+          if (call.centred) {
+            norm::LayerRowBackward(dim, rows.row(r), scales.row(r),
+                                   grads.row(r), of_row[r], out + r * dim);
+          } else {
+            norm::RmsRowBackward(dim, rows.row(r), scales.row(r), grads.row(r),
+                                 of_row[r].factor, out + r * dim);
+          }
+        });
+        return dx;
+      },
+      [&](const Kernels& cuda) {
+        return cuda.input_gradient(ctx, x.Contiguous(), call.scale,
+                                   call.unit_offset, call.centred, g, moments);
+      });
+}
+
+template <bool kBias>
+Tensor WeightGradient(Context& ctx, const NormCall& call, const Weight& w,
+                      const Tensor& g, const Tensor& moments) {
+  return OnDevice(
+      call.x.device(), call.door,
+      [&] { return ChannelGradient<kBias>(ctx, w, call.x, g, moments); },
+      [&](const Kernels& cuda) {
+        return cuda.weight_gradient(ctx, call.x.Contiguous(), w, kBias, g,
+                                    moments);
+      });
+}
+
+auto Vjp(Tape* tape, const NormCall& call, const Tensor& moments) {
+  return [tape, call, moments](Context& ctx, const std::vector<Tensor>& g) {
+    if (call.scale != nullptr) {
+      tape->QueueWeightGradient(
+          *call.scale, ctx, [call, moments, g = g[0]](Context& ctx) {
+            return WeightGradient<false>(ctx, call, *call.scale, g, moments);
+          });
+    }
+    if (call.bias != nullptr) {
+      tape->QueueWeightGradient(
+          *call.bias, ctx, [call, moments, g = g[0]](Context& ctx) {
+            return WeightGradient<true>(ctx, call, *call.bias, g, moments);
+          });
+    }
+    return std::vector<Tensor>{InputGradient(ctx, call, g[0], moments)};
+  };
+}
+
 }  // namespace
 
 Tensor RmsNorm(Context& ctx, const Tensor& x, const Weight* scale, float eps,
                bool unit_offset) {
   CHECK_GE(x.rank(), 1);
   if (scale != nullptr) CheckChannels(x, *scale);
-  if (x.device().is_cuda()) {
-    return RequireKernels(norm_cuda::kernels, "norm")
-        .rms_norm(ctx, x.Contiguous(), scale, eps, unit_offset);
-  }
-  Tensor y = Tensor::Empty(x.shape());
-  const RowView rows(x);
-  const int64_t dim = rows.cols();
-  // Only the tape needs what the rows were divided by.
-  std::vector<norm::Moments> moments(ctx.tape != nullptr ? rows.rows() : 0);
-  {
-    const Channels scales(scale, dim, 1.0f, unit_offset ? 1.0f : 0.0f);
-    float* out = y.mutable_data<float>();
-    ForRange(ctx.pool, rows.rows(), GrainFor(dim),
-             [&](int64_t begin, int64_t end) {
-               for (int64_t r = begin; r < end; ++r) {
-                 const float factor = norm::RmsRow(
-                     dim, rows.row(r), scales.row(r), eps, out + r * dim);
-                 if (!moments.empty()) moments[r] = {0.0f, factor};
-               }
-             });
-  }
-
-  if (ctx.tape != nullptr) {
-    Tape* tape = ctx.tape;
-    tape->Record(
-        "rms_norm", ctx, {x}, {&y},
-        [tape, x, scale, unit_offset, moments = std::move(moments)](
-            Context& ctx, const std::vector<Tensor>& g) {
-          if (scale != nullptr) {
-            tape->QueueWeightGradient(
-                *scale, ctx, [scale, x, g = g[0], moments](Context& ctx) {
-                  return ChannelGradient<false>(ctx, *scale, x, g, moments);
-                });
-          }
-          Tensor dx = Tensor::Empty(x.shape());
-          const RowView rows(x), grads(g[0]);
-          const int64_t dim = rows.cols();
-          const Channels scales(scale, dim, 1.0f, unit_offset ? 1.0f : 0.0f);
-          float* out = dx.mutable_data<float>();
-          ForRange(ctx.pool, rows.rows(), GrainFor(2 * dim),
-                   [&](int64_t begin, int64_t end) {
-                     for (int64_t r = begin; r < end; ++r) {
-                       norm::RmsRowBackward(dim, rows.row(r), scales.row(r),
-                                            grads.row(r), moments[r].factor,
-                                            out + r * dim);
-                     }
-                   });
-          return std::vector<Tensor>{dx};
+  const NormCall call{.door = {"rms_norm", "norm", norm_cuda::kernels},
+                      .x = x,
+                      .scale = scale,
+                      .bias = nullptr,
+                      .unit_offset = unit_offset,
+                      .centred = false};
+  Tensor moments = NewMoments(ctx, x);
+  return Run(
+      ctx, call.door, x.device(), {x},
+      [&] {
+        Tensor y = Tensor::Empty(x.shape());
+        const RowView rows(x);
+        const int64_t dim = rows.cols();
+        const Channels scales(scale, dim, 1.0f, unit_offset ? 1.0f : 0.0f);
+        float* out = y.mutable_data<float>();
+        norm::Moments* of_row =
+            moments.defined() ? MomentsOf(moments) : nullptr;
+        ForRows(ctx, rows, dim, [&](int64_t r) {
+          const float factor =
+              norm::RmsRow(dim, rows.row(r), scales.row(r), eps, out + r * dim);
+          if (of_row != nullptr) of_row[r] = {0.0f, factor};
         });
-  }
-  return y;
+        return y;
+      },
+      [&](const Kernels& cuda) {
+        return cuda.rms_norm(ctx, x.Contiguous(), scale, eps, unit_offset,
+                             &moments);
+      },
+      Vjp(ctx.tape, call, moments));
 }
 
 Tensor LayerNorm(Context& ctx, const Tensor& x, const Weight* scale,
                  const Weight* bias, float eps) {
   CHECK_GE(x.rank(), 1);
-  const int64_t dim = x.dim(-1);
   for (const Weight* w : {scale, bias}) {
     if (w != nullptr) CheckChannels(x, *w);
   }
-  if (x.device().is_cuda()) {
-    return RequireKernels(norm_cuda::kernels, "norm")
-        .layer_norm(ctx, x.Contiguous(), scale, bias, eps);
-  }
-  Tensor y = Tensor::Empty(x.shape());
-  const RowView rows(x);
-  std::vector<norm::Moments> moments(ctx.tape != nullptr ? rows.rows() : 0);
-  {
-    const Channels scales(scale, dim, 1.0f);
-    const Channels shifts(bias, dim, 0.0f);
-    float* out = y.mutable_data<float>();
-    ForRange(ctx.pool, rows.rows(), GrainFor(dim),
-             [&](int64_t begin, int64_t end) {
-               for (int64_t r = begin; r < end; ++r) {
-                 const norm::Moments m =
-                     norm::LayerRow(dim, rows.row(r), scales.row(r),
-                                    shifts.row(r), eps, out + r * dim);
-                 if (!moments.empty()) moments[r] = m;
-               }
-             });
-  }
-
-  if (ctx.tape != nullptr) {
-    Tape* tape = ctx.tape;
-    tape->Record(
-        "layer_norm", ctx, {x}, {&y},
-        [tape, x, scale, bias, moments = std::move(moments)](
-            Context& ctx, const std::vector<Tensor>& g) {
-          if (scale != nullptr) {
-            tape->QueueWeightGradient(
-                *scale, ctx, [scale, x, g = g[0], moments](Context& ctx) {
-                  return ChannelGradient<false>(ctx, *scale, x, g, moments);
-                });
-          }
-          if (bias != nullptr) {
-            tape->QueueWeightGradient(
-                *bias, ctx, [bias, x, g = g[0], moments](Context& ctx) {
-                  return ChannelGradient<true>(ctx, *bias, x, g, moments);
-                });
-          }
-          Tensor dx = Tensor::Empty(x.shape());
-          const RowView rows(x), grads(g[0]);
-          const int64_t dim = rows.cols();
-          const Channels scales(scale, dim, 1.0f);
-          float* out = dx.mutable_data<float>();
-          ForRange(ctx.pool, rows.rows(), GrainFor(2 * dim),
-                   [&](int64_t begin, int64_t end) {
-                     for (int64_t r = begin; r < end; ++r) {
-                       norm::LayerRowBackward(dim, rows.row(r), scales.row(r),
-                                              grads.row(r), moments[r],
-                                              out + r * dim);
-                     }
-                   });
-          return std::vector<Tensor>{dx};
+  const NormCall call{.door = {"layer_norm", "norm", norm_cuda::kernels},
+                      .x = x,
+                      .scale = scale,
+                      .bias = bias,
+                      .unit_offset = false,
+                      .centred = true};
+  Tensor moments = NewMoments(ctx, x);
+  return Run(
+      ctx, call.door, x.device(), {x},
+      [&] {
+        Tensor y = Tensor::Empty(x.shape());
+        const RowView rows(x);
+        const int64_t dim = rows.cols();
+        const Channels scales(scale, dim, 1.0f);
+        const Channels shifts(bias, dim, 0.0f);
+        float* out = y.mutable_data<float>();
+        norm::Moments* of_row =
+            moments.defined() ? MomentsOf(moments) : nullptr;
+        ForRows(ctx, rows, dim, [&](int64_t r) {
+          const norm::Moments m =
+              norm::LayerRow(dim, rows.row(r), scales.row(r), shifts.row(r),
+                             eps, out + r * dim);
+          if (of_row != nullptr) of_row[r] = m;
         });
-  }
-  return y;
+        return y;
+      },
+      [&](const Kernels& cuda) {
+        return cuda.layer_norm(ctx, x.Contiguous(), scale, bias, eps, &moments);
+      },
+      Vjp(ctx.tape, call, moments));
 }
 
 Result<NormConfig> ParseNorm(const nlohmann::json& json,

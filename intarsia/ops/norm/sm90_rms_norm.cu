@@ -66,6 +66,20 @@ __device__ __forceinline__ float SumOfSquares(const Row<kVecs>& row) {
   return sum[0] + sum[1];
 }
 
+__device__ __forceinline__ void LoadWeights(const Sm90RmsNormArgs& a,
+                                            int column, float (&w)[8]) {
+  if (a.weight_f32 == nullptr) {
+    return cuda::Unpack8(cuda::LoadVec(a.weight + column), w);
+  }
+  const Vec16 low = cuda::LoadVec(a.weight_f32 + column);
+  const Vec16 high = cuda::LoadVec(a.weight_f32 + column + 4);
+#pragma unroll
+  for (int j = 0; j < 4; ++j) {
+    w[j] = __uint_as_float(low.word[j]);
+    w[4 + j] = __uint_as_float(high.word[j]);
+  }
+}
+
 // grid (rows).
 template <int kThreads, int kVecs, bool kResidual>
 __global__ void __launch_bounds__(kThreads)
@@ -92,7 +106,7 @@ __global__ void __launch_bounds__(kThreads)
     float h[8];
     float w[8];
     cuda::Unpack8(x.x[i], h);
-    cuda::Unpack8(cuda::LoadVec(a.weight + column), w);
+    LoadWeights(a, column, w);
 #pragma unroll
     for (int j = 0; j < 8; ++j) h[j] *= scale * (a.weight_offset + w[j]);
     cuda::StoreVec(a.out + row * a.dim + column, cuda::Pack8(h));
@@ -124,7 +138,9 @@ __global__ void __launch_bounds__(256)
   }
   for (int i = threadIdx.x; i < a.dim; i += 256) {
     const float h = sum_at(i);
-    const float w = a.weight_offset + __bfloat162float(a.weight[i]);
+    const float w = a.weight_offset + (a.weight_f32 != nullptr
+                                           ? a.weight_f32[i]
+                                           : __bfloat162float(a.weight[i]));
     if (a.residual != nullptr && a.residual_out != nullptr) {
       a.residual_out[base + i] = __float2bfloat16(h);
     }
@@ -149,7 +165,8 @@ cudaError_t LaunchSm90RmsNorm(const Sm90RmsNormArgs& a, cudaStream_t stream) {
   const bool vectors =
       a.dim % 8 == 0 && a.dim <= 16384 && cuda::IsAligned16(a.x) &&
       cuda::IsAligned16(a.residual) && cuda::IsAligned16(a.weight) &&
-      cuda::IsAligned16(a.residual_out) && cuda::IsAligned16(a.out);
+      cuda::IsAligned16(a.weight_f32) && cuda::IsAligned16(a.residual_out) &&
+      cuda::IsAligned16(a.out);
   if (!vectors) {
     return cuda::Launch(
         RmsNormAnyKernel,

@@ -15,6 +15,7 @@ struct Sm90RmsNormArgs {
   const __nv_bfloat16* x = nullptr;         // [rows, dim]
   const __nv_bfloat16* residual = nullptr;  // [rows, dim] or null
   const __nv_bfloat16* weight = nullptr;    // [dim]
+  const float* weight_f32 = nullptr;        // [dim], instead of weight
   __nv_bfloat16* residual_out = nullptr;    // [rows, dim]: h, or null
   __nv_bfloat16* out = nullptr;             // [rows, dim]
   float* inverse_rms = nullptr;             // [rows] or null, for gradients

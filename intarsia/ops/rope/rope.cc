@@ -3,8 +3,7 @@
 #include <algorithm>
 #include <utility>
 
-#include "intarsia/autograd/tape.h"
-#include "intarsia/cuda/kernels.h"
+#include "intarsia/autograd/op.h"
 #include "intarsia/ops/common/rows.h"
 #include "intarsia/ops/rope/rope_cpu.h"
 #include "intarsia/ops/rope/rope_cuda.h"
@@ -67,6 +66,23 @@ Tensor Rotated(Context& ctx, const Tensor& x, const Plan& plan, bool inverse) {
   return y;
 }
 
+using rope_cuda::Kernels;
+
+// Turned by the angles of ctx.batch, or back.
+Tensor Turned(Context& ctx, const OpDoor<Kernels>& door, const Tensor& x,
+              const RopeConfig& config, bool inverse) {
+  return OnDevice(
+      x.device(), door,
+      [&] {
+        const Plan plan =
+            MakePlan(config, static_cast<int>(x.dim(2)), *ctx.batch);
+        return Rotated(ctx, x, plan, inverse);
+      },
+      [&](const Kernels& cuda) {
+        return cuda.rope(ctx, x.Contiguous(), config, inverse);
+      });
+}
+
 }  // namespace
 
 Tensor Rope(Context& ctx, const Tensor& x, const RopeConfig& config) {
@@ -74,22 +90,14 @@ Tensor Rope(Context& ctx, const Tensor& x, const RopeConfig& config) {
   CHECK_EQ(x.rank(), 3);
   CHECK(ctx.batch != nullptr);
   CHECK_EQ(x.dim(0), ctx.batch->size());
-  if (x.device().is_cuda()) {
-    return RequireKernels(rope_cuda::kernels, "rope")
-        .rope(ctx, x.Contiguous(), config);
-  }
-  const Plan plan = MakePlan(config, static_cast<int>(x.dim(2)), *ctx.batch);
-  Tensor y = Rotated(ctx, x, plan, false);
-
-  if (ctx.tape != nullptr) {
-    // A rotation's transpose turns back; the scale stays.
-    ctx.tape->Record(
-        "rope", ctx, {x}, {&y},
-        [plan](Context& ctx, const std::vector<Tensor>& g) {
-          return std::vector<Tensor>{Rotated(ctx, g[0], plan, true)};
-        });
-  }
-  return y;
+  const OpDoor<Kernels> door = {"rope", "rope", rope_cuda::kernels};
+  const auto turn = [&] { return Turned(ctx, door, x, config, false); };
+  // A rotation's transpose turns back; the scale stays.
+  return Run(
+      ctx, door, x.device(), {x}, turn, [&](const Kernels&) { return turn(); },
+      [door, config](Context& ctx, const std::vector<Tensor>& g) {
+        return std::vector<Tensor>{Turned(ctx, door, g[0], config, true)};
+      });
 }
 
 }  // namespace intarsia

@@ -41,17 +41,18 @@ __device__ float FrequencyOf(const Frequencies& f, const Lengths& l,
   return 1.0f / static_cast<float>(pow(double{base}, double{power}));
 }
 
-__global__ void Rotate(const float* x, const int32_t* positions, float* y,
+template <typename T>
+__global__ void Rotate(const T* x, const int32_t* positions, T* y,
                        int64_t tokens, int heads, int head_dim, int pairs,
-                       bool interleaved, float scale, Frequencies f,
-                       Lengths lengths) {
+                       bool interleaved, bool inverse, float scale,
+                       const __grid_constant__ Frequencies f, Lengths lengths) {
   const int64_t i = int64_t{blockIdx.x} * blockDim.x + threadIdx.x;
   const int work = head_dim - pairs;  // pairs, then the channels left alone
   if (i >= tokens * heads * work) return;
   const int64_t row = i / work;
   const int j = static_cast<int>(i % work);
-  const float* in = x + row * head_dim;
-  float* out = y + row * head_dim;
+  const T* in = x + row * head_dim;
+  T* out = y + row * head_dim;
   if (j >= pairs) {
     out[pairs + j] = in[pairs + j];
     return;
@@ -61,12 +62,13 @@ __global__ void Rotate(const float* x, const int32_t* positions, float* y,
                       FrequencyOf(f, lengths, token, j, pairs);
   float s, c;
   sincosf(angle, &s, &c);
-  s *= scale;
+  s *= inverse ? -scale : scale;
   c *= scale;
   const int a = interleaved ? 2 * j : j;
   const int b = interleaved ? 2 * j + 1 : j + pairs;
-  out[a] = in[a] * c - in[b] * s;
-  out[b] = in[b] * c + in[a] * s;
+  const float u = cuda::Get(in[a]), v = cuda::Get(in[b]);
+  out[a] = cuda::As<T>(u * c - v * s);
+  out[b] = cuda::As<T>(v * c + u * s);
 }
 
 Lengths LengthsOf(const Context& ctx, const RopeConfig& config, int pairs) {
@@ -83,8 +85,9 @@ Lengths LengthsOf(const Context& ctx, const RopeConfig& config, int pairs) {
           .exponent = static_cast<float>(pairs / (pairs - 1.0))};
 }
 
-Tensor Rope(Context& ctx, const Tensor& x, const RopeConfig& config) {
-  Tensor y = Tensor::Empty(x.shape(), DType::kF32, x.device());
+Tensor Rope(Context& ctx, const Tensor& x, const RopeConfig& config,
+            bool inverse) {
+  Tensor y = Tensor::Empty(x.shape(), x.dtype(), x.device());
   const int heads = static_cast<int>(x.dim(1));
   const int head_dim = static_cast<int>(x.dim(2));
   const std::vector<float> table = RopeFrequencies(config, head_dim);
@@ -102,10 +105,13 @@ Tensor Rope(Context& ctx, const Tensor& x, const RopeConfig& config) {
   const int64_t work = x.dim(0) * heads * (head_dim - pairs);
   if (work == 0) return y;
   CHECK(ctx.batch->device.positions.defined());
-  Rotate<<<cuda::Blocks(work, 128), 128, 0, cuda::StreamOf(ctx)>>>(
-      x.data<float>(), ctx.batch->device.positions.data<int32_t>(),
-      y.mutable_data<float>(), x.dim(0), heads, head_dim, pairs,
-      config.interleaved, RopeScale(config), f, LengthsOf(ctx, config, pairs));
+  cuda::DispatchActivations(x.dtype(), [&](auto t) {
+    using T = decltype(t);
+    Rotate<T><<<cuda::Blocks(work, 128), 128, 0, cuda::StreamOf(ctx)>>>(
+        cuda::In<T>(x), ctx.batch->device.positions.data<int32_t>(),
+        cuda::Out<T>(y), x.dim(0), heads, head_dim, pairs, config.interleaved,
+        inverse, RopeScale(config), f, LengthsOf(ctx, config, pairs));
+  });
   cuda::CheckLaunch("rope");
   return y;
 }

@@ -6,8 +6,10 @@
 namespace intarsia::rope_cuda {
 
 struct Kernels {
-  // As Rope, without the tape. x contiguous; ctx.batch is uploaded.
-  Tensor (*rope)(Context& ctx, const Tensor& x, const RopeConfig& config);
+  // As Rope, without the tape, in fp32 or bf16; `inverse` turns back. x
+  // contiguous; ctx.batch is uploaded.
+  Tensor (*rope)(Context& ctx, const Tensor& x, const RopeConfig& config,
+                 bool inverse);
 };
 extern const Kernels* kernels;
 

@@ -4,8 +4,7 @@
 #include <utility>
 #include <vector>
 
-#include "intarsia/autograd/tape.h"
-#include "intarsia/cuda/kernels.h"
+#include "intarsia/autograd/op.h"
 #include "intarsia/ops/common/rows.h"
 #include "intarsia/ops/rows/rows_cuda.h"
 
@@ -97,59 +96,77 @@ void CheckRows(std::span<const int32_t> rows, int64_t count) {
   }
 }
 
+using rows_cuda::Kernels;
+
+OpDoor<Kernels> Door(const char* name) {
+  return {name, "rows", rows_cuda::kernels};
+}
+
+const float* DataOf(const Tensor& factors) {
+  return factors.defined() ? factors.data<float>() : nullptr;
+}
+
+Tensor Gather(Context& ctx, const Tensor& x, const Indices& rows,
+              const Tensor& factors) {
+  return OnDevice(
+      x.device(), Door("gather_rows"),
+      [&] { return Gathered(ctx, x, rows, DataOf(factors)); },
+      [&](const Kernels& cuda) { return cuda.gather(ctx, x, rows, factors); });
+}
+
+Tensor Combine(Context& ctx, const Tensor& x, const Indices& rows,
+               const Tensor& factors, int64_t count) {
+  return OnDevice(
+      x.device(), Door("combine_rows"),
+      [&] { return Combined(ctx, x, rows, DataOf(factors), count); },
+      [&](const Kernels& cuda) {
+        const ByTarget by_target(rows, count);
+        return cuda.combine(ctx, x.Contiguous(), by_target.first,
+                            by_target.order, factors);
+      });
+}
+
 }  // namespace
 
 Tensor GatherRows(Context& ctx, const Tensor& x,
                   std::span<const int32_t> rows) {
   CHECK_EQ(x.rank(), 2);
   CheckRows(rows, x.dim(0));
-  if (x.device().is_cuda()) {
-    return RequireKernels(rows_cuda::kernels, "rows").gather(ctx, x, rows);
-  }
-  const Indices indices(rows.begin(), rows.end());
-  Tensor y = Gathered(ctx, x, indices, nullptr);
-
-  if (ctx.tape != nullptr) {
-    ctx.tape->Record("gather_rows", ctx, {x}, {&y},
-                     [indices, count = x.dim(0)](Context& ctx,
-                                                 const std::vector<Tensor>& g) {
-                       return std::vector<Tensor>{
-                           Combined(ctx, g[0], indices, nullptr, count)};
-                     });
-  }
-  return y;
+  Indices indices(rows.begin(), rows.end());
+  const auto gather = [&] { return Gather(ctx, x, indices, Tensor()); };
+  return Run(
+      ctx, Door("gather_rows"), x.device(), {x}, gather,
+      [&](const Kernels&) { return gather(); },
+      [indices, count = x.dim(0)](Context& ctx, const std::vector<Tensor>& g) {
+        return std::vector<Tensor>{
+            Combine(ctx, g[0], indices, Tensor(), count)};
+      });
 }
 
 Tensor CombineRows(Context& ctx, const Tensor& x, std::span<const int32_t> rows,
                    const Tensor& weights, int64_t count) {
-  RequireCpu(x, "combine rows");
   CHECK_EQ(x.rank(), 2);
   CHECK_EQ(static_cast<int64_t>(rows.size()), x.dim(0));
   CheckRows(rows, count);
   if (weights.defined()) {
     CHECK(weights.shape() == Shape({x.dim(0)})) << weights.shape();
   }
-  const Indices indices(rows.begin(), rows.end());
+  Indices indices(rows.begin(), rows.end());
   const Tensor factors = weights.defined() ? weights.Contiguous() : weights;
-  const auto data = [](const Tensor& t) {
-    return t.defined() ? t.data<float>() : nullptr;
-  };
-  Tensor y = Combined(ctx, x, indices, data(factors), count);
-
-  if (ctx.tape != nullptr) {
-    ctx.tape->Record("combine_rows", ctx, {x, weights}, {&y},
-                     [indices, x, factors, data, wants = weights.var() >= 0](
-                         Context& ctx, const std::vector<Tensor>& g) {
-                       std::vector<Tensor> out(2);
-                       if (x.var() >= 0) {
-                         out[0] = Gathered(ctx, g[0], indices, data(factors));
-                       }
-                       if (wants)
-                         out[1] = WeightGradients(ctx, x, g[0], indices);
-                       return out;
-                     });
-  }
-  return y;
+  OpDoor<Kernels> door = Door("combine_rows");
+  // The weights' own gradient has no kernel.
+  if (weights.var() >= 0) door.differentiable = Differentiable::kOnCpu;
+  const auto combine = [&] { return Combine(ctx, x, indices, factors, count); };
+  return Run(
+      ctx, door, x.device(), {x, weights}, combine,
+      [&](const Kernels&) { return combine(); },
+      [indices, x, factors, wants = weights.var() >= 0](
+          Context& ctx, const std::vector<Tensor>& g) {
+        std::vector<Tensor> out(2);
+        if (x.var() >= 0) out[0] = Gather(ctx, g[0], indices, factors);
+        if (wants) out[1] = WeightGradients(ctx, x, g[0], indices);
+        return out;
+      });
 }
 
 }  // namespace intarsia

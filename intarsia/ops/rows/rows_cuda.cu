@@ -1,30 +1,82 @@
-// Plain gather of rows: a thread a number.
+// Plain gather and sum of rows: a thread a number.
 #include "intarsia/cuda/room.cuh"
 #include "intarsia/ops/rows/rows_cuda.h"
 
 namespace intarsia::rows_cuda {
 namespace {
 
-__global__ void Gather(const float* x, int64_t stride, const int32_t* rows,
-                       float* out, int64_t count, int64_t dim) {
+template <typename T>
+__global__ void Gather(const T* x, int64_t stride, const int32_t* rows,
+                       const float* factors, T* out, int64_t count,
+                       int64_t dim) {
   const int64_t i = int64_t{blockIdx.x} * blockDim.x + threadIdx.x;
-  if (i < count * dim) out[i] = x[rows[i / dim] * stride + i % dim];
+  if (i >= count * dim) return;
+  const T value = x[rows[i / dim] * stride + i % dim];
+  out[i] = factors == nullptr
+               ? value
+               : cuda::As<T>(factors[i / dim] * cuda::Get(value));
 }
 
-Tensor GatherRows(Context& ctx, const Tensor& x,
-                  std::span<const int32_t> rows) {
+template <typename T>
+__global__ void Combine(const T* x, const int32_t* first, const int32_t* order,
+                        const float* factors, T* out, int64_t count,
+                        int64_t dim) {
+  const int64_t i = int64_t{blockIdx.x} * blockDim.x + threadIdx.x;
+  if (i >= count * dim) return;
+  const int64_t t = i / dim;
+  float sum = 0.0f;
+  for (int32_t k = first[t]; k < first[t + 1]; ++k) {
+    const int64_t row = order[k];
+    const float value = cuda::Get(x[row * dim + i % dim]);
+    sum += factors == nullptr ? value : factors[row] * value;
+  }
+  out[i] = cuda::As<T>(sum);
+}
+
+Tensor Upload(const Context& ctx, std::span<const int32_t> values) {
+  return Tensor::From(values, {static_cast<int64_t>(values.size())})
+      .To(ctx.device, ctx.stream);
+}
+
+const float* DataOf(const Tensor& factors) {
+  return factors.defined() ? factors.data<float>() : nullptr;
+}
+
+Tensor GatherRows(Context& ctx, const Tensor& x, std::span<const int32_t> rows,
+                  const Tensor& factors) {
   const int64_t count = static_cast<int64_t>(rows.size()), dim = x.dim(1);
-  const Tensor index = Tensor::From(rows, {count}).To(x.device(), ctx.stream);
-  Tensor out = Tensor::Empty({count, dim}, DType::kF32, x.device());
+  Tensor out = Tensor::Empty({count, dim}, x.dtype(), x.device());
   if (out.numel() == 0) return out;
-  Gather<<<cuda::Blocks(out.numel(), 256), 256, 0, cuda::StreamOf(ctx)>>>(
-      x.data<float>(), x.stride(0), index.data<int32_t>(),
-      out.mutable_data<float>(), count, dim);
+  const Tensor index = Upload(ctx, rows);
+  cuda::DispatchActivations(x.dtype(), [&](auto t) {
+    using T = decltype(t);
+    Gather<T><<<cuda::Blocks(out.numel(), 256), 256, 0, cuda::StreamOf(ctx)>>>(
+        cuda::In<T>(x), x.stride(0), index.data<int32_t>(), DataOf(factors),
+        cuda::Out<T>(out), count, dim);
+  });
   cuda::CheckLaunch("rows");
   return out;
 }
 
-constexpr Kernels kKernels = {.gather = GatherRows};
+Tensor CombineRows(Context& ctx, const Tensor& x,
+                   std::span<const int32_t> first,
+                   std::span<const int32_t> order, const Tensor& factors) {
+  const int64_t count = static_cast<int64_t>(first.size()) - 1, dim = x.dim(1);
+  Tensor out = Tensor::Empty({count, dim}, x.dtype(), x.device());
+  if (out.numel() == 0) return out;
+  const Tensor begins = Upload(ctx, first), rows = Upload(ctx, order);
+  cuda::DispatchActivations(x.dtype(), [&](auto t) {
+    using T = decltype(t);
+    Combine<T><<<cuda::Blocks(out.numel(), 256), 256, 0, cuda::StreamOf(ctx)>>>(
+        cuda::In<T>(x), begins.data<int32_t>(),
+        order.empty() ? nullptr : rows.data<int32_t>(), DataOf(factors),
+        cuda::Out<T>(out), count, dim);
+  });
+  cuda::CheckLaunch("rows");
+  return out;
+}
+
+constexpr Kernels kKernels = {.gather = GatherRows, .combine = CombineRows};
 
 }  // namespace
 

@@ -5,11 +5,17 @@
 
 namespace intarsia::rows_cuda {
 
+// Rows in fp32 or bf16, which the result has too; factors fp32 or undefined
+// (1).
 struct Kernels {
-  // As GatherRows, without the tape. Uploads the rows, so it cannot be part of
-  // a recorded graph.
-  Tensor (*gather)(Context& ctx, const Tensor& x,
-                   std::span<const int32_t> rows);
+  // out[i] = factors[i] · x[rows[i]]
+  Tensor (*gather)(Context& ctx, const Tensor& x, std::span<const int32_t> rows,
+                   const Tensor& factors);
+  // out[t] = Σ factors[i] · x[i] over i in order[first[t], first[t + 1]). x
+  // contiguous.
+  Tensor (*combine)(Context& ctx, const Tensor& x,
+                    std::span<const int32_t> first,
+                    std::span<const int32_t> order, const Tensor& factors);
 };
 extern const Kernels* kernels;
 

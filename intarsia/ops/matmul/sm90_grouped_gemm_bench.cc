@@ -3,8 +3,8 @@
 #include <numeric>
 #include <random>
 
-#include "intarsia/channel_mixers/moe/sm90_grouped_gemm.h"
 #include "intarsia/cuda/bench/device_data.h"
+#include "intarsia/ops/matmul/sm90_grouped_gemm.h"
 
 namespace intarsia::bench {
 namespace {
@@ -93,7 +93,7 @@ std::vector<int> Routed(int experts, int rows) {
 GpuCase MakeCase(const Shape& s) {
   const double rows = std::accumulate(s.rows.begin(), s.rows.end(), 0);
   GpuCase c;
-  c.name = "moe.sm90.grouped_gemm";
+  c.name = "matmul.sm90.grouped_gemm";
   c.shape = std::to_string(s.rows.size()) + " experts, " +
             std::to_string(static_cast<int>(rows)) + " rows, " +
             std::to_string(s.in) + " to " + std::to_string(s.out);

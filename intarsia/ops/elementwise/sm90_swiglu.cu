@@ -1,8 +1,8 @@
 // What bounds it: two reads and a write. Each thread has kUnroll vectors of
 // both inputs in flight.
-#include "intarsia/channel_mixers/glu/sm90_swiglu.h"
 #include "intarsia/cuda/launch.h"
 #include "intarsia/cuda/tile/vector.cuh"
+#include "intarsia/ops/elementwise/sm90_swiglu.h"
 
 namespace intarsia {
 namespace {

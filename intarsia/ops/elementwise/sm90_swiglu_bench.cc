@@ -1,5 +1,5 @@
 // The SwiGLU gate.
-#include "intarsia/channel_mixers/glu/sm90_swiglu.h"
+#include "intarsia/ops/elementwise/sm90_swiglu.h"
 
 #include "intarsia/cuda/bench/device_data.h"
 
@@ -67,7 +67,7 @@ std::vector<GpuCase> sm90_swiglu(bool quick) {
   std::vector<GpuCase> cases;
   for (const Shape& s : shapes) {
     GpuCase c;
-    c.name = "glu.sm90.swiglu";
+    c.name = "elementwise.sm90.swiglu";
     c.shape = std::to_string(s.rows) + " x " + std::to_string(s.dim) +
               (s.pad > 0 ? " pad " + std::to_string(s.pad) : "");
     c.bytes = 6.0 * s.rows * s.dim;
