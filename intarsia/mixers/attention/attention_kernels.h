@@ -1,5 +1,5 @@
 // Between the core's plan (attention_core.cc, attention_vjp.cc) and its CPU
-// kernels (attention_cpu.cc).
+// kernels (attention_*cpu.cc).
 #pragma once
 
 #include <algorithm>

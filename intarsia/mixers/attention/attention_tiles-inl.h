@@ -1,5 +1,5 @@
-// Products and loads of attention's tiles. Include inside attention_cpu.cc's
-// per-target part, after <hwy/highway.h>.
+// Products and loads of attention's tiles, for the files whose kernels have a
+// part for each target.
 //
 // Everything is built from one product, C[r] += Σ_k A(r, k) B[k], in which each
 // element of C is a chain of multiply-adds over ascending k of its own. So a
