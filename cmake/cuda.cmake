@@ -51,6 +51,7 @@ function(intarsia_cuda_room library dir)
   target_link_libraries(
     ${target} PUBLIC ${ROOM_DEPS} intarsia_core intarsia_formats
                      nlohmann_json::nlohmann_json intarsia_memory_bound_sm90
-                     intarsia_matmul_sm90 intarsia_attention_sm90)
+                     intarsia_matmul_sm90 intarsia_attention_sm90
+                     intarsia_ssd_sm90)
   target_link_libraries(${library} PUBLIC ${target})
 endfunction()

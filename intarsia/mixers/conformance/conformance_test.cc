@@ -48,10 +48,8 @@ class Conformance : public ::testing::TestWithParam<Subject> {
     RunOptions gpu;
     gpu.device = Cuda();
     targets.push_back(gpu);
-    if (instance_.mixer().bf16()) {
-      gpu.dtype = DType::kBF16;
-      targets.push_back(gpu);
-    }
+    gpu.dtype = DType::kBF16;
+    targets.push_back(gpu);
     return targets;
   }
   static std::string NameOf(const RunOptions& options) {

@@ -212,9 +212,11 @@ Tensor Forward(Instance& instance, const Batch& batch, const Tensor& x,
   ctx.chunk = options.chunk;
   ctx.dtype = options.dtype;
   if (options.pools != nullptr) ctx.state = &options.pools->View(on_device);
-  const Tensor in = Cast(ctx, x.To(options.device), options.dtype);
+  // As a model gives it.
+  const DType dtype = instance.mixer().bf16() ? options.dtype : DType::kF32;
+  const Tensor in = Cast(ctx, x.To(options.device), dtype);
   const Tensor out = instance.mixer().Forward(ctx, in);
-  CHECK(out.dtype() == options.dtype);
+  CHECK(out.dtype() == dtype);
   return Cast(ctx, out, DType::kF32).To(Cpu());
 }
 

@@ -4,7 +4,9 @@
 #include <nlohmann/json.hpp>
 
 #include "intarsia/core/json_reader.h"
+#include "intarsia/cuda/kernels.h"
 #include "intarsia/distributed/tensor_parallel.h"
+#include "intarsia/mixers/mamba2/mamba2_cuda.h"
 #include "intarsia/ops/conv1d/conv1d.h"
 #include "intarsia/ops/elementwise/elementwise.h"
 #include "intarsia/ops/norm/norm.h"
@@ -142,6 +144,42 @@ Tensor Mamba2::GateAndNorm(Context& ctx, const Tensor& y,
   return norm(GatedActivation(ctx, Activation::kSilu, z, y));
 }
 
+Tensor Mamba2::Recur(Context& ctx, const Tensor& raw, const Tensor& x,
+                     const Tensor& b, const Tensor& c) const {
+  Tensor* state = ctx.state ? &ctx.state->sequence(kSsm) : nullptr;
+  const auto composed = [&] {
+    const Mamba2Steps steps =
+        Discretize(ctx, raw, x, ctx.weight(dt_bias_), ctx.weight(a_log_),
+                   config_.dt_min, config_.dt_max);
+    Tensor y;
+    if (state == nullptr) {
+      y = Mamba2Core(ctx, b, c, steps, Tensor(), config_.chunk).out;
+    } else {
+      GatedLinearOptions options;
+      options.chunk = config_.chunk;
+      options.value_major = true;
+      y = GatedLinearInPlace(ctx, c, b, steps.value, steps.log_decay, state,
+                             options);
+    }
+    return AddSkip(ctx, y, x, ctx.weight(d_));
+  };
+  if (x.device().is_cpu() || ctx.tape != nullptr) return composed();
+  mamba2_cuda::Recurrence call{.raw = raw.Contiguous(),
+                               .x = x.Contiguous(),
+                               .b = b.Contiguous(),
+                               .c = c.Contiguous(),
+                               .dt_bias = ctx.weight(dt_bias_),
+                               .a_log = ctx.weight(a_log_),
+                               .d = ctx.weight(d_),
+                               .dt_min = config_.dt_min,
+                               .dt_max = config_.dt_max,
+                               .state = state,
+                               .composed = composed,
+                               .y = Tensor()};
+  RequireKernels(mamba2_cuda::kernels, "mamba2").recurrence(ctx, call);
+  return call.y;
+}
+
 Tensor Mamba2::Forward(Context& ctx, const Tensor& x) const {
   const int64_t rows = x.dim(0), P = config_.head_dim, N = config_.state_dim;
   auto [z, u, b, c, raw] = Linears(ctx, x, {z_, x_, b_, c_, dt_});
@@ -152,20 +190,7 @@ Tensor Mamba2::Forward(Context& ctx, const Tensor& x) const {
   u = ReshapeView(ctx, u, Shape({rows, u.dim(1) / P, P}));
   b = ReshapeView(ctx, b, Shape({rows, b.dim(1) / N, N}));
   c = ReshapeView(ctx, c, Shape({rows, c.dim(1) / N, N}));
-  const Mamba2Steps steps =
-      Discretize(ctx, raw, u, ctx.weight(dt_bias_), ctx.weight(a_log_),
-                 config_.dt_min, config_.dt_max);
-  Tensor y;
-  if (ctx.state == nullptr) {
-    y = Mamba2Core(ctx, b, c, steps, Tensor(), config_.chunk).out;
-  } else {
-    GatedLinearOptions options;
-    options.chunk = config_.chunk;
-    options.value_major = true;
-    y = GatedLinearInPlace(ctx, c, b, steps.value, steps.log_decay,
-                           &ctx.state->sequence(kSsm), options);
-  }
-  y = AddSkip(ctx, y, u, ctx.weight(d_));
+  Tensor y = Recur(ctx, raw, u, b, c);
   y = ReshapeView(ctx, y, Shape({rows, y.dim(1) * P}));
   return OutLinear(ctx, GateAndNorm(ctx, y, z), out_.w, out_.bias);
 }
@@ -185,6 +210,8 @@ std::vector<MixerExample> Mamba2Examples() {
     examples.push_back(std::move(example));
   };
   add("published", 24, R"({"heads": 4, "head_dim": 16, "state_dim": 16})");
+  add("tensor_cores", 24,  // what tuned kernels take
+      R"({"heads": 4, "head_dim": 64, "state_dim": 64, "groups": 2})");
   add("groups_biases_limits", 20,
       R"({"heads": 6, "head_dim": 7, "state_dim": 9, "groups": 2,
           "conv_width": 3, "bias": true, "norm_groups": 2, "dt_min": 0.01,

@@ -70,6 +70,9 @@ class Mamba2 final : public Mixer {
  private:
   Tensor Convolve(Context& ctx, const Tensor& x, LinearHandles conv,
                   size_t state) const;
+  // The recurrence with its steps and skip connection, [T, H, P].
+  Tensor Recur(Context& ctx, const Tensor& raw, const Tensor& x,
+               const Tensor& b, const Tensor& c) const;
   Tensor GateAndNorm(Context& ctx, const Tensor& y, const Tensor& z) const;
 
   Mamba2Config config_;

@@ -2,8 +2,9 @@
 #include <algorithm>
 #include <cmath>
 
-#include "intarsia/autograd/tape.h"
+#include "intarsia/autograd/op.h"
 #include "intarsia/mixers/mamba2/mamba2.h"
+#include "intarsia/mixers/mamba2/mamba2_cuda.h"
 #include "intarsia/mixers/mamba2/mamba2_vjp.h"
 
 namespace intarsia {
@@ -11,10 +12,8 @@ namespace {
 
 constexpr int64_t kRowsPerTask = 4;
 
-void NeedCpu(const Tensor& x) {
-  if (!x.device().is_cpu()) {
-    throw EngineError("[mamba2] no kernels for " + Name(x.device()));
-  }
+OpDoor<mamba2_cuda::Kernels> Door(const char* name) {
+  return {name, "mamba2", mamba2_cuda::kernels, Differentiable::kOnCpu};
 }
 
 float Softplus(float x) { return x > 20.0f ? x : std::log1p(std::exp(x)); }
@@ -27,8 +26,12 @@ Mamba2Steps Discretize(Context& ctx, const Tensor& raw, const Tensor& x,
   const int64_t rows = x.dim(0), heads = x.dim(1), width = x.dim(2);
   CHECK(raw.shape() == Shape({rows, heads}))
       << "steps " << raw.shape() << ", x " << x.shape();
-  NeedCpu(x);
+  CheckDifferentiable(ctx, x.device(), Door("discretize"));
   const Tensor in = x.Contiguous(), raw_in = raw.Contiguous();
+  if (x.device().is_cuda()) {
+    return RequireKernels(mamba2_cuda::kernels, "mamba2")
+        .discretize(ctx, raw_in, in, dt_bias, a_log, dt_min, dt_max);
+  }
   Mamba2Steps steps;
   steps.log_decay = Tensor::Empty({rows, heads});
   steps.value = Tensor::Empty(x.shape());
@@ -58,9 +61,13 @@ Mamba2Steps Discretize(Context& ctx, const Tensor& raw, const Tensor& x,
 Tensor AddSkip(Context& ctx, const Tensor& y, const Tensor& x,
                const Weight& d) {
   CHECK(y.shape() == x.shape()) << "y " << y.shape() << ", x " << x.shape();
-  NeedCpu(x);
+  CheckDifferentiable(ctx, x.device(), Door("skip"));
   const int64_t rows = x.dim(0), heads = x.dim(1), width = x.dim(2);
   const Tensor in = x.Contiguous(), core = y.Contiguous();
+  if (x.device().is_cuda()) {
+    return RequireKernels(mamba2_cuda::kernels, "mamba2")
+        .add_skip(ctx, core, in, d);
+  }
   Tensor out = Tensor::Empty(x.shape());
   ctx.pool->For(rows, kRowsPerTask, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin * heads; i < end * heads; ++i) {

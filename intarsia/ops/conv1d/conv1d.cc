@@ -4,11 +4,11 @@
 #include <utility>
 #include <vector>
 
-#include "intarsia/autograd/tape.h"
-#include "intarsia/cuda/kernels.h"
+#include "intarsia/autograd/op.h"
 #include "intarsia/ops/common/activation_cpu.h"
 #include "intarsia/ops/common/rows.h"
 #include "intarsia/ops/conv1d/conv1d_cpu.h"
+#include "intarsia/ops/conv1d/conv1d_cuda.h"
 
 namespace intarsia {
 namespace {
@@ -230,8 +230,15 @@ void ConvolveStep(Context& ctx, const RowView& x, const Weight& weight,
 
 Tensor CausalConv1d(Context& ctx, const Tensor& x, const Weight& weight,
                     const Weight* bias, Activation activation, Tensor state) {
-  RequireCpu(x, "conv1d");
+  const OpDoor<conv1d_cuda::Kernels> door = {
+      "causal_conv1d", "conv1d", conv1d_cuda::kernels, Differentiable::kOnCpu};
+  CheckDifferentiable(ctx, x.device(), door);
   CheckArguments(ctx, x, weight, bias, state);
+  if (x.device().is_cuda()) {
+    return RequireKernels(door.kernels, door.room)
+        .conv1d(ctx, x.dim(1) <= 1 || x.stride(1) == 1 ? x : x.Contiguous(),
+                weight, bias, activation, &state);
+  }
   const RowView rows(x);
   Tensor y = Tensor::Empty(x.shape());
   // Segments of one row each, none empty: row t is segment t's.

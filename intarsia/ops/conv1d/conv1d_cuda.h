@@ -1,0 +1,16 @@
+// CUDA kernels of the room; null in a build without them.
+#pragma once
+
+#include "intarsia/ops/conv1d/conv1d.h"
+
+namespace intarsia::conv1d_cuda {
+
+struct Kernels {
+  // As CausalConv1d, without the tape, fp32; x has a dense last axis; ctx.batch
+  // is uploaded. *state may be undefined.
+  Tensor (*conv1d)(Context& ctx, const Tensor& x, const Weight& weight,
+                   const Weight* bias, Activation activation, Tensor* state);
+};
+extern const Kernels* kernels;
+
+}  // namespace intarsia::conv1d_cuda
