@@ -210,8 +210,8 @@ std::vector<MixerExample> Mamba2Examples() {
     examples.push_back(std::move(example));
   };
   add("published", 24, R"({"heads": 4, "head_dim": 16, "state_dim": 16})");
-  add("tensor_cores", 24,  // what tuned kernels take
-      R"({"heads": 4, "head_dim": 64, "state_dim": 64, "groups": 2})");
+  add("tensor_cores", 8,  // what tuned kernels take
+      R"({"heads": 1, "head_dim": 64, "state_dim": 64})");
   add("groups_biases_limits", 20,
       R"({"heads": 6, "head_dim": 7, "state_dim": 9, "groups": 2,
           "conv_width": 3, "bias": true, "norm_groups": 2, "dt_min": 0.01,

@@ -103,6 +103,11 @@ std::vector<GpuCase> sm90_gemm(bool quick) {
     shapes.push_back({8192, 4096, 14336, Use::kTable});
     shapes.push_back({8192, 14336, 4096, Use::kTable});
     shapes.push_back({512, 4096, 4096, Use::kTable});
+    for (const int rows : {16, 64, 128}) {
+      shapes.push_back({rows, 4096, 28672, Use::kTable});
+      shapes.push_back({rows, 14336, 4096, Use::kTable});
+      shapes.push_back({rows, 4096, 4096, Use::kTable});
+    }
     for (const int tile : {0, 64, 128, 192, 256}) {
       shapes.push_back({8192, 576, 1536, Use::kTable, false, false, tile});
     }
