@@ -99,9 +99,6 @@ Outcome Tokenize(const intarsia_model* model, std::string_view text,
   if (!tokenizer.ok()) return tokenizer.status();
   if (text.data() == nullptr && !text.empty()) return Missing("the text");
   if (tokens == nullptr && capacity > 0) return Missing("the buffer");
-  if (text.size() >= (size_t{1} << 31)) {
-    return InvalidArgument("[c_api] a text must be shorter than 2 GiB");
-  }
   constexpr uint32_t kKnown = INTARSIA_ADD_SPECIAL | INTARSIA_PARSE_SPECIAL;
   if ((flags & ~kKnown) != 0) {
     return InvalidArgument("[c_api] unknown flags of intarsia_tokenize");

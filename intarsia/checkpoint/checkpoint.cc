@@ -34,6 +34,13 @@ Result<bool> IsFile(const fs::path& path) {
   if (status.type() == fs::file_type::none) {
     return InvalidArgument(where + error.message());
   }
+  if (fs::exists(status) && !fs::is_directory(status)) {
+    return InvalidArgument(where + "is " +
+                           (fs::is_fifo(status)     ? "a FIFO"
+                            : fs::is_socket(status) ? "a socket"
+                                                    : "a device") +
+                           ", not a regular file");
+  }
   std::error_code ignored;
   if (status.type() == fs::file_type::not_found &&
       fs::is_symlink(fs::symlink_status(path, ignored))) {
@@ -48,6 +55,30 @@ Result<bool> IsFile(const fs::path& path) {
 Result<std::string> FileOrNone(const fs::path& path) {
   ASSIGN_OR_RETURN(const bool there, IsFile(path));
   return there ? path.string() : std::string();
+}
+
+// A folder that holds what PEFT trained beside a model, and not the model.
+Status RefuseAdapter(const fs::path& folder) {
+  const fs::path path = folder / "adapter_config.json";
+  ASSIGN_OR_RETURN(const bool there, IsFile(path));
+  if (!there) return Status::Ok();
+  std::string type = "LoRA", base;
+  const auto config = ReadJsonFile(path.string(), "checkpoint", kMaxConfigBytes,
+                                   {.non_finite = true, .repeats = true});
+  if (config.ok() && config->is_object()) {
+    const auto text = [&](const char* key) {
+      const auto value = config->value(key, nlohmann::json());
+      return value.is_string() ? value.get<std::string>() : std::string();
+    };
+    if (!text("peft_type").empty()) type = text("peft_type");
+    base = text("base_model_name_or_path");
+  }
+  return Unsupported(
+      "[checkpoint] " + folder.string() + ": holds a PEFT adapter (" +
+      Printable(type, 40) + ") and not the model that it was trained on" +
+      (base.empty() ? "" : ", " + Printable(base, 100)) +
+      ": merge it into that model (peft's merge_and_unload, then "
+      "save_pretrained) and open the result");
 }
 
 // What a folder without weights that are read has instead, for its message.
@@ -283,6 +314,26 @@ void Checkpoint::ListNames() {
   for (const StoredTensor& tensor : tensors()) names_.push_back(tensor.name);
 }
 
+Result<std::unique_ptr<Checkpoint>> Checkpoint::OpenRecord(
+    const std::string& path, const std::string& room, const std::string& what) {
+  const std::string where = "[" + room + "] " + path + ": ";
+  std::error_code error;
+  const fs::file_status status = fs::status(path, error);
+  if (fs::is_directory(status)) {
+    return InvalidArgument(where + "is a folder, not " + what);
+  }
+  if (fs::is_regular_file(status)) {
+    ASSIGN_OR_RETURN(const std::shared_ptr<const MappedFile> file,
+                     MappedFile::Open(path));
+    if (!LooksLikeSafetensors(file->text())) {
+      const std::string kind = NotWeights(file->text());
+      return InvalidArgument(where + "is not " + what +
+                             (kind.empty() ? "" : "; it is " + kind));
+    }
+  }
+  return Open(path);
+}
+
 Status Checkpoint::OpenFolder() {
   const fs::path folder(path_);
   ASSIGN_OR_RETURN(const bool native, IsFile(folder / "intarsia.json"));
@@ -302,6 +353,7 @@ Status Checkpoint::OpenFolder() {
                              ": the folder cannot be read: " + error.message());
     }
     if (found.size() == 1) return OpenGguf(found[0]);
+    RETURN_IF_ERROR(RefuseAdapter(folder));
     return NotFound(
         "[checkpoint] " + path_ +
         ": neither intarsia.json nor config.json, and " +
@@ -311,7 +363,9 @@ Status Checkpoint::OpenFolder() {
   const fs::path config = folder / (native ? "intarsia.json" : "config.json");
   ASSIGN_OR_RETURN(*config_,
                    ReadJsonFile(config.string(), "checkpoint", kMaxConfigBytes,
-                                {.non_finite = true}));
+                                {.non_finite = true,
+                                 .repeats = !native,
+                                 .repeated = &repeated_keys_}));
   if (!config_->is_object()) {
     return InvalidArgument("[checkpoint] " + config.string() +
                            ": not an object");
@@ -330,6 +384,7 @@ Status Checkpoint::OpenFolder() {
   } else if (!index.empty()) {
     RETURN_IF_ERROR(OpenIndex(index));
   } else {
+    RETURN_IF_ERROR(RefuseAdapter(folder));
     return NotFound("[checkpoint] " + path_ + ": neither model.safetensors " +
                     "nor " + kIndexName + OtherWeights(folder));
   }

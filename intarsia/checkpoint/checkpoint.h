@@ -15,6 +15,7 @@
 #include <map>
 #include <memory>
 #include <nlohmann/json_fwd.hpp>
+#include <set>
 #include <span>
 #include <string>
 #include <string_view>
@@ -70,6 +71,12 @@ class Checkpoint {
       const std::string& path,
       MappedFile::Source source = MappedFile::Source::kMap);
 
+  // A safetensors file that is no model. `what` it should be, for messages,
+  // which start with the room's name: "a saved state".
+  static Result<std::unique_ptr<Checkpoint>> OpenRecord(
+      const std::string& path, const std::string& room,
+      const std::string& what);
+
   CheckpointKind kind() const { return kind_; }
   const std::string& path() const { return path_; }
 
@@ -83,6 +90,8 @@ class Checkpoint {
   // the file ("llama.block_count"), without arrays of over 4096 items, which
   // gguf() has. Empty for a bare safetensors file.
   const nlohmann::json& config() const { return *config_; }
+  // Keys that config.json gives more than once: the last counts, as in Python.
+  const std::set<std::string>& repeated_keys() const { return repeated_keys_; }
 
   // __metadata__ of the (first) safetensors file.
   const std::map<std::string, std::string>& metadata() const {
@@ -123,6 +132,7 @@ class Checkpoint {
   std::string path_;
   std::vector<std::string> names_;
   TensorTable table_;
+  std::set<std::string> repeated_keys_;
   std::shared_ptr<nlohmann::json> config_;  // never null
   std::map<std::string, std::string> metadata_;
   std::unique_ptr<GgufMetadata> gguf_;

@@ -176,8 +176,10 @@ class Builder : public nlohmann::json_sax<Json> {
     }
     auto& members = open_.back()->get_ref<Json::object_t&>();
     const auto [at, fresh] = members.emplace(name, nullptr);
-    if (!fresh && !limits_.repeats)
+    if (!fresh && !limits_.repeats) {
       return Stop("gives \"" + Printable(name) + "\" twice");
+    }
+    if (!fresh && limits_.repeated != nullptr) limits_.repeated->insert(name);
     slot_ = &at->second;
     return true;
   }

@@ -3,6 +3,7 @@
 
 #include <functional>
 #include <nlohmann/json_fwd.hpp>
+#include <set>
 #include <span>
 #include <string>
 #include <string_view>
@@ -19,6 +20,8 @@ struct JsonLimits {
   bool non_finite = false;
   // A key that an object gives twice counts as its last value, as in Python.
   bool repeats = false;
+  // Those keys, each once. May be null.
+  std::set<std::string>* repeated = nullptr;
   // Objects, arrays, strings and numbers that become a tree. Each takes up to
   // 100 bytes and its text, so that the tree of a small file can be large.
   size_t values = size_t{1} << 20;

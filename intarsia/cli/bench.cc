@@ -228,6 +228,12 @@ void AddBench(Verb verb) {
            "runs on");
   verb.Add("-r", &options->repeats, Whole{1, 1000},
            "Repeats; the median is printed");
+  verb.Require([flags] {
+    return flags->kernel.empty() || flags->model == "kernels"
+               ? std::string()
+               : "no '" + TerminalLine(flags->kernel, {.most = 60}) +
+                     "': a second name is for `bench kernels NAME`";
+  });
   verb.Run([flags] { return Run(*flags); });
 }
 

@@ -158,7 +158,7 @@ std::string Scaled(double value, double step, const char* const* units,
 
 }  // namespace
 
-Result<uint64_t> ParseSize(const std::string& text) {
+Result<uint64_t> ParseSize(const std::string& flag, const std::string& text) {
   double number = 0;
   const char* const end = text.data() + text.size();
   const auto parsed = std::from_chars(text.data(), end, number);
@@ -171,8 +171,10 @@ Result<uint64_t> ParseSize(const std::string& text) {
                                                     : 0;
   if (parsed.ec != std::errc() || scale == 0 || !(number * scale >= 1) ||
       number * scale > 1e18) {
-    return InvalidArgument("a size is a number with K, M, G or nothing, not '" +
-                           text + "'");
+    return InvalidArgument(
+        flag + ": '" + TerminalLine(text, {.most = 60}) +
+        "' is not a size, which is a number of bytes from 1 on, with K, M or "
+        "G for a thousand, a million or 10^9 of them: 500M, 1.5G");
   }
   return static_cast<uint64_t>(number * scale);
 }

@@ -53,9 +53,10 @@ Status ReportLosses(const std::string& verb,
                     const std::vector<std::string>& losses, bool allowed);
 bool StderrIsTerminal();
 bool StdoutIsTerminal();
-Result<uint64_t> ParseSize(const std::string& text);  // "500M", "2G", bytes
-std::string HumanBytes(double bytes);                 // "98.1 MiB"
-std::string HumanCount(double count);                 // "134.5 M"
+// "500M", "2G", bytes; messages name the flag.
+Result<uint64_t> ParseSize(const std::string& flag, const std::string& text);
+std::string HumanBytes(double bytes);  // "98.1 MiB"
+std::string HumanCount(double count);  // "134.5 M"
 
 // A progress bar on stderr, redrawn at most ten times a second, with the speed
 // and the time left once both can be told; silent when stderr is no terminal.

@@ -102,7 +102,7 @@ void Conversation::Reset() {
 }
 
 Status Conversation::Save(const std::string& path) const {
-  RETURN_IF_ERROR(CheckNotSource(*opened_.checkpoint, path));
+  RETURN_IF_ERROR(CheckNotSource(*opened_.checkpoint, path, "chat"));
   nlohmann::ordered_json json = {{"format", kFormat},
                                  {"version", 1},
                                  {"model", opened_.model().config().name},

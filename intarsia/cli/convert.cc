@@ -27,7 +27,7 @@ Result<std::vector<std::string>> WriteGgufOf(const Checkpoint& checkpoint,
                                              const Flags& flags) {
   uint64_t part = 0;
   if (!flags.split.empty()) {
-    ASSIGN_OR_RETURN(part, ParseSize(flags.split));
+    ASSIGN_OR_RETURN(part, ParseSize("--split-max-size", flags.split));
   }
   ASSIGN_OR_RETURN(GgufModel model, ToGgufModel(checkpoint));
   WarnAll(model.warnings);
@@ -54,7 +54,8 @@ Result<std::vector<std::string>> Convert(const Checkpoint& checkpoint,
                                          const std::string& to,
                                          const Flags& flags) {
   if (to == "gguf") return WriteGgufOf(checkpoint, flags);
-  ASSIGN_OR_RETURN(const uint64_t shard, ParseSize(flags.shard));
+  ASSIGN_OR_RETURN(const uint64_t shard,
+                   ParseSize("--max-shard-size", flags.shard));
   if (to == "native") {
     ASSIGN_OR_RETURN(const ModelFiles files, ReadModelFiles(checkpoint));
     WarnAll(files.warnings);
@@ -88,7 +89,7 @@ Status Run(const Flags& flags) {
   ASSIGN_OR_RETURN(const std::unique_ptr<Checkpoint> checkpoint,
                    Checkpoint::Open(path));
   if (to == "gguf") RETURN_IF_ERROR(AtomicFile::Check(flags.out, "convert"));
-  RETURN_IF_ERROR(CheckNotSource(*checkpoint, flags.out));
+  RETURN_IF_ERROR(CheckNotSource(*checkpoint, flags.out, "convert"));
   RETURN_IF_ERROR(CheckShown(*checkpoint, flags));
   ASSIGN_OR_RETURN(const std::vector<std::string> paths,
                    Convert(*checkpoint, to, flags));

@@ -51,7 +51,8 @@ Status Run(Flags& flags) {
     RETURN_IF_ERROR(AtomicFile::Check(flags.save_state, "generate"));
     RETURN_IF_ERROR(
         CheckNotInput(flags.save_state, {flags.prompt_file}, "generate"));
-    RETURN_IF_ERROR(CheckNotSource(*opened.checkpoint, flags.save_state));
+    RETURN_IF_ERROR(
+        CheckNotSource(*opened.checkpoint, flags.save_state, "generate"));
   }
   std::optional<SavedSequence> before;
   if (!flags.load_state.empty()) {

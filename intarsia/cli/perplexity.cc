@@ -71,7 +71,7 @@ Status Run(Flags& flags) {
     RETURN_IF_ERROR(AtomicFile::Check(out, "perplexity"));
     RETURN_IF_ERROR(CheckNotInput(out, {flags.text, flags.options.reference},
                                   "perplexity"));
-    RETURN_IF_ERROR(CheckNotSource(*opened.checkpoint, out));
+    RETURN_IF_ERROR(CheckNotSource(*opened.checkpoint, out, "perplexity"));
   }
   ASSIGN_OR_RETURN(const std::string text,
                    ReadTextFile(flags.text, kMostTextBytes));

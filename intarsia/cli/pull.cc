@@ -3,7 +3,9 @@
 
 #include <nlohmann/json.hpp>
 
+#include "intarsia/checkpoint/json_input.h"
 #include "intarsia/cli/command.h"
+#include "intarsia/families/translate.h"
 #include "intarsia/hub/catalogue.h"
 #include "intarsia/hub/reference.h"
 
@@ -87,6 +89,16 @@ Status Run(const Flags& flags) {
   PullOptions options;
   options.connections = flags.connections;
   options.check = flags.check;
+  options.config = [&](const std::string& text) {
+    const auto config = ParseJson(text, "[pull] config.json",
+                                  {.non_finite = true, .repeats = true});
+    const Status readable = config.ok()
+                                ? CheckConfig(*config, name + "/config.json")
+                                : config.status();
+    if (!readable.ok()) {
+      Warn("this build cannot open the model: " + readable.message());
+    }
+  };
   if (flags.dry_run) return DryRun(flags, name, options);
   PulledModel pulled;
   {

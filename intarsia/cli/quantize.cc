@@ -54,7 +54,8 @@ Status ReadFlags(Flags* flags) {
     overrides.tensors.emplace_back(text.substr(0, at), format);
   }
   if (!flags->split.empty()) {
-    ASSIGN_OR_RETURN(options.max_part_bytes, ParseSize(flags->split));
+    ASSIGN_OR_RETURN(options.max_part_bytes,
+                     ParseSize("--split-max-size", flags->split));
   }
   return Status::Ok();
 }
@@ -148,7 +149,7 @@ Status Run(Flags& flags) {
   if (!flags.dry_run) {
     RETURN_IF_ERROR(AtomicFile::Check(flags.out, "quantize"));
     RETURN_IF_ERROR(CheckNotInput(flags.out, {flags.imatrix}, "quantize"));
-    RETURN_IF_ERROR(CheckNotSource(*checkpoint, flags.out));
+    RETURN_IF_ERROR(CheckNotSource(*checkpoint, flags.out, "quantize"));
   }
   RETURN_IF_ERROR(CheckShown(*checkpoint, flags));
   ASSIGN_OR_RETURN(const GgufModel model, ToGgufModel(*checkpoint));

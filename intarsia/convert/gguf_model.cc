@@ -59,6 +59,10 @@ int64_t GgufModel::Integer(const std::string& key, int64_t fallback) const {
         if constexpr (std::is_integral_v<T> && !std::is_same_v<T, bool>) {
           return static_cast<int64_t>(v);
         }
+        if constexpr (std::is_same_v<T, std::vector<int32_t>> ||
+                      std::is_same_v<T, std::vector<uint32_t>>) {
+          if (!v.empty()) return static_cast<int64_t>(v[0]);
+        }
         return fallback;
       },
       *value);

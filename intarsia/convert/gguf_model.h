@@ -17,7 +17,8 @@ struct GgufModel {
   std::vector<std::string> warnings = {};
   std::vector<std::string> losses = {};  // what GGUF does not keep
 
-  // A metadata value, or `fallback`; integers of all widths.
+  // A metadata value, or `fallback`; integers of all widths, of lists by layer
+  // the first.
   std::string Text(const std::string& key) const;
   int64_t Integer(const std::string& key, int64_t fallback) const;
   void Set(const std::string& key, GgufValue value);

@@ -335,6 +335,59 @@ bool IsWhole(const TensorMap& map) {
 
 namespace {
 
+// The rows of `stored`, a stack of matrices, that are those of `map`.
+Result<LazyTensor> RowsOfElement(const StoredTensor& stored,
+                                 const TensorMap& from, const TensorMap& map) {
+  const Shape& shape = stored.shape;
+  const Format* format = FindFormat(stored.encoding);
+  const int64_t end =
+      from.row_end < 0 && shape.rank() == 3 ? shape[1] : from.row_end;
+  if (format == nullptr || shape.rank() != 3 || map.stack >= shape[0] ||
+      end > shape[1] || shape[2] % format->block() != 0) {
+    return InvalidArgument("[convert] tensor " + Printable(stored.name) +
+                           " is no stack of " + "matrices of " +
+                           std::to_string(end) + " rows that can be cut");
+  }
+  LazyTensor tensor = Lazy(stored, map.foreign);
+  tensor.shape = Shape{end - from.row_begin, shape[2]};
+  const auto bytes = static_cast<int64_t>(format->row_bytes(shape[2]));
+  const int64_t first = map.stack * shape[1];
+  tensor.values = [&stored, begin = (first + from.row_begin) * bytes,
+                   last = (first + end) * bytes]() -> Result<Tensor> {
+    return stored.bytes.Slice(0, begin, last);
+  };
+  return tensor;
+}
+
+// A file that holds experts in stacks, as transformers 5 has them in memory,
+// under the names that the family is published with.
+Status CutAsPublished(const Checkpoint& checkpoint, const Translation& known,
+                      HfModel* out) {
+  std::map<std::string, const TensorMap*> have;
+  for (const TensorMap& map : known.tensors) have[map.native] = &map;
+  out->layout = known.layouts[0];
+  for (const TensorMap& map : out->layout) {
+    const auto found = have.find(map.native);
+    const StoredTensor* stored =
+        found == have.end() ? nullptr : checkpoint.Find(found->second->foreign);
+    if (stored == nullptr) {
+      return NotFound("[convert] tensor " + map.foreign + " is not there");
+    }
+    if (IsFp8Blocks(checkpoint, *stored)) {
+      return Unsupported("[convert] tensor " + Printable(stored->name) +
+                         " is of experts in FP8, which are not converted");
+    }
+    if (map.stack < 0) {
+      out->tensors.push_back(Lazy(*stored, map.foreign));
+      continue;
+    }
+    ASSIGN_OR_RETURN(LazyTensor rows,
+                     RowsOfElement(*stored, *found->second, map));
+    out->tensors.push_back(std::move(rows));
+  }
+  return Status::Ok();
+}
+
 Result<HfModel> ReadModel(const Checkpoint& checkpoint) {
   switch (checkpoint.kind()) {
     case CheckpointKind::kGguf:
@@ -363,6 +416,12 @@ Result<HfModel> ReadModel(const Checkpoint& checkpoint) {
       out.layout.push_back(std::move(map));
     }
     out.warnings = known->warnings;
+  }
+  if (known && !known->cut_as_published) {
+    RETURN_IF_ERROR(CutAsPublished(checkpoint, *known, &out));
+    ASSIGN_OR_RETURN(out.files, ReadModelFiles(checkpoint));
+    Scrub(&out.config);
+    return out;
   }
   bool packed = false;
   for (const StoredTensor& stored : checkpoint.tensors()) {

@@ -50,8 +50,9 @@ Status WriteNativeFolder(const Checkpoint& checkpoint, const ModelFiles& files,
                          bool allow_unused, std::vector<std::string>* warnings);
 
 // Refuses an output that is the model itself, a part of it, one of the files
-// beside its weights, or a folder with a file of it.
-Status CheckNotSource(const Checkpoint& source, const std::string& out);
+// beside its weights, or a folder with a file of it. `room` starts the message.
+Status CheckNotSource(const Checkpoint& source, const std::string& out,
+                      const std::string& room);
 
 // Biases and a head's tie, of which tensors say more than a configuration.
 void TakeBiases(const ModelConfig& from, ModelConfig* to);

@@ -9,6 +9,7 @@
 
 #include "intarsia/convert/rope_layout.h"
 #include "intarsia/families/family.h"
+#include "intarsia/ops/elementwise/elementwise.h"
 
 namespace intarsia {
 namespace {
@@ -76,9 +77,18 @@ Status CheckKept(const Json& config, const std::string& architecture) {
                        " models have no place for " + what);
   };
   if (architecture == "gpt2") {
-    return TextOr(config, "activation_function", "gelu_new") == "gelu_new"
-               ? Status::Ok()
-               : lost("activation_function");
+    const Result<Activation> activation = ParseActivation(
+        TextOr(config, "activation_function", "gelu_new"), "convert");
+    if (!activation.ok()) return activation.status();
+    if (*activation != Activation::kGeluTanh) {
+      return lost("activation_function");
+    }
+    for (const auto& [name, usual] :
+         {std::pair("scale_attn_weights", true),
+          std::pair("scale_attn_by_inverse_layer_idx", false)}) {
+      if (FieldOr(config, name, usual) != usual) return lost(name);
+    }
+    return Status::Ok();
   }
   const std::string activation = TextOr(config, "hidden_act", "silu");
   if (activation != "silu" && activation != "swish") return lost("hidden_act");
@@ -176,7 +186,16 @@ Result<Json> ConfigOfGguf(const Json& fields) {
         fields.value(prefix + "attention.head_count", Json());
   }
   for (const Field& field : kind->fields) {
-    const Json value = fields.value(prefix + field.gguf, Json());
+    Json value = fields.value(prefix + field.gguf, Json());
+    if (value.is_array() && !value.empty()) {
+      for (const Json& other : value) {
+        if (other == value[0]) continue;
+        return Unsupported("[convert] \"" + prefix + field.gguf +
+                           "\" differs among layers; config.json has one \"" +
+                           field.hf + "\" for all");
+      }
+      value = Json(value[0]);
+    }
     if (value.is_number()) config[field.hf] = value;
   }
   if (window > 0) {

@@ -74,10 +74,10 @@ std::vector<float> Llama3Divisors(const ModelRope& rope) {
   for (const float frequency : PlainFrequencies(rope)) {
     const float wavelength =
         static_cast<float>(2 * std::acos(-1.0)) / frequency;
-    if (wavelength < original / high) {
-      divisors.push_back(1);
-    } else if (wavelength > original / low) {
+    if (wavelength > original / low) {
       divisors.push_back(factor);
+    } else if (wavelength < original / high || high == low) {
+      divisors.push_back(1);
     } else {
       const float blend = (original / wavelength - low) / (high - low);
       divisors.push_back(1 / ((1 - blend) / factor + blend));
@@ -216,7 +216,8 @@ Result<GgufRope> RopeToGguf(const ModelConfig& model) {
         out.fields["rope.scaling.yarn_beta_slow"] = c.beta_slow;
       }
       RopeConfig own = c;
-      own.attention_factor = own.mscale = 0;
+      own.attention_factor.reset();
+      own.mscale = 0;
       attention(RopeScale(own));
       return out;
     }
@@ -252,7 +253,7 @@ Result<Json> RopeToConfig(const ModelConfig& model) {
                        "these models has no place");
   }
   Json scaling;
-  const bool plain = c.factors.empty() && c.attention_factor == 0;
+  const bool plain = c.factors.empty() && !c.attention_factor.has_value();
   if (c.scaling == Scaling::kNone && plain) return fields;
   if (c.scaling == Scaling::kLinear && plain) {
     scaling = {{"rope_type", "linear"}, {"factor", c.factor}};
@@ -262,8 +263,8 @@ Result<Json> RopeToConfig(const ModelConfig& model) {
                {"original_max_position_embeddings", c.original_max_positions},
                {"beta_fast", c.beta_fast},
                {"beta_slow", c.beta_slow}};
-    if (c.attention_factor != 0) {
-      scaling["attention_factor"] = c.attention_factor;
+    if (c.attention_factor.has_value()) {
+      scaling["attention_factor"] = *c.attention_factor;
     } else if (c.mscale != 0 && c.mscale_all_dim != 0) {
       scaling["mscale"] = c.mscale;
       scaling["mscale_all_dim"] = c.mscale_all_dim;
@@ -278,7 +279,7 @@ Result<Json> RopeToConfig(const ModelConfig& model) {
   } else if (c.scaling == Scaling::kNone || c.scaling == Scaling::kLinear ||
              c.scaling == Scaling::kYarn) {
     std::optional<RopeConfig> llama3;
-    if (c.scaling == Scaling::kNone && c.attention_factor == 0) {
+    if (c.scaling == Scaling::kNone && !c.attention_factor.has_value()) {
       llama3 = AsLlama3(*rope);
     }
     if (llama3.has_value()) {

@@ -206,7 +206,8 @@ Status WriteNativeFolder(const Checkpoint& checkpoint, const ModelFiles& files,
   return WriteFolder(folder, texts, Lazily(tensors), max_shard_bytes, metadata);
 }
 
-Status CheckNotSource(const Checkpoint& source, const std::string& out) {
+Status CheckNotSource(const Checkpoint& source, const std::string& out,
+                      const std::string& room) {
   std::set<std::string> paths = {source.path()};
   for (const StoredTensor& tensor : source.tensors()) {
     paths.insert(tensor.file->path());
@@ -239,7 +240,7 @@ Status CheckNotSource(const Checkpoint& source, const std::string& out) {
   for (const std::string& path : paths) {
     for (const std::string& over : written) {
       if (!fs::equivalent(path, over, ignored) || ignored) continue;
-      return InvalidArgument("[convert] " + out +
+      return InvalidArgument("[" + room + "] " + out +
                              " is the model itself, or holds a file of it (" +
                              over + "): give another name");
     }

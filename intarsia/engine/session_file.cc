@@ -100,7 +100,7 @@ Result<std::vector<int32_t>> ReadTokens(const Checkpoint& file,
 Result<SavedSequence> SavedSequence::Open(const std::string& path,
                                           const Model& model, int threads) {
   ASSIGN_OR_RETURN(const std::unique_ptr<Checkpoint> file,
-                   Checkpoint::Open(path));
+                   Checkpoint::OpenRecord(path, "engine", "a saved state"));
   RETURN_IF_ERROR(CheckVersion(*file));
   ASSIGN_OR_RETURN(const std::string name, Field(*file, "model"));
   ASSIGN_OR_RETURN(const std::string weights, Field(*file, "weights"));

@@ -66,7 +66,10 @@ Result<RecordedLogits> RecordedLogits::Open(const std::string& path) {
     return InvalidArgument("[perplexity] " + path + ": " + what);
   };
   RecordedLogits out;
-  ASSIGN_OR_RETURN(std::unique_ptr<Checkpoint> opened, Checkpoint::Open(path));
+  ASSIGN_OR_RETURN(
+      std::unique_ptr<Checkpoint> opened,
+      Checkpoint::OpenRecord(path, "perplexity",
+                             "a recording of `perplexity --record`"));
   out.checkpoint_ = std::move(opened);
   const auto& metadata = out.checkpoint_->metadata();
   const auto format = metadata.find("format");

@@ -110,7 +110,9 @@ class Verifier {
 
  private:
   Status ReadGolden() {
-    ASSIGN_OR_RETURN(auto file, Checkpoint::Open(options_.golden));
+    ASSIGN_OR_RETURN(auto file,
+                     Checkpoint::OpenRecord(options_.golden, "verify",
+                                            "a file of recorded logits"));
     ASSIGN_OR_RETURN(const Tensor ids,
                      ReadTensor(*file, "input_ids", 2, DType::kI32));
     ASSIGN_OR_RETURN(logits_, ReadTensor(*file, "logits", 3));
@@ -352,7 +354,9 @@ class Verifier {
   }
 
   Status CompareGradients() {
-    ASSIGN_OR_RETURN(auto file, Checkpoint::Open(options_.gradients));
+    ASSIGN_OR_RETURN(auto file,
+                     Checkpoint::OpenRecord(options_.gradients, "verify",
+                                            "a file of recorded gradients"));
     ASSIGN_OR_RETURN(const Tensor loss, ReadTensor(*file, "__loss__", 1));
     if (loss.numel() != 1 || sequences_[0].size() < 2) {
       return InvalidArgument(

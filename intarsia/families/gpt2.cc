@@ -1,5 +1,6 @@
 // GPT-2: learned positions, LayerNorm with biases, fused and transposed
 // projections ("Conv1D" keeps [in, out]).
+#include <cmath>
 #include <nlohmann/json.hpp>
 
 #include "intarsia/families/transformer.h"
@@ -79,6 +80,8 @@ struct Dims {
   int layers, dim, heads, hidden, vocab, max_positions;
   double eps;
   std::string activation;
+  bool scaled = true;  // scores are divided by the root of a head's width
+  bool scaled_by_layer = false;  // and by the layer's number, from 1
 };
 
 ModelConfig Compose(const Dims& d) {
@@ -92,17 +95,22 @@ ModelConfig Compose(const Dims& d) {
   const NormConfig norm{.kind = NormConfig::Kind::kLayer,
                         .eps = static_cast<float>(d.eps)};
   config.final_norm = norm;
-  const Json attention = {{"heads", d.heads},
-                          {"kv_heads", d.heads},
-                          {"head_dim", d.dim / d.heads},
-                          {"rope", false},
-                          {"bias", true}};
+  Json attention = {{"heads", d.heads},
+                    {"kv_heads", d.heads},
+                    {"head_dim", d.dim / d.heads},
+                    {"rope", false},
+                    {"bias", true}};
   const Json mlp = {
       {"hidden", d.hidden}, {"activation", d.activation}, {"bias", true}};
-  BlockConfig block;
-  block.sublayers = {{"attention", attention.dump(), norm, 1.0f},
-                     {"mlp", mlp.dump(), norm, 1.0f}};
-  config.blocks.assign(d.layers, block);
+  for (int i = 0; i < d.layers; ++i) {
+    if (!d.scaled || d.scaled_by_layer) {
+      const double width = d.scaled ? std::sqrt(d.dim / d.heads) : 1.0;
+      attention["scale"] = 1 / (width * (d.scaled_by_layer ? i + 1 : 1));
+    }
+    BlockConfig& block = config.blocks.emplace_back();
+    block.sublayers = {{"attention", attention.dump(), norm, 1.0f},
+                       {"mlp", mlp.dump(), norm, 1.0f}};
+  }
   return config;
 }
 
@@ -117,8 +125,8 @@ Result<FamilyModel> FromConfig(const Json& json) {
   d.activation = reader.StringOr("activation_function", "gelu_new");
   d.vocab = reader.Int("vocab_size");
   d.max_positions = reader.Int("n_positions");
-  reader.Expect("scale_attn_weights", true);
-  reader.Expect("scale_attn_by_inverse_layer_idx", false);
+  d.scaled = reader.BoolOr("scale_attn_weights", true);
+  d.scaled_by_layer = reader.BoolOr("scale_attn_by_inverse_layer_idx", false);
   reader.Expect("add_cross_attention", false);
   IgnoreBookkeeping(&reader);
   // Dropout is training's choice; upcasting is the default here; n_ctx repeats
@@ -153,7 +161,7 @@ Result<FamilyModel> FromGguf(const Json& metadata) {
   d.dim = reader.Int("embedding_length");
   d.heads = reader.Int("attention.head_count", 1, 65536);
   d.hidden = reader.Int("feed_forward_length");
-  d.eps = ReadEps(&reader, "attention.layer_norm_epsilon", 1e-5);
+  d.eps = RequiredEps(&reader, "attention.layer_norm_epsilon");
   d.activation = "gelu_new";
   d.vocab = reader.IntOr("vocab_size", 0, 1, 1 << 24);
   d.max_positions = reader.Int("context_length");

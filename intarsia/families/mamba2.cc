@@ -103,7 +103,8 @@ Result<FamilyModel> FromConfig(const Json& json) {
          .bias = reader.BoolOr("use_bias", false),
          .tied = reader.BoolOr("tie_word_embeddings", false)};
   const int conv_width = reader.IntOr("conv_kernel", 4, 1, 64);
-  reader.Expect("hidden_act", "silu");
+  // The convolution's; the gate is silu always.
+  const std::string activation = reader.StringOr("hidden_act", "silu");
   const Json* limit = reader.Find("time_step_limit");
   reader.RequireField(limit == nullptr || IsTimeStepLimit(*limit),
                       "time_step_limit", "two numbers");
@@ -131,6 +132,7 @@ Result<FamilyModel> FromConfig(const Json& json) {
                 {"groups", groups},
                 {"conv_width", conv_width},
                 {"conv_bias", d.conv_bias},
+                {"conv_activation", activation},
                 {"bias", d.bias},
                 {"norm_eps", eps},
                 // Each group of the inner channels has a norm of its own.

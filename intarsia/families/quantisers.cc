@@ -113,28 +113,44 @@ bool IsFp8OfBlocks(const Json& settings) {
 
 }  // namespace
 
-Status RefuseOtherQuantisers(const Checkpoint& checkpoint, const Json& config) {
-  const std::string file = checkpoint.path() + "/config.json";
+Status RefuseOtherQuantisers(const Json& config, const std::string& file) {
   for (const char* key :
        {"quantization_config", "quantization", "compression_config"}) {
     const Json settings =
         config.is_object() ? config.value(key, Json()) : Json();
-    if (!settings.is_object() || settings.empty()) continue;
+    if (settings.empty() || settings == false || settings == "") continue;
+    if (!settings.is_object()) {
+      return Refuse(
+          file,
+          settings.is_string() ? settings.get<std::string>()
+                               : "a method that it does not name",
+          "\"" + std::string(key) + "\": " + Printable(settings.dump(), 60));
+    }
     const std::string method = MethodOf(settings);
     if (method == "fp8" && IsFp8OfBlocks(settings)) continue;
     std::string said = std::string("\"") + key + "\"";
-    for (const char* detail : {"bits", "group_size", "format", "quant_algo"}) {
+    for (const char* detail :
+         {"bits", "group_size", "format", "quant_algo", "weight_block_size"}) {
       const Json value = settings.value(detail, Json());
-      if (value.is_number() || value.is_string()) {
+      if (value.is_number() || value.is_string() || value.is_array()) {
         said += std::string(", ") + detail + " " +
                 Printable(
                     value.is_string() ? value.get<std::string>() : value.dump(),
                     40);
       }
     }
+    if (method == "fp8") {
+      said += "; FP8 is read in blocks of 128 x 128 alone, with a scale each";
+    }
     return Refuse(
         file, method.empty() ? "a method that it does not name" : method, said);
   }
+  return Status::Ok();
+}
+
+Status RefuseOtherQuantisers(const Checkpoint& checkpoint) {
+  RETURN_IF_ERROR(RefuseOtherQuantisers(checkpoint.config(),
+                                        checkpoint.path() + "/config.json"));
   for (const StoredTensor& tensor : checkpoint.tensors()) {
     if (IsFp8Scale(checkpoint, tensor.name)) continue;
     // MLX: "x.weight" of words beside "x.scales" and "x.biases".

@@ -120,7 +120,7 @@ class Fields {
     if ((type == "yarn" || type == "longrope") &&
         reader_.Find("attention_factor") != nullptr) {
       const double factor = reader_.NumberOr("attention_factor", 1.0);
-      reader_.RequireField(factor > 0, "attention_factor", "positive");
+      reader_.RequireField(factor >= 0, "attention_factor", "at least 0");
       scaling["attention_factor"] = factor;
     }
     return scaling;
@@ -231,7 +231,8 @@ Json RopeFromGguf(JsonReader* reader, int head_dim, bool interleaved,
   reader->RequireField(original > 0 || (type != "yarn" && type != "longrope"),
                        "rope.scaling.original_context_length", "positive");
   const double attention = reader->NumberOr("rope.scaling.attn_factor", 1.0);
-  reader->RequireField(attention > 0, "rope.scaling.attn_factor", "positive");
+  reader->RequireField(attention >= 0, "rope.scaling.attn_factor",
+                       "at least 0");
   reader->Ignore({"rope.scaling.finetuned"});
   // The converter writes two fields of config.json by this one name, and
   // transformers takes one of them alone.
@@ -324,6 +325,16 @@ Result<std::vector<float>> ReadDivisors(const Checkpoint& file,
   return divisors;
 }
 
+// Within which a model was trained, by GGUF's key or the whole context.
+int OriginalLength(const Checkpoint& file, const FamilyModel& model) {
+  const std::string key =
+      file.config().value("general.architecture", std::string()) +
+      ".rope.scaling.original_context_length";
+  const Json value = file.config().value(key, Json());
+  return value.is_number_integer() ? std::max(1, value.get<int>())
+                                   : std::max(1, model.config.max_positions);
+}
+
 }  // namespace
 
 Status AddGgufRopeTensors(const Checkpoint& file, FamilyModel* model) {
@@ -349,6 +360,15 @@ Status AddGgufRopeTensors(const Checkpoint& file, FamilyModel* model) {
       Json& rope = config["rope"];
       if (!rope.is_object()) continue;
       Json& scaling = rope["scaling"];
+      // llama.cpp takes the two lists whatever the type, and the converter of
+      // Phi-3 writes none.
+      if (by_length && (scaling.is_null() || scaling["type"] == "none")) {
+        const Json attention =
+            scaling.is_null() ? Json(1.0) : scaling["attention_factor"];
+        scaling = {{"type", "longrope"},
+                   {"original_max_positions", OriginalLength(file, *model)},
+                   {"attention_factor", attention}};
+      }
       const bool longrope =
           scaling.is_object() && scaling["type"] == "longrope";
       if (longrope && !by_length) {

@@ -103,7 +103,7 @@ TEST(RopeFromConfigTest, FaultsNameTheField) {
   fault(R"({"type": "yarn", "factor": 2,
             "original_max_position_embeddings": 1.5})",
         "\"rope_scaling.original_max_position_embeddings\"");
-  fault(R"({"type": "yarn", "factor": 2, "attention_factor": 0})",
+  fault(R"({"type": "yarn", "factor": 2, "attention_factor": -1})",
         "\"rope_scaling.attention_factor\"");
   fault(R"({"type": "longrope", "short_factor": [1]})",
         "\"rope_scaling.short_factor\" must be a list of 8 positive numbers");

@@ -15,15 +15,17 @@ constexpr int64_t kMaxExperts = 1 << 16;
 
 // What both kinds of file say, before it becomes a ModelConfig.
 struct Dims {
-  int layers = 0, dim = 0, heads = 0, kv_heads = 0, head_dim = 0, hidden = 0;
+  int layers = 0, dim = 0, heads = 0, head_dim = 0;
   int vocab = 0, max_positions = 0, experts = 0, experts_per_token = 0;
   double eps = 1e-6;
   std::string activation = "silu";
   bool attention_bias = false, output_bias = false, mlp_bias = false;
   bool tied = false;
   double scale = 0, softcap = 0, logit_softcap = 0;  // Gemma 2; 0: none
-  std::vector<Json> ropes;                           // by layer
-  std::vector<int> windows;                          // by layer; 0: none
+  // By layer.
+  std::vector<int> kv_heads, hidden;
+  std::vector<Json> ropes;
+  std::vector<int> windows;  // 0: none
 };
 
 using Norms = TransformerTraits::Norms;
@@ -57,7 +59,7 @@ ModelConfig Compose(const TransformerTraits& traits, const Dims& s) {
     const bool qkv = s.attention_bias || traits.qkv_bias;
     Json attention = {
         {"heads", s.heads},
-        {"kv_heads", s.kv_heads},
+        {"kv_heads", s.kv_heads[i]},
         {"head_dim", s.head_dim},
         {"rope", s.ropes[i]},
         {"bias", {{"q", qkv}, {"k", qkv}, {"v", qkv}, {"o", s.output_bias}}}};
@@ -74,12 +76,12 @@ ModelConfig Compose(const TransformerTraits& traits, const Dims& s) {
       block.sublayers.push_back(Sublayer(traits, "moe",
                                          {{"experts", s.experts},
                                           {"top_k", s.experts_per_token},
-                                          {"hidden", s.hidden},
+                                          {"hidden", s.hidden[i]},
                                           {"activation", s.activation}},
                                          s.eps));
     } else {
       block.sublayers.push_back(Sublayer(traits, "glu",
-                                         {{"hidden", s.hidden},
+                                         {{"hidden", s.hidden[i]},
                                           {"activation", s.activation},
                                           {"bias", s.mlp_bias}},
                                          s.eps));
@@ -159,16 +161,16 @@ void MapExperts(const Dims& s, const std::string& ours, const std::string& moe,
 }
 
 // The same as transformers 5 holds them: stacks, gate and up fused.
-void MapFusedExperts(const Dims& s, const std::string& ours,
+void MapFusedExperts(int hidden, const std::string& ours,
                      const std::string& mlp, std::vector<TensorMap>* maps) {
   maps->push_back(
       {.native = ours + "1.router", .foreign = mlp + "gate.weight"});
   for (const auto& [native, begin] :
-       {std::pair("gate", 0), std::pair("up", s.hidden)}) {
+       {std::pair("gate", 0), std::pair("up", hidden)}) {
     maps->push_back({.native = ours + "1." + native,
                      .foreign = mlp + "experts.gate_up_proj",
                      .row_begin = begin,
-                     .row_end = begin + s.hidden,
+                     .row_end = begin + hidden,
                      .row_axis = 1});
   }
   maps->push_back(
@@ -226,7 +228,7 @@ std::vector<TensorMap> MapTensors(const TransformerTraits& traits,
       norm("0.k_norm", names.k_norm);
     }
     if (s.experts > 0 && experts.kind == Experts::kFused) {
-      MapFusedExperts(s, ours, theirs + experts.block, &maps);
+      MapFusedExperts(s.hidden[i], ours, theirs + experts.block, &maps);
     } else if (s.experts > 0 && experts.kind == Experts::kStacked) {
       MapStackedExperts(ours, theirs, &maps);
     } else if (s.experts > 0) {
@@ -256,7 +258,7 @@ void ReadWindows(const TransformerTraits& traits, JsonReader* reader, Dims* s) {
     window = reader->IntOr("sliding_window", 0, 1);
   }
   if (chosen) {
-    first = reader->IntOr("max_window_layers", 28);
+    first = std::max(0, reader->IntOr("max_window_layers", 28, -(1 << 30)));
   }
   if (traits.window != TransformerTraits::Window::kAll) {
     types = reader->Find("layer_types");
@@ -337,14 +339,18 @@ double ReadEps(JsonReader* reader, const std::string& name, double fallback) {
   return eps;
 }
 
+double RequiredEps(JsonReader* reader, const std::string& name) {
+  reader->RequireField(reader->Find(name) != nullptr, name, "a number");
+  return ReadEps(reader, name, 0);
+}
+
 void IgnoreBookkeeping(JsonReader* reader) {
-  reader->Ignore({"architectures", "model_type", "torch_dtype", "dtype",
-                  "transformers_version", "use_cache", "initializer_range",
-                  "bos_token_id", "eos_token_id", "pad_token_id",
-                  "attention_dropout", "pretraining_tp", "output_router_logits",
-                  "router_aux_loss_coef", "router_jitter_noise",
-                  "_name_or_path", "rope_interleaved", "is_llama_config",
-                  "transformers.js_config"});
+  reader->Ignore(
+      {"architectures", "model_type", "torch_dtype", "dtype",
+       "transformers_version", "use_cache", "initializer_range", "bos_token_id",
+       "eos_token_id", "pad_token_id", "attention_dropout", "pretraining_tp",
+       "output_router_logits", "router_aux_loss_coef", "router_jitter_noise",
+       "_name_or_path", "is_llama_config", "transformers.js_config"});
   // What the class keeps of loading and of other tasks. Translate refuses
   // quantisers that are not read.
   reader->Ignore({"name_or_path",
@@ -412,9 +418,10 @@ Result<FamilyModel> TransformerFromConfig(const TransformerTraits& traits,
   s.layers = reader.Int("num_hidden_layers", 1, 4096);
   s.dim = reader.Int("hidden_size");
   s.heads = reader.Int("num_attention_heads", 1, 65536);
-  s.kv_heads = reader.IntOr("num_key_value_heads", s.heads, 1, 65536);
+  s.kv_heads.assign(s.layers,
+                    reader.IntOr("num_key_value_heads", s.heads, 1, 65536));
   s.head_dim = reader.IntOr("head_dim", s.dim / s.heads, 1, 65536);
-  s.hidden = reader.Int("intermediate_size");
+  s.hidden.assign(s.layers, reader.Int("intermediate_size"));
   s.vocab = reader.Int("vocab_size");
   s.max_positions = reader.IntOr("max_position_embeddings", 0);
   s.eps = ReadEps(&reader, "rms_norm_eps", 1e-6);
@@ -494,6 +501,28 @@ void ReadGgufIds(const Json& metadata, ModelConfig* config) {
   config->eos_ids = std::move(all);
 }
 
+namespace {
+
+// A number for all layers, or a list with one for each.
+std::vector<int> ReadByLayer(JsonReader* reader, const std::string& name,
+                             int layers, int high) {
+  const Json* field = reader->Find(name);
+  if (field == nullptr || !field->is_array()) {
+    return std::vector<int>(layers, reader->Int(name, 1, high));
+  }
+  const bool right =
+      static_cast<int>(field->size()) == layers &&
+      std::ranges::all_of(*field, [&](const Json& value) {
+        return value.is_number_integer() && value >= 1 && value <= high;
+      });
+  reader->RequireField(right, name,
+                       "a whole number from 1, or one for each of " +
+                           std::to_string(layers) + " layers");
+  return right ? field->get<std::vector<int>>() : std::vector<int>(layers, 1);
+}
+
+}  // namespace
+
 Result<FamilyModel> TransformerFromGguf(const TransformerTraits& traits,
                                         const std::string& architecture,
                                         const Json& metadata) {
@@ -502,13 +531,21 @@ Result<FamilyModel> TransformerFromGguf(const TransformerTraits& traits,
   Dims s;
   s.layers = reader.Int("block_count", 1, 4096);
   s.dim = reader.Int("embedding_length");
-  s.heads = reader.Int("attention.head_count", 1, 65536);
-  s.kv_heads = reader.IntOr("attention.head_count_kv", s.heads, 1, 65536);
+  const std::vector<int> heads =
+      ReadByLayer(&reader, "attention.head_count", s.layers, 65536);
+  s.heads = heads[0];
+  reader.RequireField(std::ranges::count(heads, s.heads) == s.layers,
+                      "attention.head_count", "one number for all layers");
+  s.kv_heads = heads;
+  if (reader.Find("attention.head_count_kv") != nullptr) {
+    s.kv_heads =
+        ReadByLayer(&reader, "attention.head_count_kv", s.layers, 65536);
+  }
   s.head_dim = reader.IntOr("attention.key_length", s.dim / s.heads, 1, 65536);
   reader.Expect("attention.value_length", s.head_dim);
-  s.hidden = reader.Int("feed_forward_length");
+  s.hidden = ReadByLayer(&reader, "feed_forward_length", s.layers, 1 << 24);
   s.max_positions = reader.IntOr("context_length", 0);
-  s.eps = ReadEps(&reader, "attention.layer_norm_rms_epsilon", 1e-6);
+  s.eps = RequiredEps(&reader, "attention.layer_norm_rms_epsilon");
   if (traits.gguf_experts) {
     s.experts = reader.IntOr("expert_count", 0, 0, 65536);
     if (s.experts > 0) {

@@ -57,5 +57,7 @@ NormConfig RmsNormConfig(double eps);
 
 // A norm's epsilon, which must be in [0, 1).
 double ReadEps(JsonReader* reader, const std::string& name, double fallback);
+// The same of a GGUF file: llama.cpp refuses one without it.
+double RequiredEps(JsonReader* reader, const std::string& name);
 
 }  // namespace intarsia

@@ -225,12 +225,16 @@ class Translator {
     for (const TensorMap& map : out_.layouts[0]) {
       first[{map.native, map.stack, map.row_begin, map.row_end}] = map.foreign;
     }
+    const auto same = [&](const TensorMap& map) {
+      return first.find({map.native, map.stack, map.row_begin, map.row_end});
+    };
+    // Two ways of cutting have no names in common.
+    out_.cut_as_published = std::ranges::all_of(
+        *best, [&](const TensorMap& map) { return same(map) != first.end(); });
     for (TensorMap map : *best) {
       const StoredTensor* found = FindOf(map);
-      const auto same =
-          first.find({map.native, map.stack, map.row_begin, map.row_end});
       const std::string& name =
-          same == first.end() ? map.foreign : same->second;
+          out_.cut_as_published ? same(map)->second : map.foreign;
       if (found != nullptr && found->name != name) {
         out_.published.emplace(found->name, name);
       }
@@ -366,6 +370,11 @@ std::string ConfigPath(const Checkpoint& checkpoint) {
   }
 }
 
+std::string NotKnown(const std::string& key, const std::string& type) {
+  return "\"" + key + "\" is \"" + Printable(type) +
+         "\", a family that is not known; `intarsia list` shows those that are";
+}
+
 Result<Translation> TranslateFile(const Checkpoint& checkpoint) {
   if (checkpoint.kind() == CheckpointKind::kNativeFolder) {
     return TranslateNative(checkpoint);
@@ -389,22 +398,24 @@ Result<Translation> TranslateFile(const Checkpoint& checkpoint) {
     }
   }
   const Status quantisers =
-      gguf ? Status::Ok()
-           : RefuseOtherQuantisers(checkpoint, checkpoint.config());
+      gguf ? Status::Ok() : RefuseOtherQuantisers(checkpoint);
   if (found == nullptr || (gguf && found->from_gguf == nullptr)) {
-    return Unsupported("[load] \"" + std::string(key) + "\" is \"" +
-                       Printable(type) +
-                       "\", a family that is not known; `intarsia list` "
-                       "shows those that are" +
+    return Unsupported("[load] " + NotKnown(key, type) +
                        (quantisers.ok() ? "" : "; " + quantisers.message()));
   }
   if (!gguf) {
     RETURN_IF_ERROR(quantisers);
-    RETURN_IF_ERROR(RefuseOtherQuantisers(checkpoint, config));
+    RETURN_IF_ERROR(RefuseOtherQuantisers(config, ConfigPath(checkpoint)));
     config = CompleteConfig(*found, std::move(config));
   }
   ASSIGN_OR_RETURN(Translation out, Translator(checkpoint, *found).Run(config));
   if (!part.empty()) out.warnings.insert(out.warnings.begin(), part);
+  const std::set<std::string>& twice = checkpoint.repeated_keys();
+  if (!twice.empty()) {
+    out.warnings.push_back(
+        "config.json gives more than once, and the last counts: " +
+        Listed({twice.begin(), twice.end()}));
+  }
   return out;
 }
 
@@ -418,6 +429,17 @@ Result<Translation> Translate(const Checkpoint& checkpoint) {
     return out;
   }
   return InFile(std::move(out), ConfigPath(checkpoint));
+}
+
+Status CheckConfig(const Json& config, const std::string& where) {
+  const std::string type = TextOr(config, "model_type");
+  const std::optional<Json> text =
+      config.is_object() ? LanguageModelOf(config) : std::nullopt;
+  if (!type.empty() && FindFamily(type) == nullptr && !text) {
+    return Unsupported("[load] " + where + ": " + NotKnown("model_type", type));
+  }
+  RETURN_IF_ERROR(RefuseOtherQuantisers(config, where));
+  return text ? RefuseOtherQuantisers(*text, where) : Status::Ok();
 }
 
 bool KnowsFamily(const Checkpoint& checkpoint) {

@@ -25,6 +25,9 @@ struct Translation {
   std::vector<TensorMap> tensors;
   // Names of the file that are not the published ones, and those.
   std::map<std::string, std::string> published;
+  // The file has tensors of the first layout; else fewer or more, of which
+  // parts are those.
+  bool cut_as_published = true;
   // config.json (of the language model, where it has several parts) as the
   // tensors have it: "tie_word_embeddings" says what is computed. GGUF: its
   // metadata.
@@ -46,6 +49,11 @@ struct Translation {
 // head without a table is the table where they are tied. Biases of attention
 // and of gated units count wherever the file has them.
 Result<Translation> Translate(const Checkpoint& checkpoint);
+
+// What a config.json alone says against opening the model: its family is not
+// known, its weights are quantised by a method that is not read. `where` begins
+// the message, behind "[load] ".
+Status CheckConfig(const nlohmann::json& config, const std::string& where);
 
 // Whether Translate knows the family; native folders too.
 bool KnowsFamily(const Checkpoint& checkpoint);

@@ -168,6 +168,10 @@ void SortFields(const std::vector<std::string>& names, const Json& config,
                 const std::vector<DeclaredField>& declared, Unused* unused) {
   std::vector<std::string> others;
   for (const std::string& name : names) {
+    // Many files say this; no class reads it.
+    if (name == "rope_interleaved" && config.at(prefix + name) == false) {
+      continue;
+    }
     const auto found = std::ranges::find_if(
         declared,
         [&](const DeclaredField& field) { return name == field.name; });

@@ -84,6 +84,13 @@ class HubPuller {
       ASSIGN_OR_RETURN(const bool here, IsHere(file));
       if (!here) missing_.push_back(file);
     }
+    for (const HubFile& file : missing_) {
+      if (file.path != "config.json" || !options_.config) continue;
+      ASSIGN_OR_RETURN(
+          const std::string text,
+          client_.ReadText(reference_, manifest_.snapshot.commit, file));
+      options_.config(text);
+    }
     return Status::Ok();
   }
 

@@ -26,6 +26,9 @@ struct PullOptions {
   std::optional<HubSettings> hub = std::nullopt;
   // Called by one thread at a time.
   std::function<void(const PullProgress&)> progress = nullptr;
+  // Given the text of a hub model's config.json before anything of the model is
+  // fetched, unless it is here already.
+  std::function<void(const std::string& text)> config = nullptr;
   RetryPolicy retry = {};
   int connections = 4;  // files of the hub at a time
   bool check = false;   // compare the hashes of files that are there

@@ -43,7 +43,10 @@ Result<SublayerConfig> ParseSublayer(const Json& json, const std::string& place,
                  "\"norm\" is another name of \"pre_norm\": give one");
   if (pre == nullptr) pre = norm;
   if (pre != nullptr) {
-    sublayer.pre_norm = reader.Take(ParseNorm(*pre, "model"), NormConfig());
+    sublayer.pre_norm =
+        reader.Take(ParseNorm(*pre, "model",
+                              place + (pre == norm ? ".norm" : ".pre_norm")),
+                    NormConfig());
     reader.Require(
         !previous || sublayer.pre_norm.kind == NormConfig::Kind::kNone,
         "\"" + place +
@@ -52,7 +55,8 @@ Result<SublayerConfig> ParseSublayer(const Json& json, const std::string& place,
   }
   if (const Json* post = reader.Find("post_norm")) {
     sublayer.post_norm =
-        reader.Take(ParseNorm(*post, "model"), sublayer.post_norm);
+        reader.Take(ParseNorm(*post, "model", place + ".post_norm"),
+                    sublayer.post_norm);
   }
   sublayer.config = reader.ObjectOr("config").dump();
   RETURN_IF_ERROR(reader.Finish());
@@ -142,7 +146,8 @@ Result<ModelConfig> ParseModelConfig(const Json& json) {
   config.bos_id = reader.IntOr("bos_id", -1, -1);
   config.eos_ids = reader.Ids("eos_ids");
   if (const Json* norm = reader.Find("final_norm")) {
-    config.final_norm = reader.Take(ParseNorm(*norm, "model"), NormConfig());
+    config.final_norm =
+        reader.Take(ParseNorm(*norm, "model", "final_norm"), NormConfig());
   }
   const Json* blocks = reader.List("blocks");
   RETURN_IF_ERROR(reader.Finish());

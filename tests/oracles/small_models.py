@@ -80,8 +80,25 @@ def bare(base):
     return lambda name: name.removeprefix(base)
 
 
-# name: configuration, renaming of the names that the library saves, tensors
-# that the file lacks, tensors that it has besides ({name: like}).
+def fused_experts(shapes):
+    """Each block's experts as two stacks, gate and up in one."""
+    out, experts = {}, {}
+    for name, shape in shapes.items():
+        block, _, expert = name.partition("block_sparse_moe.experts.")
+        if expert:
+            experts.setdefault(block, {})[expert] = shape
+        else:
+            out[name.replace("block_sparse_moe.", "mlp.")] = shape
+    for block, parts in experts.items():
+        count = len(parts) // 3
+        hidden, dim = parts["0.w1.weight"]
+        out[block + "mlp.experts.gate_up_proj"] = [count, 2 * hidden, dim]
+        out[block + "mlp.experts.down_proj"] = [count, dim, hidden]
+    return out
+
+
+# name: configuration, renaming of the names that the library saves (of one, or
+# of all with their shapes), tensors that it has besides ({name: like}).
 CASES = {
     "llama": (LLAMA,),
     "llama_bare": (LLAMA, bare("model.")),
@@ -93,6 +110,7 @@ CASES = {
         {**LLAMA, "attention_bias": True, "mlp_bias": True},),
     "llama_ignores_windows": (
         {**LLAMA, "sliding_window": 3, "use_sliding_window": True},),
+    "llama_quick_gelu": ({**LLAMA, "hidden_act": "quick_gelu"},),
     "llama_tied": ({**LLAMA, "tie_word_embeddings": True},),
     "llama_tied_bare_head_alone": (
         {**LLAMA, "tie_word_embeddings": True},
@@ -120,6 +138,8 @@ CASES = {
     "mixtral_experts_of_mlp": (
         without(MIXTRAL, "rms_norm_eps"),
         lambda n: n.replace("block_sparse_moe.", "mlp.")),
+    # The names of transformers 5 in memory, which other tools write.
+    "mixtral_fused_experts": (MIXTRAL, fused_experts),
     "mixtral_other_names_of_fields": (
         without(MIXTRAL, "num_local_experts") | {"num_experts": 3},),
     "qwen2_bare_tied": (
@@ -129,6 +149,9 @@ CASES = {
          "max_window_layers": 1},),
     "qwen2_window_from_28": (
         {**QWEN2, "use_sliding_window": True, "sliding_window": 3},),
+    "qwen2_window_from_below_0": (
+        {**QWEN2, "use_sliding_window": True, "sliding_window": 3,
+         "max_window_layers": -1},),
     "qwen2_layer_types": (
         {**QWEN2, "use_sliding_window": True, "sliding_window": 3,
          "max_window_layers": 2,
@@ -152,12 +175,24 @@ CASES = {
         {**without(GPT2, "n_embd", "n_layer", "n_positions"),
          "hidden_size": 16, "num_hidden_layers": 2,
          "max_position_embeddings": 32, "num_attention_heads": 2},),
+    # Another name of gelu_new.
+    "gpt2_gelu_pytorch_tanh": (
+        {**GPT2, "activation_function": "gelu_pytorch_tanh"},),
+    "gpt2_gelu_fast": ({**GPT2, "activation_function": "gelu_fast"},),
+    "gpt2_quick_gelu": ({**GPT2, "activation_function": "quick_gelu"},),
+    "gpt2_scaled_by_layer": (
+        {**GPT2, "scale_attn_by_inverse_layer_idx": True},),
+    "gpt2_not_scaled": ({**GPT2, "scale_attn_weights": False},),
+    "gpt2_scaled_by_layer_alone": (
+        {**GPT2, "scale_attn_by_inverse_layer_idx": True,
+         "scale_attn_weights": False},),
     "gpt2_untied": ({**GPT2, "tie_word_embeddings": False},),
     "mamba2": (MAMBA2,),
     "mamba2_bare": (MAMBA2, bare("backbone.")),
     "mamba2_one_group": ({**MAMBA2, "n_groups": 1},),
     "mamba2_biases": ({**MAMBA2, "use_bias": True, "use_conv_bias": False},),
     "mamba2_tied": ({**MAMBA2, "tie_word_embeddings": True},),
+    "mamba2_gelu": ({**MAMBA2, "hidden_act": "gelu"},),
     "mamba2_limits": ({**MAMBA2, "time_step_limit": [0.5, 0.75]},),
 }
 
@@ -177,7 +212,9 @@ def saved_tensors(config, folder):
 def record(name, config, rename=None, more=None):
     with tempfile.TemporaryDirectory() as folder:
         shapes = saved_tensors(config, folder)
-    if rename is not None:
+    if rename is fused_experts:
+        shapes = rename(shapes)
+    elif rename is not None:
         shapes = {rename(k): v for k, v in shapes.items()}
     for key, like in (more or {}).items():
         shapes[key] = like if isinstance(like, list) else shapes[like]

@@ -89,7 +89,8 @@ Result<std::unique_ptr<Mixer>> CreateAttention(const Json& json, int dim) {
   }
   config.qk_norm.kind = NormConfig::Kind::kNone;
   if (const Json* norm = reader.Find("qk_norm"); norm != nullptr) {
-    config.qk_norm = reader.Take(ParseNorm(*norm, "attention"), config.qk_norm);
+    config.qk_norm =
+        reader.Take(ParseNorm(*norm, "attention", "qk_norm"), config.qk_norm);
   }
   const std::string over = reader.StringOr("qk_norm_over", "head");
   reader.RequireField(over == "head" || over == "all", "qk_norm_over",

@@ -31,6 +31,9 @@ Result<Mamba2Config> ParseMamba2(const Json& json, int dim) {
   c.groups = whole("groups", c.groups, 1 << 14);
   c.conv_width = whole("conv_width", c.conv_width, 64);
   c.conv_bias = reader.BoolOr("conv_bias", c.conv_bias);
+  c.conv_activation = reader.Take(
+      ParseActivation(reader.StringOr("conv_activation", "silu"), "mamba2"),
+      c.conv_activation);
   c.bias = reader.BoolOr("bias", c.bias);
   c.norm_eps = static_cast<float>(reader.NumberOr("norm_eps", c.norm_eps));
   c.norm_groups = whole("norm_groups", c.norm_groups, 1 << 14);
@@ -118,7 +121,7 @@ std::vector<StateSpec> Mamba2::state() const {
 Tensor Mamba2::Convolve(Context& ctx, const Tensor& x, LinearHandles conv,
                         size_t state) const {
   return CausalConv1d(ctx, x, ctx.weight(conv.w), Find(ctx, conv.bias),
-                      Activation::kSilu,
+                      config_.conv_activation,
                       ctx.state ? ctx.state->sequence(state) : Tensor());
 }
 
@@ -218,7 +221,7 @@ std::vector<MixerExample> Mamba2Examples() {
           "dt_max": 0.5, "chunk": 24})");
   add("norm_before_gate", 16,
       R"({"heads": 5, "head_dim": 8, "state_dim": 12, "conv_bias": false,
-          "norm_before_gate": true})");
+          "norm_before_gate": true, "conv_activation": "gelu"})");
   return examples;
 }
 

@@ -8,6 +8,7 @@
 
 #include "intarsia/mixers/common/gated_linear.h"
 #include "intarsia/mixers/mixer.h"
+#include "intarsia/ops/elementwise/elementwise.h"
 
 namespace intarsia {
 
@@ -19,6 +20,7 @@ struct Mamba2Config {
   int groups = 1;     // G, of heads that share B and C
   int conv_width = 4;
   bool conv_bias = true;
+  Activation conv_activation = Activation::kSilu;
   bool bias = false;  // of all projections
   float norm_eps = 1e-5f;
   int norm_groups = 1;  // the gated norm runs over I / norm_groups channels

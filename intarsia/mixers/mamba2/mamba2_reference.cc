@@ -11,8 +11,8 @@ using Doubles = std::vector<double>;
 
 double Silu(double x) { return x / (1.0 + std::exp(-x)); }
 
-// y_t = silu(bias + Σ_j w[:, W−1−j] x_{t−j}) within each segment.
-Doubles CausalConvolution(const Batch& batch, const Doubles& x,
+// y_t = act(bias + Σ_j w[:, W−1−j] x_{t−j}) within each segment.
+Doubles CausalConvolution(const Batch& batch, Activation act, const Doubles& x,
                           const Doubles& w, const Doubles* bias,
                           int64_t channels, int64_t width) {
   Doubles y(x.size());
@@ -23,7 +23,7 @@ Doubles CausalConvolution(const Batch& batch, const Doubles& x,
         for (int64_t j = 0; j < width && t - j >= batch.begin(n); ++j) {
           sum += w[c * width + width - 1 - j] * x[(t - j) * channels + c];
         }
-        y[t * channels + c] = Silu(sum);
+        y[t * channels + c] = ReferenceActivation(act, sum);
       }
     }
   }
@@ -40,8 +40,9 @@ std::vector<double> Mamba2::Reference(
   const reference::Weights w(book_, weights);
   auto project = [&](LinearHandles in) { return w.Linear(x, in.w, in.bias); };
   auto convolve = [&](const Doubles& in, LinearHandles conv) {
-    return CausalConvolution(batch, in, w[conv.w], w.Find(conv.bias),
-                             book_.shape(conv.w)[0], c.conv_width);
+    return CausalConvolution(batch, c.conv_activation, in, w[conv.w],
+                             w.Find(conv.bias), book_.shape(conv.w)[0],
+                             c.conv_width);
   };
   const Doubles z = project(z_), raw = project(dt_);
   const Doubles u = convolve(project(x_), conv_x_);

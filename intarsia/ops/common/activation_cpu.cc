@@ -79,6 +79,24 @@ struct GeluTanh {
   }
 };
 
+// x σ(1.702 x).
+struct QuickGelu {
+  template <class D, class V>
+  static HWY_INLINE V Sigma(D d, V x) {
+    return Sigmoid(d, hn::Mul(x, hn::Set(d, 1.702f)));
+  }
+  template <class D, class V>
+  static HWY_INLINE V Value(D d, V x) {
+    return hn::Mul(x, Sigma(d, x));
+  }
+  template <class D, class V>
+  static HWY_INLINE V Slope(D d, V x) {
+    const V one = hn::Set(d, 1.0f), s = Sigma(d, x);
+    const V u = hn::Mul(x, hn::Set(d, 1.702f));
+    return hn::Mul(s, hn::MulAdd(u, hn::Sub(one, s), one));
+  }
+};
+
 // Comparisons are written so that NaN comes through.
 struct Relu {
   template <class D, class V>
@@ -192,6 +210,8 @@ void Choose(Activation kind, int64_t n, const float* const* in,
       return Run<Fn<Gelu>>(n, in, out);
     case Activation::kGeluTanh:
       return Run<Fn<GeluTanh>>(n, in, out);
+    case Activation::kQuickGelu:
+      return Run<Fn<QuickGelu>>(n, in, out);
     case Activation::kRelu:
       return Run<Fn<Relu>>(n, in, out);
     case Activation::kRelu2:

@@ -88,6 +88,8 @@ constexpr Named kNames[] = {
     {"gelu_tanh", Activation::kGeluTanh},
     {"gelu_new", Activation::kGeluTanh},
     {"gelu_pytorch_tanh", Activation::kGeluTanh},
+    {"gelu_fast", Activation::kGeluTanh},
+    {"quick_gelu", Activation::kQuickGelu},
     {"relu", Activation::kRelu},
     {"relu2", Activation::kRelu2},
     {"relu_squared", Activation::kRelu2},
@@ -121,6 +123,8 @@ double ReferenceActivation(Activation kind, double x) {
       // ½ x (1 + tanh u) = x / (1 + exp(−2u)), without the cancellation.
       return x / (1 + std::exp(-2 * std::sqrt(2 / std::acos(-1.0)) *
                                (x + 0.044715 * x * x * x)));
+    case Activation::kQuickGelu:
+      return x / (1 + std::exp(-1.702 * x));
     case Activation::kRelu:
       return std::max(x, 0.0);
     case Activation::kRelu2:

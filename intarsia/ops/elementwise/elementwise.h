@@ -15,6 +15,7 @@ enum class Activation : uint8_t {
   kSilu,
   kGelu,
   kGeluTanh,
+  kQuickGelu,
   kRelu,
   kRelu2,
   kSigmoid,

@@ -18,6 +18,8 @@ __device__ float Act(Activation kind, float x) {
     case Activation::kGeluTanh:
       return 0.5f * x *
              (1.0f + tanhf(0.79788456080286536f * (x + 0.044715f * x * x * x)));
+    case Activation::kQuickGelu:
+      return x / (1.0f + expf(-1.702f * x));
     case Activation::kRelu:
       return fmaxf(x, 0.0f);
     case Activation::kRelu2: {

@@ -17,9 +17,10 @@ using testing::Poisoned;
 using testing::RandomTensor;
 
 constexpr Activation kAll[] = {
-    Activation::kNone,    Activation::kSilu,     Activation::kGelu,
-    Activation::kRelu,    Activation::kRelu2,    Activation::kGeluTanh,
-    Activation::kSigmoid, Activation::kSoftplus, Activation::kTanh};
+    Activation::kNone,     Activation::kSilu,      Activation::kGelu,
+    Activation::kGeluTanh, Activation::kQuickGelu, Activation::kRelu,
+    Activation::kRelu2,    Activation::kSigmoid,   Activation::kSoftplus,
+    Activation::kTanh};
 
 TEST(ActivateTest, IsWithinAFewUlpsOfTheFormula) {
   const Poisoned poisoned;
@@ -34,8 +35,9 @@ TEST(ActivateTest, IsWithinAFewUlpsOfTheFormula) {
     const std::vector<float> y = Activate(ctx, kind, x).ToVector<float>();
     // In GELU's left tail the exponent's rounding shows, by up to x² ulps of a
     // value that vanishes faster.
-    const double tail =
-        kind == Activation::kGelu || kind == Activation::kGeluTanh ? 3e-7 : 0;
+    const bool curved =
+        kind == Activation::kGelu || kind == Activation::kGeluTanh;
+    const double tail = curved ? 3e-7 : 0;
     for (size_t i = 0; i < grid.size(); ++i) {
       const double expected = ReferenceActivation(kind, grid[i]);
       const double square = std::min(grid[i], 0.0f) * std::min(grid[i], 0.0f);
@@ -199,6 +201,8 @@ TEST(ParseActivationTest, KnowsNamesAndExplainsOthers) {
   EXPECT_EQ(*ParseActivation("swish", "glu"), Activation::kSilu);
   EXPECT_EQ(*ParseActivation("gelu_pytorch_tanh", "glu"),
             Activation::kGeluTanh);
+  EXPECT_EQ(*ParseActivation("gelu_fast", "mlp"), Activation::kGeluTanh);
+  EXPECT_EQ(*ParseActivation("quick_gelu", "mlp"), Activation::kQuickGelu);
   const Result<Activation> bad = ParseActivation("silo", "glu");
   ASSERT_FALSE(bad.ok());
   EXPECT_NE(bad.status().message().find("[glu] unknown activation \"silo\""),

@@ -253,9 +253,9 @@ Tensor LayerNorm(Context& ctx, const Tensor& x, const Weight* scale,
 }
 
 Result<NormConfig> ParseNorm(const nlohmann::json& json,
-                             const std::string& room) {
+                             const std::string& room, const std::string& path) {
   NormConfig config;
-  JsonReader reader(json, room, {.path = "norm"});
+  JsonReader reader(json, room, {.path = path});
   const std::string type = reader.StringOr("type", "rms");
   config.eps = static_cast<float>(reader.NumberOr("eps", config.eps));
   config.affine = reader.BoolOr("affine", config.affine);

@@ -19,9 +19,10 @@ struct NormConfig {
 
 // {"type": "rms" | "layer" | "none", "eps": x, "affine": b, "unit_offset": b};
 // absent fields take the defaults, others are refused. Errors start with
-// "[room] norm".
+// "[room]" and name `path`, where the object stands.
 Result<NormConfig> ParseNorm(const nlohmann::json& json,
-                             const std::string& room);
+                             const std::string& room,
+                             const std::string& path = "norm");
 
 // y = x / sqrt(mean(x²) + eps) · scale. x: [..., D] (rows dense, any row
 // stride); scale [D], [G·D] where x is [..., G, D] (or [G, D]), or null.

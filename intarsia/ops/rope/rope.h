@@ -2,6 +2,7 @@
 #pragma once
 
 #include <nlohmann/json_fwd.hpp>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -35,12 +36,12 @@ struct RopeConfig {
   double low_freq_factor = 1.0, high_freq_factor = 4.0;  // kLlama3
   double beta_fast = 32.0, beta_slow = 1.0;              // kYarn
   bool truncate = true;  // kYarn: the ends of the ramp are whole pairs
-  // kYarn: count together, and where attention_factor is 0.
+  // kYarn: count together, and where attention_factor is not given.
   double mscale = 0.0, mscale_all_dim = 0.0;
   double proportion = 1.0;  // kProportional
-  // What the rotated values are multiplied with. 0: the scaling's own formula,
-  // which is 1 but for kYarn and kLongRope.
-  double attention_factor = 0.0;
+  // What the rotated values are multiplied with, at least 0. Not given: the
+  // scaling's own formula, which is 1 but for kYarn and kLongRope.
+  std::optional<double> attention_factor;
   int original_max_positions = 0;  // kDynamic, kLlama3, kYarn, kLongRope
   // Divisors of the pairs' plain frequencies, before any scaling; empty: 1.
   // kLongRope: those of sequences up to original_max_positions, and of longer

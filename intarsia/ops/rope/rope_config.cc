@@ -71,9 +71,11 @@ Status ReadScaling(const Json& json, int dim, const std::string& room,
                       "\"yarn\", \"longrope\" or \"proportional\"");
   config->factor = reader.NumberOr("factor", config->factor);
   reader.RequireField(config->factor > 0, "factor", "positive");
-  config->attention_factor = reader.NumberOr("attention_factor", 0.0);
-  reader.RequireField(config->attention_factor >= 0, "attention_factor",
-                      "at least 0");
+  if (reader.Find("attention_factor") != nullptr) {
+    config->attention_factor = reader.NumberOr("attention_factor", 1.0);
+    reader.RequireField(*config->attention_factor >= 0, "attention_factor",
+                        "at least 0");
+  }
   switch (config->scaling) {
     case Scaling::kLlama3:
       config->low_freq_factor =
@@ -82,8 +84,8 @@ Status ReadScaling(const Json& json, int dim, const std::string& room,
           reader.NumberOr("high_freq_factor", config->high_freq_factor);
       reader.RequireField(config->low_freq_factor > 0, "low_freq_factor",
                           "positive");
-      reader.RequireField(config->high_freq_factor > config->low_freq_factor,
-                          "high_freq_factor", "above low_freq_factor");
+      reader.RequireField(config->high_freq_factor > 0, "high_freq_factor",
+                          "positive");
       break;
     case Scaling::kYarn:
       ReadYarn(&reader, config);
@@ -117,7 +119,8 @@ Status ReadScaling(const Json& json, int dim, const std::string& room,
   }
   // Its formula divides by the logarithm.
   reader.RequireField(config->scaling != Scaling::kLongRope ||
-                          config->attention_factor > 0 || config->factor <= 1 ||
+                          config->attention_factor.has_value() ||
+                          config->factor <= 1 ||
                           config->original_max_positions > 1,
                       "original_max_positions", "above 1");
   return reader.Finish();

@@ -32,6 +32,8 @@ float ScaleLlama3(const RopeConfig& c, float frequency) {
       static_cast<float>(c.original_max_positions / c.high_freq_factor)) {
     return frequency;
   }
+  // The two lengths are one, and so is this wave's.
+  if (c.high_freq_factor == c.low_freq_factor) return frequency;
   const float blend =
       (original / wavelength - low) /
       static_cast<float>(c.high_freq_factor - c.low_freq_factor);
@@ -130,8 +132,8 @@ std::vector<float> RopeFrequencies(const RopeConfig& config, int head_dim,
 }
 
 float RopeScale(const RopeConfig& config) {
-  if (config.attention_factor != 0) {
-    return static_cast<float>(config.attention_factor);
+  if (config.attention_factor.has_value()) {
+    return static_cast<float>(*config.attention_factor);
   }
   if (config.scaling == RopeConfig::Scaling::kYarn) {
     if (config.mscale != 0 && config.mscale_all_dim != 0) {
