@@ -222,10 +222,9 @@ TEST(RopeGgufTest, Llama3IsRopeFreqs) {
   EXPECT_EQ(gguf->Text("llama.rope.scaling.type"), "");
 }
 
-// The configuration that RopeToConfig makes of a model with this rope.
-Json Config(const Json& rope, int max_positions = 131072) {
+ModelConfig ModelWith(const Json& rope) {
   ModelConfig model;
-  model.max_positions = max_positions;
+  model.max_positions = 131072;
   BlockConfig block;
   block.sublayers.push_back(
       {"attention",
@@ -233,21 +232,18 @@ Json Config(const Json& rope, int max_positions = 131072) {
        {},
        1.0f});
   model.blocks.push_back(block);
-  const auto config = RopeToConfig(model);
+  return model;
+}
+
+// The configuration that RopeToConfig makes of a model with this rope.
+Json Config(const Json& rope) {
+  const auto config = RopeToConfig(ModelWith(rope));
   EXPECT_TRUE(config.ok()) << config.status().message();
   return config.ok() ? *config : Json();
 }
 
 std::vector<float> FreqsOf(const Json& rope) {
-  ModelConfig model;
-  BlockConfig block;
-  block.sublayers.push_back(
-      {"attention",
-       Json{{"heads", 1}, {"head_dim", 128}, {"rope", rope}}.dump(),
-       {},
-       1.0f});
-  model.blocks.push_back(block);
-  const auto gguf = RopeToGguf(model);
+  const auto gguf = RopeToGguf(ModelWith(rope));
   EXPECT_TRUE(gguf.ok()) << gguf.status().message();
   return gguf.ok() && !gguf->tensors.empty() ? gguf->tensors[0].second
                                              : std::vector<float>();

@@ -112,6 +112,36 @@ TEST_F(UnusedTest, OtherFieldsAreOneWarning) {
   EXPECT_EQ(info.err.find("another"), std::string::npos) << info.err;
 }
 
+// Many files say that it is false; no class reads it.
+TEST_F(UnusedTest, InterleavedRotationIsNotKnown) {
+  model_.config["rope_interleaved"] = false;
+  Write();
+  EXPECT_EQ(Invoke("info " + (folder_ / "m")).err, "");
+  model_.config["rope_interleaved"] = true;
+  ExpectWarning(
+      "1 field of the configuration is not known and not used: "
+      "rope_interleaved");
+}
+
+// As Python reads it.
+TEST_F(UnusedTest, OfAKeyGivenTwiceTheLastCounts) {
+  model_.config["vocab_size"] = 50;
+  Write();
+  std::string text = ReadAll(folder_ / "m/config.json");
+  text.insert(1, R"("vocab_size": 7, "hidden_act": "relu",)");
+  text.insert(text.size() - 1, R"(, "hidden_act": "silu")");
+  WriteFile(folder_ / "m/config.json", text);
+  const Outcome info = Invoke("info --json " + (folder_ / "m"));
+  EXPECT_EQ(info.code, 0) << info.err;
+  EXPECT_NE(info.err.find("config.json gives more than once, and the last "
+                          "counts: hidden_act, vocab_size"),
+            std::string::npos)
+      << info.err;
+  const Outcome outcome =
+      Invoke("generate " + (folder_ / "m") + " --prompt abc -n 1");
+  EXPECT_EQ(outcome.code, 0) << outcome.err;
+}
+
 TEST_F(UnusedTest, TowersAreNamedAndSkipped) {
   AddTensor("model.visual.blocks.0.attn.qkv.weight");
   AddTensor("model.visual.merger.mlp.0.weight");

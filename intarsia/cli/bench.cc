@@ -231,8 +231,8 @@ void AddBench(Verb verb) {
   verb.Require([flags] {
     return flags->kernel.empty() || flags->model == "kernels"
                ? std::string()
-               : "no '" + TerminalLine(flags->kernel, {.most = 60}) +
-                     "': a second name is for `bench kernels NAME`";
+               : "the word kernels before '" +
+                     TerminalLine(flags->kernel, {.most = 60}) + "'";
   });
   verb.Run([flags] { return Run(*flags); });
 }

@@ -216,6 +216,98 @@ TEST(ConvertTest, WindowsOfAllLayersGoThroughGguf) {
             std::string::npos);
 }
 
+// llama.cpp refuses such a file too.
+TEST(ConvertTest, GgufWithoutItsEpsilonIsRefused) {
+  for (const auto& [type, key] :
+       {std::pair("llama", "llama.attention.layer_norm_rms_epsilon"),
+        std::pair("gpt2", "gpt2.attention.layer_norm_epsilon")}) {
+    const TempFolder folder;
+    WriteHf(folder / "m", SmallConfig(type));
+    ToGguf(folder / "m", folder / "m.gguf");
+    RewriteGguf(folder / "m.gguf", folder / "n.gguf", [&](GgufModel* model) {
+      EXPECT_EQ(
+          std::erase_if(model->metadata,
+                        [&](const auto& entry) { return entry.first == key; }),
+          1u);
+    });
+    const auto checkpoint = OpenPath(folder / "n.gguf");
+    const auto loaded = LoadModel(*checkpoint);
+    ASSERT_FALSE(loaded.ok());
+    EXPECT_NE(loaded.status().message().find(std::string(key) + "\" must be"),
+              std::string::npos)
+        << loaded.status().message();
+  }
+}
+
+TEST(ConvertTest, ListsByLayerOfGguf) {
+  const TempFolder folder;
+  WriteHf(folder / "m", SmallConfig("llama"));
+  ToGguf(folder / "m", folder / "m.gguf");
+  using List = std::vector<uint32_t>;
+  const auto change = [&](const List& heads, const List& hidden) {
+    RewriteGguf(folder / "m.gguf", folder / "n.gguf", [&](GgufModel* model) {
+      model->Set("llama.attention.head_count", List{4, 4});
+      model->Set("llama.attention.head_count_kv", heads);
+      model->Set("llama.feed_forward_length", hidden);
+    });
+  };
+  change({2, 2}, {96, 96});
+  EXPECT_EQ(Logits(folder / "n.gguf"), Logits(folder / "m.gguf"));
+  EXPECT_EQ(OpenPath(folder / "n.gguf")->names().size(),
+            OpenPath(folder / "m.gguf")->names().size());
+  ToHf(folder / "n.gguf", folder / "back");
+  EXPECT_EQ(Logits(folder / "back"), Logits(folder / "m"));
+  QuantizeTo(folder / "n.gguf", folder / "q.gguf");
+  EXPECT_EQ(Logits(folder / "q.gguf").size(), Logits(folder / "m").size());
+
+  const auto fault = [&]() {
+    const auto checkpoint = OpenPath(folder / "n.gguf");
+    const auto loaded = LoadModel(*checkpoint);
+    return loaded.ok() ? "" : loaded.status().message();
+  };
+  change({2, 2, 2}, {96, 96});
+  EXPECT_NE(fault().find("\"llama.attention.head_count_kv\" must be a whole "
+                         "number from 1, or one for each of 2 layers"),
+            std::string::npos)
+      << fault();
+  change({2, 2}, {96, 0});
+  EXPECT_NE(fault().find("\"llama.feed_forward_length\""), std::string::npos)
+      << fault();
+}
+
+// Layers may differ in GGUF and in a native folder, not in config.json.
+TEST(ConvertTest, LayersOfUnlikeWidths) {
+  const TempFolder folder;
+  WriteHf(folder / "m", SmallConfig("llama"));
+  ToGguf(folder / "m", folder / "m.gguf");
+  RewriteGguf(folder / "m.gguf", folder / "n.gguf", [&](GgufModel* model) {
+    model->Set("llama.feed_forward_length", std::vector<uint32_t>{96, 32});
+    for (LazyTensor& tensor : model->tensors) {
+      if (tensor.name.find("blk.1.ffn_") == std::string::npos ||
+          tensor.name.find("norm") != std::string::npos) {
+        continue;
+      }
+      // 32 of the 96 hidden channels.
+      const bool down = tensor.name.find("down") != std::string::npos;
+      tensor.shape = down ? Shape{64, 32} : Shape{32, 64};
+      tensor.values = []() -> Result<Tensor> {
+        return Tensor::Zeros({2 * 64 * 32}, DType::kU8);
+      };
+    }
+  });
+  const std::vector<float> logits = Logits(folder / "n.gguf");
+  ASSERT_FALSE(logits.empty());
+  ToNative(folder / "n.gguf", folder / "native");
+  EXPECT_EQ(Logits(folder / "native"), logits);
+  const auto checkpoint = OpenPath(folder / "n.gguf");
+  const auto model = ReadHfModel(*checkpoint);
+  ASSERT_FALSE(model.ok());
+  EXPECT_NE(model.status().message().find(
+                "\"llama.feed_forward_length\" differs among layers"),
+            std::string::npos)
+      << model.status().message();
+}
+
 TEST(ConvertTest, RowsOfHeadsPairAndPartAgain) {
   std::vector<uint8_t> rows(16);
   for (size_t i = 0; i < rows.size(); ++i) rows[i] = static_cast<uint8_t>(i);

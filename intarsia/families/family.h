@@ -55,7 +55,8 @@ struct Family {
   std::vector<std::string> model_types;
   std::vector<std::string> gguf_architectures;
   Result<FamilyModel> (*from_config)(const Json& config);
-  // Null when GGUF files of this family are not read.
+  // Null when GGUF files of this family are not read, or as another family's:
+  // "llama" stands for Mistral's and Mixtral's too.
   Result<FamilyModel> (*from_gguf)(const Json& metadata);
   // What stands before the names of the base model's tensors in a checkpoint of
   // a whole model, and the name of its head.

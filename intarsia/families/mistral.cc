@@ -18,7 +18,7 @@ Result<FamilyModel> FromConfig(const Json& config) {
 Family MistralFamily() {
   return {.name = "mistral",
           .model_types = {"mistral", "ministral"},
-          .gguf_architectures = {},
+          .gguf_architectures = {"llama"},
           .from_config = FromConfig,
           .from_gguf = nullptr,
           .defaults = {{"rms_norm_eps", "1e-06"},

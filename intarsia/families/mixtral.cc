@@ -21,7 +21,7 @@ Family MixtralFamily() {
   return {
       .name = "mixtral",
       .model_types = {"mixtral"},
-      .gguf_architectures = {},
+      .gguf_architectures = {"llama"},
       .from_config = FromConfig,
       .from_gguf = nullptr,
       .aliases = {{"num_experts", "num_local_experts"}},

@@ -26,7 +26,8 @@ const Family* FindFamily(const std::string& model_type) {
 
 const Family* FindGgufFamily(const std::string& architecture) {
   for (const Family& family : Families()) {
-    if (std::ranges::count(family.gguf_architectures, architecture) > 0) {
+    if (family.from_gguf != nullptr &&
+        std::ranges::count(family.gguf_architectures, architecture) > 0) {
       return &family;
     }
   }

@@ -209,6 +209,7 @@ std::string Load(const std::string& type, GgufEntries more,
                           {"llama.feed_forward_length", uint32_t{96}},
                           {"llama.attention.head_count", uint32_t{4}},
                           {"llama.attention.head_count_kv", uint32_t{2}},
+                          {"llama.attention.layer_norm_rms_epsilon", 1e-5f},
                           {"llama.context_length", uint32_t{128}}};
   if (type == "gpt2") {
     metadata = {{"general.architecture", std::string("gpt2")},
@@ -260,18 +261,32 @@ TEST(GgufRopeTensorsTest, StandInTheConfigurationOrAreRefused) {
         "the model turns none");
   fault(Load("llama", {}, {{"rope_factors_long.weight", eight}}),
         "one is missing");
-  fault(Load("llama", {},
-             {{"rope_factors_long.weight", eight},
-              {"rope_factors_short.weight", eight}}),
+  const std::map<std::string, std::vector<float>> both = {
+      {"rope_factors_long.weight", eight},
+      {"rope_factors_short.weight", eight}};
+  fault(Load("llama",
+             {{"llama.rope.scaling.type", std::string("linear")},
+              {"llama.rope.scaling.factor", 2.0f}},
+             both),
         "other than longrope");
+  // As Phi-3's converter writes it, and with no more than the tensors.
+  const Json typeless = Json::parse(
+      Load("llama",
+           {{"llama.rope.scaling.original_context_length", uint32_t{32}},
+            {"llama.rope.scaling.attn_factor", 1.25f}},
+           both));
+  EXPECT_EQ(typeless["scaling"]["type"], "longrope");
+  EXPECT_EQ(typeless["scaling"]["original_max_positions"], 32);
+  EXPECT_EQ(typeless["scaling"]["attention_factor"], 1.25);
+  const Json bare = Json::parse(Load("llama", {}, both));
+  EXPECT_EQ(bare["scaling"]["original_max_positions"], 128);
+  EXPECT_EQ(bare["scaling"]["attention_factor"], 1.0);
   const GgufEntries longrope = {
       {"llama.rope.scaling.type", std::string("longrope")},
       {"llama.rope.scaling.original_context_length", uint32_t{32}},
       {"llama.rope.scaling.attn_factor", 1.25f}};
   fault(Load("llama", longrope, {}), "needs the tensors");
-  const Json rope = Json::parse(Load("llama", longrope,
-                                     {{"rope_factors_long.weight", eight},
-                                      {"rope_factors_short.weight", eight}}));
+  const Json rope = Json::parse(Load("llama", longrope, both));
   EXPECT_EQ(rope["scaling"]["original_max_positions"], 32);
   EXPECT_EQ(rope["scaling"]["attention_factor"], 1.25);
   EXPECT_EQ(rope["scaling"]["long_factor"], Json(eight));

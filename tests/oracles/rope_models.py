@@ -85,6 +85,10 @@ VARIANTS = {
     "llama3_no_original": {"max_position_embeddings": 32,
                            **scaling(LLAMA3,
                                      "original_max_position_embeddings")},
+    # Between the two there is nothing.
+    "llama3_one_wavelength": scaling(LLAMA3, low_freq_factor=4.0),
+    "llama3_factors_crossed": scaling(LLAMA3, low_freq_factor=4.0,
+                                      high_freq_factor=1.0),
     "yarn": scaling(YARN),
     "yarn_no_original": {
         "max_position_embeddings": 32,
@@ -97,6 +101,7 @@ VARIANTS = {
                           **scaling(YARN)},
     "yarn_extra": scaling(YARN, attn_factor=0.7, finetuned=True),
     "yarn_attention_factor": scaling(YARN, attention_factor=0.7),
+    "yarn_attention_factor_zero": scaling(YARN, attention_factor=0.0),
     "yarn_betas": scaling(YARN, beta_fast=4, beta_slow=0.25),
     "yarn_mscale": scaling(YARN, mscale=1.0, mscale_all_dim=0.5),
     "yarn_mscale_one": scaling(YARN, mscale=2.0),
