@@ -328,7 +328,7 @@ Result<std::unique_ptr<Checkpoint>> Checkpoint::OpenRecord(
     if (!LooksLikeSafetensors(file->text())) {
       const std::string kind = NotWeights(file->text());
       return InvalidArgument(where + "is not " + what +
-                             (kind.empty() ? "" : "; it is " + kind));
+                             (kind.empty() ? "" : "; it " + kind));
     }
   }
   return Open(path);

@@ -218,9 +218,10 @@ TEST(ConvertTest, WindowsOfAllLayersGoThroughGguf) {
 
 // llama.cpp refuses such a file too.
 TEST(ConvertTest, GgufWithoutItsEpsilonIsRefused) {
-  for (const auto& [type, key] :
+  for (const auto& [type, name] :
        {std::pair("llama", "llama.attention.layer_norm_rms_epsilon"),
         std::pair("gpt2", "gpt2.attention.layer_norm_epsilon")}) {
+    const std::string key = name;
     const TempFolder folder;
     WriteHf(folder / "m", SmallConfig(type));
     ToGguf(folder / "m", folder / "m.gguf");
@@ -233,7 +234,7 @@ TEST(ConvertTest, GgufWithoutItsEpsilonIsRefused) {
     const auto checkpoint = OpenPath(folder / "n.gguf");
     const auto loaded = LoadModel(*checkpoint);
     ASSERT_FALSE(loaded.ok());
-    EXPECT_NE(loaded.status().message().find(std::string(key) + "\" must be"),
+    EXPECT_NE(loaded.status().message().find(key + "\" must be"),
               std::string::npos)
         << loaded.status().message();
   }

@@ -491,10 +491,13 @@ TEST(LoadTest, EveryDeclaredFieldIsKnown) {
 
 // Keys of the architecture that llama.cpp reads count, others are named.
 TEST(LoadTest, GgufKeysThatAreNotUsed) {
-  const Json plain = {
-      {"general.architecture", "llama"}, {"llama.block_count", 2},
-      {"llama.embedding_length", 64},    {"llama.attention.head_count", 4},
-      {"llama.feed_forward_length", 96}, {"tokenizer.ggml.model", "llama"}};
+  const Json plain = {{"general.architecture", "llama"},
+                      {"llama.block_count", 2},
+                      {"llama.embedding_length", 64},
+                      {"llama.attention.head_count", 4},
+                      {"llama.feed_forward_length", 96},
+                      {"tokenizer.ggml.model", "llama"},
+                      {"llama.attention.layer_norm_rms_epsilon", 1e-5}};
   const auto sorted = [&](const char* key, const Json& value) {
     Json fields = plain;
     fields[key] = value;

@@ -54,6 +54,10 @@ __device__ float Slope(Activation kind, float x) {
       return 0.5f * (1.0f + t) +
              0.5f * x * (1.0f - t * t) * c * (1.0f + 3.0f * 0.044715f * x * x);
     }
+    case Activation::kQuickGelu: {
+      const float s = 1.0f / (1.0f + expf(-1.702f * x));
+      return s * (1.0f + 1.702f * x * (1.0f - s));
+    }
     case Activation::kRelu:
       return x > 0.0f ? 1.0f : 0.0f;
     case Activation::kRelu2:
