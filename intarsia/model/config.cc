@@ -43,10 +43,9 @@ Result<SublayerConfig> ParseSublayer(const Json& json, const std::string& place,
                  "\"norm\" is another name of \"pre_norm\": give one");
   if (pre == nullptr) pre = norm;
   if (pre != nullptr) {
-    sublayer.pre_norm =
-        reader.Take(ParseNorm(*pre, "model",
-                              place + (pre == norm ? ".norm" : ".pre_norm")),
-                    NormConfig());
+    sublayer.pre_norm = reader.Take(
+        ParseNorm(*pre, "model", place + (pre == norm ? ".norm" : ".pre_norm")),
+        NormConfig());
     reader.Require(
         !previous || sublayer.pre_norm.kind == NormConfig::Kind::kNone,
         "\"" + place +
@@ -54,9 +53,8 @@ Result<SublayerConfig> ParseSublayer(const Json& json, const std::string& place,
             "{\"type\": \"none\"}");
   }
   if (const Json* post = reader.Find("post_norm")) {
-    sublayer.post_norm =
-        reader.Take(ParseNorm(*post, "model", place + ".post_norm"),
-                    sublayer.post_norm);
+    sublayer.post_norm = reader.Take(
+        ParseNorm(*post, "model", place + ".post_norm"), sublayer.post_norm);
   }
   sublayer.config = reader.ObjectOr("config").dump();
   RETURN_IF_ERROR(reader.Finish());

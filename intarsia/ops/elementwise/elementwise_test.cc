@@ -16,11 +16,11 @@ using testing::Near;
 using testing::Poisoned;
 using testing::RandomTensor;
 
-constexpr Activation kAll[] = {
-    Activation::kNone,     Activation::kSilu,      Activation::kGelu,
-    Activation::kGeluTanh, Activation::kQuickGelu, Activation::kRelu,
-    Activation::kRelu2,    Activation::kSigmoid,   Activation::kSoftplus,
-    Activation::kTanh};
+constexpr Activation kAll[] = {Activation::kNone,      Activation::kSilu,
+                               Activation::kGelu,      Activation::kGeluTanh,
+                               Activation::kQuickGelu, Activation::kRelu,
+                               Activation::kRelu2,     Activation::kSigmoid,
+                               Activation::kSoftplus,  Activation::kTanh};
 
 TEST(ActivateTest, IsWithinAFewUlpsOfTheFormula) {
   const Poisoned poisoned;
