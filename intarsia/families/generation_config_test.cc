@@ -114,7 +114,7 @@ TEST(GenerationConfig, FaultsNameTheFile) {
   EXPECT_TRUE(ReadGenerationConfig("", &config, &warnings).ok());
   EXPECT_THAT(
       ReadGenerationConfig("/none/g.json", &config, &warnings).message(),
-      HasSubstr("/none/g.json: cannot be opened"));
+      HasSubstr("/none/g.json: No such file or directory"));
 }
 
 }  // namespace
