@@ -282,6 +282,25 @@ TEST_F(CliTest, InfoWarnsOfWhatItIgnores) {
       << outcome.err;
 }
 
+// Before a weight is read, with the bytes of all that is wanted.
+TEST_F(CliTest, StateThatDoesNotFitIsRefusedWithItsBytes) {
+  const std::string common = "--prompt The --max-tokens 4 --temperature 0 ";
+  const Outcome small = Generate(common + "--ctx 4096 --state-memory 600K");
+  EXPECT_EQ(small.code, 1);
+  EXPECT_TRUE(small.out.empty());
+  for (const char* part : {"weights", "state of a sequence", "state of a token",
+                           "256 B", "free", "--state-memory", "4096 tokens"}) {
+    EXPECT_NE(small.err.find(part), std::string::npos) << part << small.err;
+  }
+  // int8 takes little more than half.
+  EXPECT_EQ(Generate(common + "--ctx 4096 --state-memory 900K "
+                              "--state-dtype int8")
+                .code,
+            0);
+  EXPECT_EQ(Generate(common + "--ctx 4096 --state-memory 2M").code, 0);
+  EXPECT_EQ(Generate(common + "--state-memory none").code, 2);
+}
+
 TEST_F(CliTest, GeneratePrintsTextAndKeepsStatisticsOffStdout) {
   const Outcome plain =
       Generate("--prompt The --max-tokens 12 --temperature 0");

@@ -31,13 +31,22 @@ class StateSnapshot {
   StateSnapshot& operator=(const StateSnapshot&) = delete;
 
   int64_t length() const { return length_; }
-  // Of the copy, and of the pages that it holds, whoever shares them.
+  // Of the copy, and with the pages that it holds, whoever shares them.
+  int64_t copied_bytes() const { return copied_; }
   int64_t bytes() const { return bytes_; }
+  struct Page {
+    int group;
+    int32_t page;
+    int64_t bytes;
+    auto operator<=>(const Page&) const = default;
+  };
+  std::vector<Page> pages() const;
 
  private:
   friend class StatePool;
   StateSnapshot() = default;
-  int64_t length_ = 0, bytes_ = 0;
+  int64_t length_ = 0, bytes_ = 0, copied_ = 0;
+  std::vector<int64_t> page_bytes_;  // by group
   std::shared_ptr<std::vector<PageAllocator>> allocators_;
   std::vector<std::vector<int32_t>> pages_;  // by group; -1: given back
   std::vector<Tensor> entries_;              // of stores without pages
@@ -98,6 +107,9 @@ class StatePool {
   // has no way back.
   Result<int64_t> Truncate(int slot, int64_t length,
                            const StateSnapshot* snapshot = nullptr);
+
+  // Whether every sequence goes back to any shorter length without a snapshot.
+  bool truncates() const;
 
   // A sequence's whole state as host tensors, in the order of
   // StateLayout::Parts, and back into a fresh slot of a pool with the same

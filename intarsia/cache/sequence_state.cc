@@ -51,6 +51,17 @@ StateSnapshot::~StateSnapshot() {
   }
 }
 
+std::vector<StateSnapshot::Page> StateSnapshot::pages() const {
+  std::vector<Page> pages;
+  for (size_t g = 0; g < pages_.size(); ++g) {
+    for (const int32_t page : pages_[g]) {
+      if (page >= 0)
+        pages.push_back({static_cast<int>(g), page, page_bytes_[g]});
+    }
+  }
+  return pages;
+}
+
 void StatePool::CopyRow(const Tensor& from, Tensor to) {
   Backend(to.device())
       .CopyOnDevice(to.mutable_raw(), from.raw(), from.nbytes(), nullptr);
@@ -110,20 +121,21 @@ std::shared_ptr<const StateSnapshot> StatePool::Snapshot(int slot) {
   snapshot->length_ = s.length;
   snapshot->allocators_ = allocators_;
   SharePages(s, &snapshot->pages_);
-  for (size_t g = 0; g < layout_.groups.size(); ++g) {
-    snapshot->bytes_ +=
-        std::count_if(snapshot->pages_[g].begin(), snapshot->pages_[g].end(),
-                      [](int32_t page) { return page >= 0; }) *
-        layout_.groups[g].page_bytes();
+  for (const StateLayout::Group& group : layout_.groups) {
+    snapshot->page_bytes_.push_back(group.page_bytes());
+  }
+  for (const StateSnapshot::Page& page : snapshot->pages()) {
+    snapshot->bytes_ += page.bytes;
   }
   for (size_t i = 0; i < memory_.size(); ++i) {
     const StateLayout::Store& store = layout_.stores[i];
     if (store.group >= 0) continue;
     Tensor copy = Tensor::Empty(store.spec.shape, store.dtype, options_.device);
     CopyRow(memory_[i].values.Select(0, slot), copy);
-    snapshot->bytes_ += store.entry_bytes;
+    snapshot->copied_ += store.entry_bytes;
     snapshot->entries_.push_back(std::move(copy));
   }
+  snapshot->bytes_ += snapshot->copied_;
   CHECK(Promise(&s, s.reserved));
   return snapshot;
 }
@@ -204,6 +216,13 @@ Result<int64_t> StatePool::Truncate(int slot, int64_t length,
     InitSlot(slot);
   }
   return back;
+}
+
+bool StatePool::truncates() const {
+  return std::ranges::all_of(layout_.stores, [&](const auto& store) {
+    return store.spec.rollback == Rollback::kTruncate &&
+           (store.group < 0 || !layout_.groups[store.group].windowed());
+  });
 }
 
 std::vector<StatePool::Saved> StatePool::Save(int slot) const {

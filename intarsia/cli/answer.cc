@@ -9,6 +9,7 @@
 
 #include "intarsia/core/counted.h"
 #include "intarsia/core/terminal_text.h"
+#include "intarsia/engine/admission.h"
 
 namespace intarsia {
 
@@ -22,6 +23,7 @@ void AddAnswer(Verb verb, AnswerFlags* flags) {
   verb.Add("--ctx", &flags->context, Whole{0, 1 << 24},
            "Most tokens of the conversation; 0: as needed");
   AddStateDType(verb, &flags->state_dtype);
+  AddStateMemory(verb, &flags->state_memory);
 }
 
 Result<std::string> ReadTextFile(const std::string& path, size_t most) {
@@ -70,6 +72,7 @@ ModelRunner::Options RunnerOptions(const ServingFlags& common,
   options.dtype = common.dtype_of();
   options.report = common.report.get();
   options.token_dtype = StateDType(flags.state_dtype);
+  options.state_bytes = StateMemory(flags.state_memory);
   const int64_t trained = model.config().max_positions;
   options.context = flags.context > 0 ? flags.context
                     : needed > 0      ? needed
@@ -83,6 +86,32 @@ ModelRunner::Options RunnerOptions(const ServingFlags& common,
                : " the model was trained for"));
   }
   return options;
+}
+
+ModelRunner::Options EarlyOptions(const CommonFlags& common,
+                                  const AnswerFlags& flags, int64_t needed) {
+  ModelRunner::Options options;
+  options.device = common.device_of();
+  options.token_dtype = StateDType(flags.state_dtype);
+  options.state_bytes = StateMemory(flags.state_memory);
+  options.context = flags.context > 0 ? flags.context : needed;
+  return options;
+}
+
+std::function<Status(const Model&, size_t)> AdmitState(
+    ModelRunner::Options options) {
+  return [options](const Model& model, size_t bytes) mutable {
+    if (options.context == 0) options.context = DefaultContext(model.config());
+    ASSIGN_OR_RETURN(const MemoryNeeds needs,
+                     NeedsOf(model, static_cast<int64_t>(bytes), options));
+    const Status status = needs.Check();
+    if (status.ok()) return status;
+    for (const auto& [what, size] : needs.Table()) {
+      std::fprintf(stderr, "  %-40s %s\n", what.c_str(),
+                   HumanBytes(static_cast<double>(size)).c_str());
+    }
+    return status;
+  };
 }
 
 nlohmann::json StatsJson(const GenerateStats& stats) {

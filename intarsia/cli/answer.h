@@ -19,7 +19,7 @@ struct AnswerFlags {
   int max_tokens = 256;
   std::vector<std::string> stops;
   int64_t context = 0;  // 0: as needed, or what the model was trained for
-  std::string state_dtype = "bf16";
+  std::string state_dtype = "bf16", state_memory;
 };
 void AddAnswer(Verb verb, AnswerFlags* flags);
 
@@ -37,6 +37,14 @@ void PrintPiece(const std::string& piece);
 ModelRunner::Options RunnerOptions(const ServingFlags& common,
                                    const AnswerFlags& flags, const Model& model,
                                    int64_t needed);
+
+// For LoadOptions::admit: refuses, after a table of bytes on stderr, a model
+// whose weights and state do not fit. options.context 0: DefaultContext.
+std::function<Status(const Model&, size_t)> AdmitState(
+    ModelRunner::Options options);
+// What is known of the options of such flags before the model is.
+ModelRunner::Options EarlyOptions(const CommonFlags& common,
+                                  const AnswerFlags& flags, int64_t needed);
 
 nlohmann::json StatsJson(const GenerateStats& stats);
 void PrintStats(const GenerateStats& stats, ModelRunner& runner);  // stderr

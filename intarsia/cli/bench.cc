@@ -16,6 +16,7 @@ namespace {
 struct Flags : ServingFlags {
   std::string model, kernel;
   bool quick = false;
+  std::string state_dtype = "bf16";
   ThroughputOptions options;
 };
 
@@ -149,6 +150,7 @@ Status Run(Flags& flags) {
   flags.options.device = flags.device_of();
   flags.options.dtype = flags.dtype_of();
   flags.options.report = flags.report.get();
+  flags.options.token_dtype = StateDType(flags.state_dtype);
   ASSIGN_OR_RETURN(const OpenedModel opened,
                    OpenShown(flags.model, flags.serving(), flags.device_of()));
   if (!flags.json) {
@@ -214,6 +216,7 @@ void AddBench(Verb verb) {
   ThroughputOptions* options = &flags->options;
   options->sequences = {1, 4, 16};
   verb.Add("MODEL", &flags->model, "A model, or the word kernels").Required();
+  AddStateDType(verb, &flags->state_dtype);
   verb.Add("NAME", &flags->kernel,
            "With kernels: a room, or how a row's name or part begins");
   verb.Add("--quick", &flags->quick, "With kernels: small shapes");

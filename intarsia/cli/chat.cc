@@ -200,8 +200,10 @@ class Chat {
 
 Status Run(Flags& flags) {
   RETURN_IF_ERROR(flags.Begin());
+  LoadOptions load = flags.serving();
+  load.admit = AdmitState(EarlyOptions(flags, flags.answer, /*needed=*/0));
   ASSIGN_OR_RETURN(const OpenedModel opened,
-                   OpenShown(flags.model, flags.serving(), flags.device_of()));
+                   OpenShown(flags.model, load, flags.device_of()));
   if (opened.tokenizer == nullptr) {
     return NotFound("[chat] " + flags.model + " has no tokenizer");
   }

@@ -27,14 +27,32 @@ void AddCommon(Verb verb, CommonFlags* flags) {
 }
 
 void AddStateDType(Verb verb, std::string* name) {
-  verb.Add("--state-dtype", name, {"bf16", "f16", "f32"},
-           "Of per-token state (keys and values)");
+  verb.Add("--state-dtype", name, {"bf16", "f16", "f32", "int8"},
+           "Of per-token state (keys and values); int8: with a scale for "
+           "each 32 channels, on the CPU");
 }
 
 DType StateDType(const std::string& name) {
-  return name == "f32"   ? DType::kF32
-         : name == "f16" ? DType::kF16
-                         : DType::kBF16;
+  return name == "f32"    ? DType::kF32
+         : name == "f16"  ? DType::kF16
+         : name == "int8" ? DType::kI8
+                          : DType::kBF16;
+}
+
+void AddStateMemory(Verb verb, std::string* size) {
+  verb.Add("--state-memory", size,
+           "Most bytes of state, such as 500M or 2G; default: as needed")
+      .Check([](const std::string& text) {
+        return text.empty()
+                   ? ""
+                   : ParseSize("--state-memory", text).status().message();
+      });
+}
+
+int64_t StateMemory(const std::string& size) {
+  return size.empty()
+             ? 0
+             : static_cast<int64_t>(ParseSize("--state-memory", size).value());
 }
 
 namespace {

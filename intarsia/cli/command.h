@@ -31,6 +31,9 @@ void AddCommon(Verb verb, CommonFlags* flags);
 // --state-dtype, and the type that one of its words means.
 void AddStateDType(Verb verb, std::string* name);
 DType StateDType(const std::string& name);
+// --state-memory, and its bytes; 0 for an empty text.
+void AddStateMemory(Verb verb, std::string* size);
+int64_t StateMemory(const std::string& size);
 
 // Refuses an output that is one of a command's inputs (empty: none).
 Status CheckNotInput(const std::string& out,

@@ -34,8 +34,11 @@ Status Run(Flags& flags) {
         "[generate] the prompt is empty; give --prompt, or --prompt-file (- is "
         "the standard input)");
   }
+  LoadOptions load = flags.serving();
+  load.admit =
+      AdmitState(EarlyOptions(flags, flags.answer, flags.answer.max_tokens));
   ASSIGN_OR_RETURN(OpenedModel opened,
-                   OpenShown(flags.model, flags.serving(), flags.device_of()));
+                   OpenShown(flags.model, load, flags.device_of()));
   if (opened.tokenizer == nullptr) {
     return NotFound("[generate] " + flags.model + " has no tokenizer");
   }

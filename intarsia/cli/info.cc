@@ -4,8 +4,10 @@
 
 #include "intarsia/cli/command.h"
 #include "intarsia/core/terminal_text.h"
+#include "intarsia/engine/model_runner.h"
 #include "intarsia/families/open.h"
 #include "intarsia/model/pack.h"
+#include "intarsia/model/state_specs.h"
 
 namespace intarsia {
 namespace {
@@ -13,7 +15,8 @@ namespace {
 struct Totals {
   int64_t parameters = 0;
   std::map<std::string, int64_t> bytes_by_format;
-  int64_t per_token = 0, per_sequence = 0;  // state, in numbers
+  StateLayout state;
+  int64_t windows = 0;  // bytes, at any depth
 };
 
 Totals Count(const Model& model) {
@@ -24,13 +27,12 @@ Totals Count(const Model& model) {
     totals.bytes_by_format[std::string(weight.format().name())] +=
         static_cast<int64_t>(weight.values().nbytes());
   }
-  for (const Model::SublayerState& sublayer : model.state()) {
-    for (const StateSpec& spec : sublayer.specs) {
-      (spec.growth == StateSpec::Growth::kSequence ? totals.per_sequence
-                                                   : totals.per_token) +=
-          spec.shape.numel();
-    }
-  }
+  const auto layout = StateLayout::Make(StateSpecs(model), {});
+  if (!layout.ok()) return totals;
+  totals.state = *layout;
+  constexpr int64_t kDeep = int64_t{1} << 40;
+  totals.windows =
+      layout->window_bytes(kDeep, ModelRunner::Options().prefill_chunk);
   return totals;
 }
 
@@ -71,8 +73,9 @@ Status Run(const CommonFlags& flags, const std::string& name) {
       // What serving on this CPU adds; without it the file's pages stay.
       {"packed_bytes", PackedBytes(model)},
       // Per-token state is bf16 unless chosen, per-sequence state fp32.
-      {"state_bytes_per_token", totals.per_token * 2},
-      {"state_bytes_per_sequence", totals.per_sequence * 4},
+      {"state_bytes_per_token", totals.state.bytes_per_token()},
+      {"state_bytes_per_sequence", totals.state.bytes_per_sequence()},
+      {"state_bytes_of_windows", totals.windows},
       {"tokenizer", opened.tokenizer != nullptr},
       {"chat_template", opened.tokenizer != nullptr &&
                             !opened.tokenizer->chat_template().empty()},
@@ -103,9 +106,16 @@ Status Run(const CommonFlags& flags, const std::string& name) {
     std::printf("  blocks      %d x (%s)\n", block["repeat"].get<int>(),
                 block["sublayers"].get<std::string>().c_str());
   }
-  std::printf("  state       %s a token, %s a sequence\n",
-              HumanBytes(static_cast<double>(totals.per_token * 2)).c_str(),
-              HumanBytes(static_cast<double>(totals.per_sequence * 4)).c_str());
+  const auto bytes = [&](const char* field) {
+    return HumanBytes(json[field].get<double>());
+  };
+  std::printf("  state       %s a token, %s a sequence",
+              bytes("state_bytes_per_token").c_str(),
+              bytes("state_bytes_per_sequence").c_str());
+  if (totals.windows > 0) {
+    std::printf(", %s of windows", bytes("state_bytes_of_windows").c_str());
+  }
+  std::printf("\n");
   std::printf("  tokenizer   %s\n", opened.tokenizer == nullptr ? "none"
                                     : json["chat_template"].get<bool>()
                                         ? "yes, with a chat template"

@@ -16,7 +16,7 @@ namespace intarsia {
 namespace {
 
 struct Flags : ServingFlags {
-  std::string model, text, state_dtype = "bf16";
+  std::string model, text, state_dtype = "bf16", state_memory;
   PerplexityOptions options;
 };
 
@@ -62,8 +62,15 @@ void Print(const PerplexityReport& report) {
 
 Status Run(Flags& flags) {
   RETURN_IF_ERROR(flags.Begin());
+  ModelRunner::Options needs;
+  needs.context = flags.options.context;
+  needs.device = flags.device_of();
+  needs.token_dtype = StateDType(flags.state_dtype);
+  needs.state_bytes = StateMemory(flags.state_memory);
+  LoadOptions load = flags.serving();
+  load.admit = AdmitState(needs);
   ASSIGN_OR_RETURN(const OpenedModel opened,
-                   OpenShown(flags.model, flags.serving(), flags.device_of()));
+                   OpenShown(flags.model, load, flags.device_of()));
   if (opened.tokenizer == nullptr) {
     return NotFound("[perplexity] " + flags.model + " has no tokenizer");
   }
@@ -124,6 +131,7 @@ void AddPerplexity(Verb verb) {
   verb.Add("--reference", &options->reference,
            "Compare with what --record wrote for another model");
   AddStateDType(verb, &flags->state_dtype);
+  AddStateMemory(verb, &flags->state_memory);
   verb.Run([flags] { return Run(*flags); });
 }
 

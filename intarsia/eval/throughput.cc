@@ -4,7 +4,9 @@
 #include <chrono>
 #include <numeric>
 
+#include "intarsia/cache/state_layout.h"
 #include "intarsia/engine/model_runner.h"
+#include "intarsia/model/state_specs.h"
 
 namespace intarsia {
 namespace {
@@ -43,14 +45,20 @@ double StepBytes(const Model& model, const ThroughputOptions& options,
                                      ? weight.packed()->nbytes()
                                      : weight.values().nbytes());
   }
-  for (const Model::SublayerState& sublayer : model.state()) {
-    for (const StateSpec& spec : sublayer.specs) {
-      const double entry = static_cast<double>(spec.shape.numel());
-      bytes += spec.growth == StateSpec::Growth::kSequence
-                   ? entry * 4 * sequences
-                   : entry * static_cast<double>(SizeOf(options.token_dtype)) *
-                         depth * sequences;
+  const auto layout = StateLayout::Make(StateSpecs(model),
+                                        {.token_dtype = options.token_dtype});
+  CHECK(layout.ok()) << layout.status().message();
+  for (const StateLayout::Store& store : layout->stores) {
+    double entries = 1;
+    if (store.group >= 0) {
+      const StateLayout::Group& group = layout->groups[store.group];
+      entries = depth / static_cast<double>(group.stride);
+      if (group.windowed()) {
+        entries = std::min(
+            entries, static_cast<double>(group.keep_first + group.keep_last));
+      }
     }
+    bytes += entries * static_cast<double>(store.entry_bytes) * sequences;
   }
   return bytes;
 }

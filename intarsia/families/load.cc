@@ -114,6 +114,9 @@ class Loader {
       by_native[map.native].push_back(&map);
     }
     RETURN_IF_ERROR(CheckTensors());
+    if (options_.admit) {
+      RETURN_IF_ERROR(options_.admit(*out_->model, StoredBytes()));
+    }
     size_t done = 0;
     for (const auto& [native, maps] : by_native) {
       RETURN_IF_ERROR(InFile(Named(Load(native, maps), maps.front()->foreign),
@@ -134,6 +137,17 @@ class Loader {
       return status;
     }
     return {status.code(), status.message() + " (tensor " + foreign + ")"};
+  }
+
+  // Of the tensors that the model takes, each once.
+  size_t StoredBytes() const {
+    std::set<std::string> counted;
+    size_t bytes = 0;
+    for (const TensorMap& map : out_->tensors) {
+      if (!counted.insert(map.foreign).second) continue;
+      bytes += checkpoint_.Find(map.foreign)->bytes.nbytes();
+    }
+    return bytes;
   }
 
   // Names the tensors that are wanted and not there, as the file would.

@@ -29,6 +29,9 @@ struct LoadOptions {
   // Go on where tensors of the model, or fields of its configuration that
   // change what is computed, are not used; else that is an error.
   bool allow_unused = false;
+  // Asked before any weight is read, with the model's states and shapes known:
+  // `bytes` is what its tensors have in the file. An error ends the load.
+  std::function<Status(const Model& model, size_t bytes)> admit = nullptr;
   // Called as weights are read, of `total` in all; false ends the load with
   // Unavailable.
   std::function<bool(size_t done, size_t total)> progress = nullptr;
