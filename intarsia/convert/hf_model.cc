@@ -132,7 +132,8 @@ void SayBiases(const ModelConfig& model, HfModel* out) {
   if (said.ok() && said->config.tied_head != model.tied_head) {
     out->config["tie_word_embeddings"] = model.tied_head;
   }
-  if (TextOr(out->config, "model_type") != "llama") return;
+  const Family* family = FindFamily(TextOr(out->config, "model_type"));
+  if (family == nullptr || !family->says_biases) return;
   bool some = false, all = true, units = false;
   for (const BlockConfig& block : model.blocks) {
     for (const SublayerConfig& sublayer : block.sublayers) {
@@ -188,7 +189,7 @@ Result<HfModel> FromGguf(const Checkpoint& checkpoint) {
     for (const auto& [tensor, field] :
          {std::pair("blk.0.attn_output.bias", "attention_bias"),
           std::pair("blk.0.ffn_gate.bias", "mlp_bias")}) {
-      if (TextOr(out.config, "model_type") == "llama" &&
+      if (FindFamily(TextOr(out.config, "model_type"))->says_biases &&
           checkpoint.Find(tensor) != nullptr) {
         out.config[field] = true;
       }

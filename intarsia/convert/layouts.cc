@@ -4,64 +4,50 @@
 #include <cstring>
 #include <map>
 #include <nlohmann/json.hpp>
-#include <span>
+#include <set>
 #include <utility>
 
+#include "intarsia/checkpoint/checked.h"
 #include "intarsia/convert/rope_layout.h"
 #include "intarsia/families/family.h"
-#include "intarsia/ops/elementwise/elementwise.h"
 
 namespace intarsia {
 namespace {
 
-struct Field {
-  const char* hf;
-  const char* gguf;
-  bool real = false;
-};
+// Null: the family is not known, or has no way to GGUF.
+const Family* WrittenFamily(const Json& config) {
+  const Family* family = FindFamily(TextOr(config, "model_type"));
+  return family != nullptr && *family->gguf.class_name != '\0' ? family
+                                                               : nullptr;
+}
 
-constexpr Field kTransformer[] = {
-    {"num_hidden_layers", "block_count"},
-    {"max_position_embeddings", "context_length"},
-    {"hidden_size", "embedding_length"},
-    {"intermediate_size", "feed_forward_length"},
-    {"num_attention_heads", "attention.head_count"},
-    {"num_key_value_heads", "attention.head_count_kv"},
-    {"head_dim", "attention.key_length"},
-    {"num_local_experts", "expert_count"},
-    {"num_experts_per_tok", "expert_used_count"},
-    {"rms_norm_eps", "attention.layer_norm_rms_epsilon", true},
-};
-constexpr Field kGpt2[] = {
-    {"n_layer", "block_count"},
-    {"n_positions", "context_length"},
-    {"n_embd", "embedding_length"},
-    {"n_inner", "feed_forward_length"},
-    {"n_head", "attention.head_count"},
-    {"layer_norm_epsilon", "attention.layer_norm_epsilon", true},
-};
-
-// A model_type of Hugging Face's and the architecture that GGUF files it under.
-struct Kind {
-  const char* model_type;
-  const char* architecture;
-  const char* class_name;
-  std::span<const Field> fields;
-};
-constexpr Kind kKinds[] = {
-    {"llama", "llama", "LlamaForCausalLM", kTransformer},
-    {"mistral", "llama", "MistralForCausalLM", kTransformer},
-    {"mixtral", "llama", "MixtralForCausalLM", kTransformer},
-    {"qwen2", "qwen2", "Qwen2ForCausalLM", kTransformer},
-    {"qwen3", "qwen3", "Qwen3ForCausalLM", kTransformer},
-    {"gpt2", "gpt2", "GPT2LMHeadModel", kGpt2},
-};
-
-const Kind* KindOf(const Json& config) {
-  for (const Kind& kind : kKinds) {
-    if (TextOr(config, "model_type") == kind.model_type) return &kind;
+std::string Named(const std::set<std::string>& names) {
+  std::string text;
+  for (auto name = names.begin(); name != names.end(); ++name) {
+    text += name == names.begin()            ? ""
+            : std::next(name) == names.end() ? " and "
+                                             : ", ";
+    text += *name;
   }
-  return nullptr;
+  return text;
+}
+
+// The family, of those that GGUF files under this architecture, whose sign the
+// file has.
+const Family* FamilyOfGguf(const Json& fields,
+                           const std::string& architecture) {
+  const Family* found = nullptr;
+  for (const Family& family : Families()) {
+    if (*family.gguf.class_name == '\0' ||
+        std::ranges::count(family.gguf_architectures, architecture) == 0) {
+      continue;
+    }
+    const std::string sign = architecture + "." + family.gguf.sign;
+    if (*family.gguf.sign == '\0' || FieldOr(fields, sign, int64_t{0}) > 0) {
+      found = &family;
+    }
+  }
+  return found;
 }
 
 // What llama.cpp wants in f32 although it is no vector.
@@ -70,29 +56,29 @@ bool IsWide(const std::string& gguf) {
          gguf.ends_with(".ffn_gate_inp.weight");
 }
 
-// What GGUF's files of these architectures have no place for.
-Status CheckKept(const Json& config, const std::string& architecture) {
-  auto lost = [&](const std::string& what) {
-    return Unsupported("[convert] GGUF's " + architecture +
-                       " models have no place for " + what);
-  };
-  if (architecture == "gpt2") {
-    const Result<Activation> activation = ParseActivation(
-        TextOr(config, "activation_function", "gelu_new"), "convert");
-    if (!activation.ok()) return activation.status();
-    if (*activation != Activation::kGeluTanh) {
-      return lost("activation_function");
+// What GGUF's files of this architecture have no place for.
+Status CheckKept(const Json& config, const Family& family) {
+  for (const auto& [name, values] : family.gguf.fixed) {
+    const Json value = config.value(name, Json());
+    const Json kept = Json::parse(values);
+    if (value.is_null() || std::ranges::find(kept, value) != kept.end()) {
+      continue;
     }
-    for (const auto& [name, usual] :
-         {std::pair("scale_attn_weights", true),
-          std::pair("scale_attn_by_inverse_layer_idx", false)}) {
-      if (FieldOr(config, name, usual) != usual) return lost(name);
-    }
-    return Status::Ok();
+    return Unsupported("[convert] GGUF's " + family.gguf_architectures[0] +
+                       " models have no place for " + name + " " +
+                       Printable(value.dump(), 40));
   }
-  const std::string activation = TextOr(config, "hidden_act", "silu");
-  if (activation != "silu" && activation != "swish") return lost("hidden_act");
   return Status::Ok();
+}
+
+// A number of a model's first block: "1.hidden" is the second sublayer's.
+Json OfFirstBlock(const ModelConfig& model, const std::string& path) {
+  const size_t sublayer = path[0] - '0';
+  if (model.blocks.empty() || model.blocks[0].sublayers.size() <= sublayer) {
+    return Json();
+  }
+  return Json::parse(model.blocks[0].sublayers[sublayer].config)
+      .value(path.substr(2), Json());
 }
 
 // The window of all attention layers, 0: none. Layers that differ have no place
@@ -118,38 +104,35 @@ Result<int64_t> WindowOf(const ModelConfig& model) {
 }  // namespace
 
 Result<Json> GgufFieldsOf(const Json& config) {
-  const Kind* kind = KindOf(config);
-  if (kind == nullptr) {
-    return Unsupported(
-        "[convert] models of type \"" + TextOr(config, "model_type") +
-        "\" are not written as GGUF; llama, mistral, mixtral, qwen2, qwen3 and "
-        "gpt2 are. A native folder holds every family");
+  const Family* family = WrittenFamily(config);
+  if (family == nullptr) {
+    std::set<std::string> written;
+    for (const Family& known : Families()) {
+      if (*known.gguf.class_name != '\0') written.insert(known.name);
+    }
+    return Unsupported("[convert] models of type \"" +
+                       TextOr(config, "model_type") +
+                       "\" are not written as GGUF; " + Named(written) +
+                       " are. A native folder holds every family");
   }
-  RETURN_IF_ERROR(CheckKept(config, kind->architecture));
-  const std::string prefix = std::string(kind->architecture) + ".";
-  Json fields = {{"general.architecture", kind->architecture}};
-  for (const Field& field : kind->fields) {
-    const Json value = config.value(field.hf, Json());
-    if (value.is_number()) fields[prefix + field.gguf] = value;
+  RETURN_IF_ERROR(CheckKept(config, *family));
+  ASSIGN_OR_RETURN(const FamilyModel layout, HfLayout(config));
+  const std::string& architecture = family->gguf_architectures[0];
+  const std::string prefix = architecture + ".";
+  Json fields = {{"general.architecture", architecture}};
+  for (const FieldRow& row : family->gguf.rows) {
+    if (row.hf == nullptr || row.gguf == nullptr) continue;
+    Json value = config.value(row.hf, Json());
+    if (value.is_null() && row.native != nullptr) {
+      value = OfFirstBlock(layout.config, row.native);
+    }
+    if (value.is_number()) fields[prefix + row.gguf] = value;
   }
   fields[prefix + "vocab_size"] = FieldOr(config, "vocab_size", int64_t{0});
-  if (kind->fields.data() == kGpt2) {
-    if (!fields.contains(prefix + "feed_forward_length")) {
-      fields[prefix + "feed_forward_length"] =
-          4 * FieldOr(config, "n_embd", int64_t{0});
-    }
-    return fields;
-  }
-  ASSIGN_OR_RETURN(const FamilyModel layout, HfLayout(config));
   ASSIGN_OR_RETURN(const int64_t window, WindowOf(layout.config));
   if (window > 0) fields[prefix + "attention.sliding_window"] = window;
-  const int64_t heads =
-      std::max<int64_t>(1, FieldOr(config, "num_attention_heads", int64_t{1}));
-  const int64_t head_dim = FieldOr(
-      config, "head_dim", FieldOr(config, "hidden_size", int64_t{0}) / heads);
-  if (FieldOr(config, "head_dim", int64_t{0}) > 0) {
-    fields[prefix + "attention.value_length"] = head_dim;
-  }
+  const int64_t head_dim = FieldOr(config, "head_dim", int64_t{0});
+  if (head_dim > 0) fields[prefix + "attention.value_length"] = head_dim;
   ASSIGN_OR_RETURN(const GgufRope rope, RopeToGguf(layout.config));
   for (const auto& field : rope.fields.items()) {
     fields[prefix + field.key()] = field.value();
@@ -157,52 +140,64 @@ Result<Json> GgufFieldsOf(const Json& config) {
   return fields;
 }
 
+namespace {
+
+// The number that a row's key has for all layers; null where it is missing.
+Result<Json> NumberOf(const Json& fields, const std::string& prefix,
+                      const FieldRow& row) {
+  Json value = fields.value(prefix + row.gguf, Json());
+  if (value.is_null() && row.otherwise != nullptr) {
+    value = fields.value(prefix + row.otherwise, Json());
+  }
+  if (!value.is_array() || value.empty()) return value;
+  for (const Json& other : value) {
+    if (other == value[0]) continue;
+    return Unsupported("[convert] \"" + prefix + row.gguf +
+                       "\" differs among layers; config.json has one \"" +
+                       row.hf + "\" for all");
+  }
+  return Json(value[0]);
+}
+
+}  // namespace
+
 Result<Json> ConfigOfGguf(const Json& fields) {
   const std::string architecture = TextOr(fields, "general.architecture");
   const std::string prefix = architecture + ".";
-  const bool experts = FieldOr(fields, prefix + "expert_count", int64_t{0}) > 0;
-  const int64_t window =
-      FieldOr(fields, prefix + "attention.sliding_window", int64_t{0});
-  const std::string type = architecture != "llama" ? architecture
-                           : experts               ? "mixtral"
-                           : window > 0            ? "mistral"
-                                                   : architecture;
-  const Kind* kind = KindOf({{"model_type", type}});
-  if (kind == nullptr || kind->architecture != architecture) {
-    return Unsupported(
-        "[convert] GGUF models of architecture \"" + architecture +
-        "\" are not converted; llama, qwen2, qwen3 and gpt2 are");
+  const Family* family = FamilyOfGguf(fields, architecture);
+  if (family == nullptr) {
+    std::set<std::string> read;
+    for (const Family& known : Families()) {
+      if (*known.gguf.class_name == '\0') continue;
+      read.insert(known.gguf_architectures[0]);
+    }
+    return Unsupported("[convert] GGUF models of architecture \"" +
+                       architecture + "\" are not converted; " + Named(read) +
+                       " are");
   }
-  if (experts && type != "mixtral") {
+  const GgufForm& form = family->gguf;
+  const bool experts = FieldOr(fields, prefix + "expert_count", int64_t{0}) > 0;
+  if (experts && std::string_view(form.sign) != "expert_count") {
     return Unsupported("[convert] experts of GGUF's " + architecture +
                        " are not converted");
   }
-  Json config = {{"model_type", type}, {"architectures", {kind->class_name}}};
-  if (type == "gpt2") {
-    config["activation_function"] = "gelu_new";
-  } else {
-    config["hidden_act"] = "silu";
-    config["num_key_value_heads"] =
-        fields.value(prefix + "attention.head_count", Json());
+  Json config = {{"model_type", family->model_types[0]},
+                 {"architectures", {form.class_name}}};
+  for (const auto& [name, values] : form.fixed) {
+    const Json first = Json::parse(values)[0];
+    if (first.is_string()) config[name] = first;
   }
-  for (const Field& field : kind->fields) {
-    Json value = fields.value(prefix + field.gguf, Json());
-    if (value.is_array() && !value.empty()) {
-      for (const Json& other : value) {
-        if (other == value[0]) continue;
-        return Unsupported("[convert] \"" + prefix + field.gguf +
-                           "\" differs among layers; config.json has one \"" +
-                           field.hf + "\" for all");
-      }
-      value = Json(value[0]);
-    }
-    if (value.is_number()) config[field.hf] = value;
+  for (const FieldRow& row : form.rows) {
+    if (row.hf == nullptr || row.gguf == nullptr) continue;
+    ASSIGN_OR_RETURN(const Json value, NumberOf(fields, prefix, row));
+    if (value.is_number()) config[row.hf] = value;
   }
+  const int64_t window =
+      FieldOr(fields, prefix + "attention.sliding_window", int64_t{0});
   if (window > 0) {
     config["sliding_window"] = window;
-    if (architecture != "llama") {
-      config["use_sliding_window"] = true;
-      config["max_window_layers"] = 0;
+    for (const auto& [name, value] : form.with_window) {
+      config[name] = Json::parse(value);
     }
   }
   for (const auto& [key, name] :
@@ -342,7 +337,8 @@ std::vector<std::string> UnreadByOthers(const Json& fields,
                      ": past " + std::to_string(window) +
                      " tokens it computes otherwise than this program");
   }
-  if (architecture == "llama" || architecture == "gpt2") return unread;
+  const Family* family = FamilyOfGguf(fields, architecture);
+  if (family != nullptr && family->gguf.reads_biases) return unread;
   for (const NamePair& pair : pairs) {
     if (!pair.gguf.ends_with("attn_output.bias") &&
         !(pair.gguf.find(".ffn_") != std::string::npos &&

@@ -43,9 +43,8 @@ inline std::string TextOr(const nlohmann::json& json, const std::string& name,
   return FieldOr<std::string>(json, name, fallback);
 }
 
-// GGUF's metadata that a config.json gives, and the other way round, for the
-// architectures llama (with experts too), qwen2, qwen3 and gpt2. Refuses what
-// GGUF would lose.
+// GGUF's metadata that a config.json gives, and the other way round, by the
+// family's rows (GgufForm). Refuses what GGUF would lose.
 Result<nlohmann::json> GgufFieldsOf(const nlohmann::json& config);
 Result<nlohmann::json> ConfigOfGguf(const nlohmann::json& fields);
 

@@ -5,6 +5,7 @@
 #pragma once
 
 #include <nlohmann/json_fwd.hpp>
+#include <span>
 #include <string>
 #include <utility>
 #include <vector>
@@ -49,9 +50,40 @@ struct DeclaredField {
   const char* neutral;  // a JSON list of values at which it changes nothing
 };
 
+// A field: our name, the key of config.json, and that of GGUF's metadata behind
+// the architecture's name. Null: that kind of file does not have it.
+struct FieldRow {
+  const char* ours;
+  const char* hf;
+  const char* gguf = nullptr;
+  // Where config.json leaves it out GGUF has the model's own: "1.hidden", of
+  // the second sublayer of the first block.
+  const char* native = nullptr;
+  // The key of GGUF that stands for a missing one.
+  const char* otherwise = nullptr;
+};
+
+// How convert takes a family to GGUF and back: numbers by the family's rows,
+// tensors by both layouts, and what follows.
+struct GgufForm {
+  const char* class_name = "";  // of config.json's "architectures"; "": no way
+  std::span<const FieldRow> rows = {};
+  // Of families that share an architecture, a file is of the last one whose
+  // sign it has, a key with a number above 0, else of the one without.
+  const char* sign = "";
+  // Fields of config.json for which GGUF has no place: a JSON list of the
+  // values that they may have. The way back writes texts: the first one.
+  std::vector<std::pair<const char*, const char*>> fixed = {};
+  // Fields that go with "sliding_window", as JSON.
+  std::vector<std::pair<const char*, const char*>> with_window = {};
+  // llama.cpp reads a bias beside every matrix of this architecture.
+  bool reads_biases = false;
+};
+
 struct Family {
   const char* name;  // "llama"
-  // `model_type` values of config.json and `general.architecture` of GGUF.
+  // `model_type` values of config.json and `general.architecture` of GGUF,
+  // which is written as the first.
   std::vector<std::string> model_types;
   std::vector<std::string> gguf_architectures;
   Result<FamilyModel> (*from_config)(const Json& config);
@@ -69,6 +101,9 @@ struct Family {
   // Fields that files may leave out, where what the class takes then is its own
   // choice; values as JSON. "a?b": a, where b is true. Translate puts them in.
   std::vector<std::pair<const char*, const char*>> defaults = {};
+  GgufForm gguf = {};
+  // config.json may have "attention_bias" and "mlp_bias".
+  bool says_biases = false;
 };
 
 const std::vector<Family>& Families();

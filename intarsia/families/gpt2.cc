@@ -3,77 +3,51 @@
 #include <cmath>
 #include <nlohmann/json.hpp>
 
+#include "intarsia/families/rows.h"
 #include "intarsia/families/transformer.h"
 
 namespace intarsia {
 namespace {
 
-struct Names {
-  const char *embedding, *positions, *final_norm, *layer;
-  const char *attention_norm, *qkv, *output, *mlp_norm, *up, *down;
-  bool transposed;  // matrices are [in, out]
-};
-constexpr Names kHuggingFace = {"transformer.wte.weight",
-                                "transformer.wpe.weight",
-                                "transformer.ln_f",
-                                "transformer.h.",
-                                "ln_1",
-                                "attn.c_attn",
-                                "attn.c_proj",
-                                "ln_2",
-                                "mlp.c_fc",
-                                "mlp.c_proj",
-                                true};
-constexpr Names kGguf = {"token_embd.weight",
-                         "position_embd.weight",
-                         "output_norm",
-                         "blk.",
-                         "attn_norm",
-                         "attn_qkv",
-                         "attn_output",
-                         "ffn_norm",
-                         "ffn_up",
-                         "ffn_down",
-                         false};
+constexpr FieldRow kFields[] = {
+    {"layers", "n_layer", "block_count"},
+    {"max_positions", "n_positions", "context_length"},
+    {"dim", "n_embd", "embedding_length"},
+    {.ours = "hidden",
+     .hf = "n_inner",
+     .gguf = "feed_forward_length",
+     .native = "1.hidden"},
+    {"heads", "n_head", "attention.head_count"},
+    {"eps", "layer_norm_epsilon", "attention.layer_norm_epsilon"},
+    {"vocab", "vocab_size"},
+    {"activation", "activation_function"},
+    {"scaled", "scale_attn_weights"},
+    {"scaled_by_layer", "scale_attn_by_inverse_layer_idx"},
+    {"tied", "tie_word_embeddings"}};
 
-std::vector<TensorMap> MapTensors(int layers, int dim, const Names& names) {
-  const std::string final_norm = names.final_norm;
-  std::vector<TensorMap> maps = {
-      {.native = "embedding", .foreign = names.embedding},
-      {.native = "positions", .foreign = names.positions},
-      {.native = "final_norm", .foreign = final_norm + ".weight"},
-      {.native = "final_norm_bias", .foreign = final_norm + ".bias"}};
-  for (int i = 0; i < layers; ++i) {
-    const std::string ours = "blocks." + std::to_string(i) + ".";
-    const std::string theirs = names.layer + std::to_string(i) + ".";
-    auto norm = [&](const std::string& native, const std::string& foreign) {
-      maps.push_back(
-          {.native = ours + native, .foreign = theirs + foreign + ".weight"});
-      maps.push_back({.native = ours + native + "_bias",
-                      .foreign = theirs + foreign + ".bias"});
-    };
-    auto conv1d = [&](const std::string& native, const std::string& bias,
-                      const std::string& foreign, int64_t begin, int64_t end) {
-      maps.push_back({.native = ours + native,
-                      .foreign = theirs + foreign + ".weight",
-                      .transpose = names.transposed,
-                      .row_begin = begin,
-                      .row_end = end});
-      maps.push_back({.native = ours + bias,
-                      .foreign = theirs + foreign + ".bias",
-                      .row_begin = begin,
-                      .row_end = end});
-    };
-    norm("0.pre_norm", names.attention_norm);
-    conv1d("0.q_proj", "0.q_bias", names.qkv, 0, dim);
-    conv1d("0.k_proj", "0.k_bias", names.qkv, dim, 2 * dim);
-    conv1d("0.v_proj", "0.v_bias", names.qkv, 2 * dim, 3 * dim);
-    conv1d("0.o_proj", "0.o_bias", names.output, 0, -1);
-    norm("1.pre_norm", names.mlp_norm);
-    conv1d("1.up", "1.up_bias", names.up, 0, -1);
-    conv1d("1.down", "1.down_bias", names.down, 0, -1);
-  }
-  return maps;
+// Hugging Face's matrices are [in, out]; queries, keys and values are one.
+const TensorNames& Tensors() {
+  static const auto* const table = [] {
+    auto* t = new TensorNames{
+        .hf_block = "transformer.h.",
+        .rows = {
+            {"embedding", "transformer.wte.weight", "token_embd.weight"},
+            {"positions", "transformer.wpe.weight", "position_embd.weight"},
+            {"head", "lm_head.weight", "output.weight"}}};
+    t->AddPair("final_norm", "final_norm_bias", "transformer.ln_f",
+               "output_norm");
+    t->AddPair("0.pre_norm", "0.pre_norm_bias", "ln_1", "attn_norm");
+    for (const std::string part : {"q", "k", "v"}) {
+      t->AddPair("0." + part + "_proj", "0." + part + "_bias", "attn.c_attn",
+                 "attn_qkv", true);
+    }
+    t->AddPair("0.o_proj", "0.o_bias", "attn.c_proj", "attn_output", true);
+    t->AddPair("1.pre_norm", "1.pre_norm_bias", "ln_2", "ffn_norm");
+    t->AddPair("1.up", "1.up_bias", "mlp.c_fc", "ffn_up", true);
+    t->AddPair("1.down", "1.down_bias", "mlp.c_proj", "ffn_down", true);
+    return t;
+  }();
+  return *table;
 }
 
 struct Dims {
@@ -114,19 +88,31 @@ ModelConfig Compose(const Dims& d) {
   return config;
 }
 
-Result<FamilyModel> FromConfig(const Json& json) {
-  JsonReader reader(json, "gpt2");
+// What both kinds of file have.
+Dims ReadDims(FieldReader* reader) {
   Dims d;
-  d.layers = reader.Int("n_layer", 1, 4096);
-  d.dim = reader.Int("n_embd");
-  d.heads = reader.Int("n_head", 1, 65536);
-  d.hidden = reader.IntOr("n_inner", 4 * d.dim, 1);
-  d.eps = ReadEps(&reader, "layer_norm_epsilon", 1e-5);
-  d.activation = reader.StringOr("activation_function", "gelu_new");
-  d.vocab = reader.Int("vocab_size");
-  d.max_positions = reader.Int("n_positions");
-  d.scaled = reader.BoolOr("scale_attn_weights", true);
-  d.scaled_by_layer = reader.BoolOr("scale_attn_by_inverse_layer_idx", false);
+  d.layers = reader->Int("layers", 1, 4096);
+  d.dim = reader->Int("dim");
+  d.heads = reader->Int("heads", 1, 65536);
+  d.hidden = reader->IntOr("hidden", 4 * d.dim, 1);
+  d.eps = reader->Eps("eps", 1e-5);
+  d.activation = reader->StringOr("activation", "gelu_new");
+  d.vocab = reader->IntOr("vocab", 0, 1, 1 << 24);
+  d.max_positions = reader->Int("max_positions");
+  d.scaled = reader->BoolOr("scaled", true);
+  d.scaled_by_layer = reader->BoolOr("scaled_by_layer", false);
+  reader->json().Require(d.dim % d.heads == 0,
+                         "\"" + reader->NameOf("dim") +
+                             "\" must be a multiple of \"" +
+                             reader->NameOf("heads") + "\"");
+  return d;
+}
+
+Result<FamilyModel> FromConfig(const Json& json) {
+  FieldReader fields(json, "gpt2", kFields, FileKind::kHuggingFace);
+  JsonReader& reader = fields.json();
+  const Dims d = ReadDims(&fields);
+  (void)fields.Int("vocab");  // must be there
   reader.Expect("add_cross_attention", false);
   IgnoreBookkeeping(&reader);
   // Dropout is training's choice; upcasting is the default here; n_ctx repeats
@@ -135,50 +121,35 @@ Result<FamilyModel> FromConfig(const Json& json) {
                  "reorder_and_upcast_attn", "summary_activation",
                  "summary_first_dropout", "summary_proj_to_labels",
                  "summary_type", "summary_use_proj", "task_specific_params"});
-
   const int bos = reader.IntOr("bos_token_id", -1, -1);
   const std::vector<int> eos = reader.Ids("eos_token_id");
-  const bool tied = reader.BoolOr("tie_word_embeddings", true);
-  reader.Require(d.dim % d.heads == 0,
-                 "\"n_embd\" must be a multiple of \"n_head\"");
+  const bool tied = fields.BoolOr("tied", true);
   RETURN_IF_ERROR(reader.status());
-  FamilyModel model{.config = Compose(d),
-                    .tensors = MapTensors(d.layers, d.dim, kHuggingFace),
-                    .unread = reader.Unread()};
+  FamilyModel model{.config = Compose(d), .tensors = {}};
   model.config.bos_id = bos;
   model.config.eos_ids = eos;
   model.config.tied_head = tied;
-  if (!tied) {
-    model.tensors.push_back({.native = "head", .foreign = "lm_head.weight"});
-  }
+  model.tensors = MapRows(Tensors(), FileKind::kHuggingFace, model.config);
+  model.unread = reader.Unread();
   return model;
 }
 
 Result<FamilyModel> FromGguf(const Json& metadata) {
-  JsonReader reader(metadata, "gpt2", {.key_prefix = "gpt2."});
-  Dims d;
-  d.layers = reader.Int("block_count", 1, 4096);
-  d.dim = reader.Int("embedding_length");
-  d.heads = reader.Int("attention.head_count", 1, 65536);
-  d.hidden = reader.Int("feed_forward_length");
-  d.eps = RequiredEps(&reader, "attention.layer_norm_epsilon");
-  d.activation = "gelu_new";
+  FieldReader fields(metadata, "gpt2", kFields, FileKind::kGguf, "gpt2.");
+  JsonReader& reader = fields.json();
+  Dims d = ReadDims(&fields);
+  (void)fields.Int("hidden");  // must be there
   d.vocab = reader.IntOr("vocab_size", 0, 1, 1 << 24);
-  d.max_positions = reader.Int("context_length");
   reader.Expect("attention.head_count_kv", d.heads);
   // Positions are learned: nothing turns.
   reader.Ignore({"rope.dimension_count", "rope.freq_base"});
-  reader.Require(
-      d.dim % d.heads == 0,
-      "\"embedding_length\" must be a multiple of \"attention.head_count\"");
   RETURN_IF_ERROR(reader.status());
-  FamilyModel model{.config = Compose(d),
-                    .tensors = MapTensors(d.layers, d.dim, kGguf),
-                    .unread = reader.Unread()};
+  FamilyModel model{.config = Compose(d), .tensors = {}};
   ReadGgufIds(metadata, &model.config);
   // Some files repeat the table; without one LoadModel ties them.
   model.config.tied_head = false;
-  model.tensors.push_back({.native = "head", .foreign = "output.weight"});
+  model.tensors = MapRows(Tensors(), FileKind::kGguf, model.config);
+  model.unread = reader.Unread();
   return model;
 }
 
@@ -195,7 +166,15 @@ Family Gpt2Family() {
                       {"max_position_embeddings", "n_positions"},
                       {"num_attention_heads", "n_head"},
                       {"num_hidden_layers", "n_layer"}},
-          .defaults = {{"layer_norm_epsilon", "1e-05"}}};
+          .defaults = {{"layer_norm_epsilon", "1e-05"}},
+          .gguf = {.class_name = "GPT2LMHeadModel",
+                   .rows = kFields,
+                   .fixed = {{"activation_function",
+                              R"(["gelu_new", "gelu_pytorch_tanh",
+                                  "gelu_fast"])"},
+                             {"scale_attn_weights", "[true]"},
+                             {"scale_attn_by_inverse_layer_idx", "[false]"}},
+                   .reads_biases = true}};
 }
 
 }  // namespace intarsia

@@ -23,12 +23,16 @@ Result<FamilyModel> FromGguf(const Json& metadata) {
 }  // namespace
 
 Family LlamaFamily() {
+  GgufForm form = TransformerGguf("LlamaForCausalLM");
+  form.reads_biases = true;
   return {.name = "llama",
           .model_types = {"llama"},
           .gguf_architectures = {"llama"},
           .from_config = FromConfig,
           .from_gguf = FromGguf,
-          .defaults = {{"rms_norm_eps", "1e-06"}}};
+          .defaults = {{"rms_norm_eps", "1e-06"}},
+          .gguf = form,
+          .says_biases = true};
 }
 
 }  // namespace intarsia

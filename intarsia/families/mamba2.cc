@@ -2,74 +2,36 @@
 // convolution runs over x, B, C; our mixer names the parts.
 #include <nlohmann/json.hpp>
 
+#include "intarsia/families/rows.h"
 #include "intarsia/families/transformer.h"
 
 namespace intarsia {
 namespace {
 
-struct Dims {
-  int layers, heads, inner, groups_state;  // groups_state: groups × state
-  bool conv_bias, bias, tied;
-};
-
-std::vector<TensorMap> MapTensors(const Dims& d) {
-  std::vector<TensorMap> maps = {
-      {.native = "embedding", .foreign = "backbone.embeddings.weight"},
-      {.native = "final_norm", .foreign = "backbone.norm_f.weight"}};
-  if (!d.tied) maps.push_back({.native = "head", .foreign = "lm_head.weight"});
-  for (int i = 0; i < d.layers; ++i) {
-    const std::string ours = "blocks." + std::to_string(i) + ".0.";
-    const std::string theirs = "backbone.layers." + std::to_string(i) + ".";
-    auto map = [&](const std::string& native, const std::string& foreign) {
-      maps.push_back({.native = ours + native, .foreign = theirs + foreign});
-    };
-    // Consecutive rows of one foreign tensor.
-    auto split = [&](const std::string& foreign,
-                     std::initializer_list<std::pair<const char*, int>> parts,
-                     int unsqueeze) {
-      int64_t row = 0;
-      for (const auto& [native, rows] : parts) {
-        maps.push_back({.native = ours + native,
-                        .foreign = theirs + foreign,
-                        .row_begin = row,
-                        .row_end = row + rows,
-                        .unsqueeze = unsqueeze});
-        row += rows;
-      }
-    };
-    map("pre_norm", "norm.weight");
-    const int gn = d.groups_state;
-    split("mixer.in_proj.weight",
-          {{"in_z", d.inner},
-           {"in_x", d.inner},
-           {"in_B", gn},
-           {"in_C", gn},
-           {"in_dt", d.heads}},
-          -1);
-    split("mixer.conv1d.weight",
-          {{"conv_x", d.inner}, {"conv_B", gn}, {"conv_C", gn}}, 1);
-    if (d.conv_bias) {
-      split(
-          "mixer.conv1d.bias",
-          {{"conv_x_bias", d.inner}, {"conv_B_bias", gn}, {"conv_C_bias", gn}},
-          -1);
+// in_proj holds z, x, B, C and dt, the convolution x, B and C.
+const TensorNames& Tensors() {
+  static const auto* const table = [] {
+    auto* t =
+        new TensorNames{.hf_block = "backbone.layers.",
+                        .rows = {{"embedding", "backbone.embeddings.weight"},
+                                 {"final_norm", "backbone.norm_f.weight"},
+                                 {"head", "lm_head.weight"},
+                                 {"0.pre_norm", "norm.weight"},
+                                 {"0.A_log", "mixer.A_log"},
+                                 {"0.D", "mixer.D"},
+                                 {"0.dt_bias", "mixer.dt_bias"},
+                                 {"0.norm", "mixer.norm.weight"}}};
+    for (const std::string part : {"z", "x", "B", "C", "dt"}) {
+      t->AddPair("0.in_" + part, "0.in_" + part + "_bias", "mixer.in_proj");
     }
-    map("A_log", "mixer.A_log");
-    map("D", "mixer.D");
-    map("dt_bias", "mixer.dt_bias");
-    map("norm", "mixer.norm.weight");
-    map("out_proj", "mixer.out_proj.weight");
-    if (!d.bias) continue;
-    split("mixer.in_proj.bias",
-          {{"in_z_bias", d.inner},
-           {"in_x_bias", d.inner},
-           {"in_B_bias", gn},
-           {"in_C_bias", gn},
-           {"in_dt_bias", d.heads}},
-          -1);
-    map("out_bias", "mixer.out_proj.bias");
-  }
-  return maps;
+    for (const std::string part : {"x", "B", "C"}) {
+      t->AddPair("0.conv_" + part, "0.conv_" + part + "_bias", "mixer.conv1d");
+      t->rows[t->rows.size() - 2].unsqueeze = 1;  // [C, 1, W]
+    }
+    t->AddPair("0.out_proj", "0.out_bias", "mixer.out_proj");
+    return t;
+  }();
+  return *table;
 }
 
 // JSON has no infinity; files say Infinity or {"__float__": "Infinity"}.
@@ -95,13 +57,10 @@ Result<FamilyModel> FromConfig(const Json& json) {
   const int state = reader.Int("state_size", 1, 1 << 12);
   const int groups = reader.IntOr("n_groups", 1, 1, 1 << 14);
   const double eps = ReadEps(&reader, "layer_norm_epsilon", 1e-5);
-  Dims d{.layers = reader.Int("num_hidden_layers", 1, 4096),
-         .heads = heads,
-         .inner = heads * head_dim,
-         .groups_state = groups * state,
-         .conv_bias = reader.BoolOr("use_conv_bias", true),
-         .bias = reader.BoolOr("use_bias", false),
-         .tied = reader.BoolOr("tie_word_embeddings", false)};
+  const int layers = reader.Int("num_hidden_layers", 1, 4096);
+  const bool conv_bias = reader.BoolOr("use_conv_bias", true);
+  const bool bias = reader.BoolOr("use_bias", false);
+  const bool tied = reader.BoolOr("tie_word_embeddings", false);
   const int conv_width = reader.IntOr("conv_kernel", 4, 1, 64);
   // The convolution's; the gate is silu always.
   const std::string activation = reader.StringOr("hidden_act", "silu");
@@ -121,7 +80,7 @@ Result<FamilyModel> FromConfig(const Json& json) {
   config.name = "mamba2";
   config.vocab_size = reader.Int("vocab_size");
   config.dim = dim;
-  config.tied_head = d.tied;
+  config.tied_head = tied;
   config.bos_id = reader.IntOr("bos_token_id", -1, -1);
   config.eos_ids = reader.Ids("eos_token_id");
   RETURN_IF_ERROR(reader.status());
@@ -131,9 +90,9 @@ Result<FamilyModel> FromConfig(const Json& json) {
                 {"state_dim", state},
                 {"groups", groups},
                 {"conv_width", conv_width},
-                {"conv_bias", d.conv_bias},
+                {"conv_bias", conv_bias},
                 {"conv_activation", activation},
-                {"bias", d.bias},
+                {"bias", bias},
                 {"norm_eps", eps},
                 // Each group of the inner channels has a norm of its own.
                 {"norm_groups", groups}};
@@ -145,8 +104,8 @@ Result<FamilyModel> FromConfig(const Json& json) {
   }
   BlockConfig block;
   block.sublayers = {{"mamba2", mixer.dump(), RmsNormConfig(eps), 1.0f}};
-  config.blocks.assign(d.layers, block);
-  model.tensors = MapTensors(d);
+  config.blocks.assign(layers, block);
+  model.tensors = MapRows(Tensors(), FileKind::kHuggingFace, config);
   model.unread = reader.Unread();
   return model;
 }

@@ -16,6 +16,9 @@ Result<FamilyModel> FromConfig(const Json& config) {
 }  // namespace
 
 Family MistralFamily() {
+  GgufForm form = TransformerGguf("MistralForCausalLM");
+  form.sign = "attention.sliding_window";
+  form.reads_biases = true;
   return {.name = "mistral",
           .model_types = {"mistral", "ministral"},
           .gguf_architectures = {"llama"},
@@ -23,7 +26,8 @@ Family MistralFamily() {
           .from_gguf = nullptr,
           .defaults = {{"rms_norm_eps", "1e-06"},
                        {"num_key_value_heads", "8"},
-                       {"sliding_window", "4096"}}};
+                       {"sliding_window", "4096"}},
+          .gguf = form};
 }
 
 }  // namespace intarsia

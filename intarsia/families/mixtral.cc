@@ -18,14 +18,17 @@ Result<FamilyModel> FromConfig(const Json& config) {
 }  // namespace
 
 Family MixtralFamily() {
-  return {
-      .name = "mixtral",
-      .model_types = {"mixtral"},
-      .gguf_architectures = {"llama"},
-      .from_config = FromConfig,
-      .from_gguf = nullptr,
-      .aliases = {{"num_experts", "num_local_experts"}},
-      .defaults = {{"rms_norm_eps", "1e-05"}, {"num_key_value_heads", "8"}}};
+  GgufForm form = TransformerGguf("MixtralForCausalLM");
+  form.sign = "expert_count";
+  form.reads_biases = true;
+  return {.name = "mixtral",
+          .model_types = {"mixtral"},
+          .gguf_architectures = {"llama"},
+          .from_config = FromConfig,
+          .from_gguf = nullptr,
+          .aliases = {{"num_experts", "num_local_experts"}},
+          .defaults = {{"rms_norm_eps", "1e-05"}, {"num_key_value_heads", "8"}},
+          .gguf = form};
 }
 
 }  // namespace intarsia

@@ -20,6 +20,9 @@ Result<FamilyModel> FromGguf(const Json& metadata) {
 }  // namespace
 
 Family Qwen2Family() {
+  GgufForm form = TransformerGguf("Qwen2ForCausalLM");
+  form.with_window = {{"use_sliding_window", "true"},
+                      {"max_window_layers", "0"}};
   return {.name = "qwen2",
           .model_types = {"qwen2"},
           .gguf_architectures = {"qwen2"},
@@ -27,7 +30,8 @@ Family Qwen2Family() {
           .from_gguf = FromGguf,
           .defaults = {{"rms_norm_eps", "1e-06"},
                        {"num_key_value_heads", "32"},
-                       {"sliding_window?use_sliding_window", "4096"}}};
+                       {"sliding_window?use_sliding_window", "4096"}},
+          .gguf = form};
 }
 
 }  // namespace intarsia

@@ -21,6 +21,9 @@ Result<FamilyModel> FromGguf(const Json& metadata) {
 }  // namespace
 
 Family Qwen3Family() {
+  GgufForm form = TransformerGguf("Qwen3ForCausalLM");
+  form.with_window = {{"use_sliding_window", "true"},
+                      {"max_window_layers", "0"}};
   return {.name = "qwen3",
           .model_types = {"qwen3"},
           .gguf_architectures = {"qwen3"},
@@ -29,7 +32,8 @@ Family Qwen3Family() {
           .defaults = {{"rms_norm_eps", "1e-06"},
                        {"num_key_value_heads", "32"},
                        {"sliding_window?use_sliding_window", "4096"},
-                       {"head_dim", "128"}}};
+                       {"head_dim", "128"}},
+          .gguf = form};
 }
 
 }  // namespace intarsia

@@ -1,32 +1,29 @@
 // RetNet as flash-linear-attention publishes it.
 #include <nlohmann/json.hpp>
 
+#include "intarsia/families/rows.h"
 #include "intarsia/families/transformer.h"
 
 namespace intarsia {
 namespace {
 
-std::vector<TensorMap> MapTensors(int layers, bool tied) {
-  std::vector<TensorMap> maps = {
-      {.native = "embedding", .foreign = "model.embeddings.weight"},
-      {.native = "final_norm", .foreign = "model.norm.weight"}};
-  if (!tied) maps.push_back({.native = "head", .foreign = "lm_head.weight"});
-  static constexpr std::pair<const char*, const char*> kLayer[] = {
-      {"0.pre_norm", "attn_norm"}, {"0.q_proj", "attn.q_proj"},
-      {"0.k_proj", "attn.k_proj"}, {"0.v_proj", "attn.v_proj"},
-      {"0.g_proj", "attn.g_proj"}, {"0.o_proj", "attn.o_proj"},
-      {"0.norm", "attn.g_norm"},   {"1.pre_norm", "mlp_norm"},
-      {"1.gate", "mlp.gate_proj"}, {"1.up", "mlp.up_proj"},
-      {"1.down", "mlp.down_proj"}};
-  for (int i = 0; i < layers; ++i) {
-    const std::string layer = std::to_string(i) + ".";
-    for (const auto& [native, foreign] : kLayer) {
-      maps.push_back(
-          {.native = "blocks." + layer + native,
-           .foreign = "model.layers." + layer + foreign + ".weight"});
-    }
-  }
-  return maps;
+const TensorNames& Tensors() {
+  static const auto* const table =
+      new TensorNames{.rows = {{"embedding", "model.embeddings.weight"},
+                               {"final_norm", "model.norm.weight"},
+                               {"head", "lm_head.weight"},
+                               {"0.pre_norm", "attn_norm.weight"},
+                               {"0.q_proj", "attn.q_proj.weight"},
+                               {"0.k_proj", "attn.k_proj.weight"},
+                               {"0.v_proj", "attn.v_proj.weight"},
+                               {"0.g_proj", "attn.g_proj.weight"},
+                               {"0.o_proj", "attn.o_proj.weight"},
+                               {"0.norm", "attn.g_norm.weight"},
+                               {"1.pre_norm", "mlp_norm.weight"},
+                               {"1.gate", "mlp.gate_proj.weight"},
+                               {"1.up", "mlp.up_proj.weight"},
+                               {"1.down", "mlp.down_proj.weight"}}};
+  return *table;
 }
 
 Result<FamilyModel> FromConfig(const Json& json) {
@@ -81,7 +78,7 @@ Result<FamilyModel> FromConfig(const Json& json) {
   block.sublayers = {{"retention", retention.dump(), norm, 1.0f},
                      {"glu", glu.dump(), norm, 1.0f}};
   config.blocks.assign(layers, block);
-  model.tensors = MapTensors(layers, config.tied_head);
+  model.tensors = MapRows(Tensors(), FileKind::kHuggingFace, config);
   model.unread = reader.Unread();
   return model;
 }

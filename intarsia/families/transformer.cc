@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 
 #include "intarsia/families/rope_fields.h"
+#include "intarsia/families/rows.h"
 
 namespace intarsia {
 namespace {
@@ -91,155 +92,89 @@ ModelConfig Compose(const TransformerTraits& traits, const Dims& s) {
   return model;
 }
 
-struct Names {
-  const char *layer, *attention_norm, *mlp_norm;
-  // With norms after the mixers: those, and what then stands before the MLP.
-  const char *post_attention_norm, *post_mlp_norm, *both_mlp_norm;
-  const char *q, *k, *v, *o, *q_norm, *k_norm;
-  const char *gate, *up, *down;
-  const char *embedding, *final_norm, *head;
-};
+constexpr FieldRow kFields[] = {
+    {"layers", "num_hidden_layers", "block_count"},
+    {"max_positions", "max_position_embeddings", "context_length"},
+    {"dim", "hidden_size", "embedding_length"},
+    {"hidden", "intermediate_size", "feed_forward_length"},
+    {"heads", "num_attention_heads", "attention.head_count"},
+    {.ours = "kv_heads",
+     .hf = "num_key_value_heads",
+     .gguf = "attention.head_count_kv",
+     .otherwise = "attention.head_count"},
+    {"head_dim", "head_dim", "attention.key_length"},
+    {"experts", "num_local_experts", "expert_count"},
+    {"top_k", "num_experts_per_tok", "expert_used_count"},
+    {"eps", "rms_norm_eps", "attention.layer_norm_rms_epsilon"},
+    {"activation", "hidden_act"},
+    {"attention_bias", "attention_bias"},
+    {"mlp_bias", "mlp_bias"},
+    {"tied", "tie_word_embeddings"}};
 
-constexpr Names kHuggingFace = {"model.layers.",
-                                "input_layernorm",
-                                "post_attention_layernorm",
-                                "post_attention_layernorm",
-                                "post_feedforward_layernorm",
-                                "pre_feedforward_layernorm",
-                                "self_attn.q_proj",
-                                "self_attn.k_proj",
-                                "self_attn.v_proj",
-                                "self_attn.o_proj",
-                                "self_attn.q_norm",
-                                "self_attn.k_norm",
-                                "mlp.gate_proj",
-                                "mlp.up_proj",
-                                "mlp.down_proj",
-                                "model.embed_tokens.weight",
-                                "model.norm.weight",
-                                "lm_head.weight"};
-constexpr Names kGguf = {"blk.",
-                         "attn_norm",
-                         "ffn_norm",
-                         "post_attention_norm",
-                         "post_ffw_norm",
-                         "ffn_norm",
-                         "attn_q",
-                         "attn_k",
-                         "attn_v",
-                         "attn_output",
-                         "attn_q_norm",
-                         "attn_k_norm",
-                         "ffn_gate",
-                         "ffn_up",
-                         "ffn_down",
-                         "token_embd.weight",
-                         "output_norm.weight",
-                         "output.weight"};
-
-// How a file has experts. `block`: the name of what holds them.
-struct Experts {
-  enum Kind { kEach, kFused, kStacked } kind;
-  const char* block = "";
-};
-
-// Mixtral's experts: published as one tensor each, ours is a stack.
-void MapExperts(const Dims& s, const std::string& ours, const std::string& moe,
-                std::vector<TensorMap>* maps) {
-  maps->push_back(
-      {.native = ours + "1.router", .foreign = moe + "gate.weight"});
-  for (int e = 0; e < s.experts; ++e) {
-    const std::string expert = moe + "experts." + std::to_string(e);
-    for (const auto& [native, foreign] :
-         {std::pair("gate", ".w1.weight"), std::pair("up", ".w3.weight"),
-          std::pair("down", ".w2.weight")}) {
-      maps->push_back({.native = ours + "1." + native,
-                       .foreign = expert + foreign,
-                       .stack = e});
+const TensorNames& Tensors() {
+  static const auto* const table = [] {
+    auto* t = new TensorNames{
+        .rows = {
+            {"embedding", "model.embed_tokens.weight", "token_embd.weight"},
+            {"final_norm", "model.norm.weight", "output_norm.weight"},
+            {"head", "lm_head.weight", "output.weight"},
+            {"0.pre_norm", "input_layernorm.weight", "attn_norm.weight"},
+            {"0.q_norm", "self_attn.q_norm.weight", "attn_q_norm.weight"},
+            {"0.k_norm", "self_attn.k_norm.weight", "attn_k_norm.weight"},
+            {"1.pre_norm", "post_attention_layernorm.weight",
+             "ffn_norm.weight"},
+            {"0.post_norm", "post_attention_layernorm.weight",
+             "post_attention_norm.weight"},
+            {"1.post_norm", "post_feedforward_layernorm.weight",
+             "post_ffw_norm.weight"}}};
+    for (const std::string part : {"q", "k", "v"}) {
+      t->AddPair("0." + part + "_proj", "0." + part + "_bias",
+                 "self_attn." + part + "_proj", "attn_" + part);
     }
+    t->AddPair("0.o_proj", "0.o_bias", "self_attn.o_proj", "attn_output");
+    for (const std::string part : {"gate", "up", "down"}) {
+      t->AddPair("1." + part, "1." + part + "_bias", "mlp." + part + "_proj",
+                 "ffn_" + part);
+    }
+    return t;
+  }();
+  return *table;
+}
+
+TensorNames NamesOf(const TransformerTraits& traits) {
+  TensorNames table = Tensors();
+  if (traits.norms == Norms::kBoth) {
+    table.rows.push_back(
+        {"1.pre_norm", "pre_feedforward_layernorm.weight", "ffn_norm.weight"});
   }
+  return table;
+}
+
+// Mixtral's experts, below `block` of a layer: published as one tensor each,
+// stacks in GGUF as in ours.
+TensorNames WithExperts(const std::string& block) {
+  TensorNames table = Tensors();
+  const auto add = [&](const char* ours, const std::string& hf,
+                       const char* gguf) {
+    table.rows.push_back({ours, block + hf + ".weight", gguf});
+  };
+  add("1.router", "gate", "ffn_gate_inp.weight");
+  add("1.gate", "experts.%.w1", "ffn_gate_exps.weight");
+  add("1.up", "experts.%.w3", "ffn_up_exps.weight");
+  add("1.down", "experts.%.w2", "ffn_down_exps.weight");
+  return table;
 }
 
 // The same as transformers 5 holds them: stacks, gate and up fused.
-void MapFusedExperts(int hidden, const std::string& ours,
-                     const std::string& mlp, std::vector<TensorMap>* maps) {
-  maps->push_back(
-      {.native = ours + "1.router", .foreign = mlp + "gate.weight"});
-  for (const auto& [native, begin] :
-       {std::pair("gate", 0), std::pair("up", hidden)}) {
-    maps->push_back({.native = ours + "1." + native,
-                     .foreign = mlp + "experts.gate_up_proj",
-                     .row_begin = begin,
-                     .row_end = begin + hidden,
-                     .row_axis = 1});
+TensorNames WithFusedExperts(const std::string& block) {
+  TensorNames table = Tensors();
+  table.rows.push_back({"1.router", block + "gate.weight"});
+  for (const char* part : {"1.gate", "1.up"}) {
+    table.rows.push_back(
+        {.ours = part, .hf = block + "experts.gate_up_proj", .axis = 1});
   }
-  maps->push_back(
-      {.native = ours + "1.down", .foreign = mlp + "experts.down_proj"});
-}
-
-// GGUF's stacks, one a matrix, as ours are.
-void MapStackedExperts(const std::string& ours, const std::string& theirs,
-                       std::vector<TensorMap>* maps) {
-  for (const auto& [native, foreign] :
-       {std::pair("router", "ffn_gate_inp"), std::pair("gate", "ffn_gate_exps"),
-        std::pair("up", "ffn_up_exps"), std::pair("down", "ffn_down_exps")}) {
-    maps->push_back({.native = ours + "1." + native,
-                     .foreign = theirs + foreign + ".weight"});
-  }
-}
-
-std::vector<TensorMap> MapTensors(const TransformerTraits& traits,
-                                  const Dims& s, const Names& names,
-                                  Experts experts = {Experts::kEach}) {
-  std::vector<TensorMap> maps = {
-      {.native = "embedding", .foreign = names.embedding},
-      {.native = "final_norm", .foreign = names.final_norm}};
-  if (!s.tied) maps.push_back({.native = "head", .foreign = names.head});
-  for (int i = 0; i < s.layers; ++i) {
-    const std::string ours = "blocks." + std::to_string(i) + ".";
-    const std::string theirs = names.layer + std::to_string(i) + ".";
-    auto map = [&](const std::string& native, const std::string& foreign) {
-      maps.push_back({.native = ours + native, .foreign = theirs + foreign});
-    };
-    auto linear = [&](const std::string& native, const std::string& foreign,
-                      const std::string& bias) {
-      map(native, foreign + ".weight");
-      if (!bias.empty()) map(bias, foreign + ".bias");
-    };
-    const bool qkv = s.attention_bias || traits.qkv_bias;
-    auto norm = [&](const char* native, const char* foreign) {
-      map(native, std::string(foreign) + ".weight");
-    };
-    if (traits.norms != Norms::kAfter) {
-      norm("0.pre_norm", names.attention_norm);
-      norm("1.pre_norm",
-           traits.norms == Norms::kBoth ? names.both_mlp_norm : names.mlp_norm);
-    }
-    if (traits.norms != Norms::kBefore) {
-      norm("0.post_norm", names.post_attention_norm);
-      norm("1.post_norm", names.post_mlp_norm);
-    }
-    linear("0.q_proj", names.q, qkv ? "0.q_bias" : "");
-    linear("0.k_proj", names.k, qkv ? "0.k_bias" : "");
-    linear("0.v_proj", names.v, qkv ? "0.v_bias" : "");
-    linear("0.o_proj", names.o, s.output_bias ? "0.o_bias" : "");
-    if (traits.qk_norm) {
-      norm("0.q_norm", names.q_norm);
-      norm("0.k_norm", names.k_norm);
-    }
-    if (s.experts > 0 && experts.kind == Experts::kFused) {
-      MapFusedExperts(s.hidden[i], ours, theirs + experts.block, &maps);
-    } else if (s.experts > 0 && experts.kind == Experts::kStacked) {
-      MapStackedExperts(ours, theirs, &maps);
-    } else if (s.experts > 0) {
-      MapExperts(s, ours, theirs + experts.block, &maps);
-    } else {
-      linear("1.gate", names.gate, s.mlp_bias ? "1.gate_bias" : "");
-      linear("1.up", names.up, s.mlp_bias ? "1.up_bias" : "");
-      linear("1.down", names.down, s.mlp_bias ? "1.down_bias" : "");
-    }
-  }
-  return maps;
+  table.rows.push_back({"1.down", block + "experts.down_proj"});
+  return table;
 }
 
 // Which layers see a window only. Mistral and Mixtral: all of them, where
@@ -409,64 +344,86 @@ void IgnoreBookkeeping(JsonReader* reader) {
                   "begin_suppress_tokens"});
 }
 
+namespace {
+
+// What both kinds of file have.
+Dims ReadDims(const TransformerTraits& traits, FieldReader* reader) {
+  Dims s;
+  s.layers = reader->Int("layers", 1, 4096);
+  s.dim = reader->Int("dim");
+  const std::vector<int> heads = reader->Ints("heads", s.layers, 65536);
+  s.heads = heads[0];
+  reader->json().RequireField(std::ranges::count(heads, s.heads) == s.layers,
+                              reader->NameOf("heads"),
+                              "one number for all layers");
+  s.kv_heads = reader->IntsOr("kv_heads", s.layers, 65536);
+  if (s.kv_heads.empty()) s.kv_heads = heads;
+  s.head_dim = reader->IntOr("head_dim", s.dim / s.heads, 1, 65536);
+  s.hidden = reader->Ints("hidden", s.layers, 1 << 24);
+  s.max_positions = reader->IntOr("max_positions", 0);
+  s.eps = reader->Eps("eps", 1e-6);
+  s.activation = reader->StringOr("activation", "silu");
+  if (traits.declares_attention_bias) {
+    s.attention_bias = reader->BoolOr("attention_bias", false);
+    s.output_bias = s.attention_bias;
+  }
+  if (traits.declares_mlp_bias) s.mlp_bias = reader->BoolOr("mlp_bias", false);
+  s.tied = reader->BoolOr("tied", false);
+  const bool experts =
+      reader->kind() == FileKind::kGguf
+          ? traits.gguf_experts && reader->IntOr("experts", 0, 0, 65536) > 0
+          : traits.experts;
+  if (experts) {
+    s.experts = reader->Int("experts", 1, 65536);
+    s.experts_per_token = reader->Int("top_k", 1, s.experts);
+    // A small file must not ask for a map of 2^28 tensors.
+    reader->json().Require(
+        int64_t{s.layers} * s.experts <= kMaxExperts,
+        "more than " + std::to_string(kMaxExperts) + " experts in all layers");
+  }
+  return s;
+}
+
+}  // namespace
+
 Result<FamilyModel> TransformerFromConfig(const TransformerTraits& traits,
                                           const Json& config) {
   // Where published files have experts, and where transformers 5 holds them.
   constexpr const char *kSparse = "block_sparse_moe.", *kMlp = "mlp.";
-  JsonReader reader(config, traits.family);
-  Dims s;
-  s.layers = reader.Int("num_hidden_layers", 1, 4096);
-  s.dim = reader.Int("hidden_size");
-  s.heads = reader.Int("num_attention_heads", 1, 65536);
-  s.kv_heads.assign(s.layers,
-                    reader.IntOr("num_key_value_heads", s.heads, 1, 65536));
-  s.head_dim = reader.IntOr("head_dim", s.dim / s.heads, 1, 65536);
-  s.hidden.assign(s.layers, reader.Int("intermediate_size"));
+  constexpr FileKind kKind = FileKind::kHuggingFace;
+  FieldReader fields(config, traits.family, kFields, kKind);
+  JsonReader& reader = fields.json();
+  Dims s = ReadDims(traits, &fields);
   s.vocab = reader.Int("vocab_size");
-  s.max_positions = reader.IntOr("max_position_embeddings", 0);
-  s.eps = ReadEps(&reader, "rms_norm_eps", 1e-6);
-  if (traits.gemma2) {
-    ReadGemma2(&reader, &s);
-  } else {
-    s.activation = reader.StringOr("hidden_act", "silu");
-  }
-  if (traits.declares_attention_bias) {
-    s.attention_bias = reader.BoolOr("attention_bias", false);
-    s.output_bias = s.attention_bias;
-  }
-  if (traits.declares_mlp_bias) s.mlp_bias = reader.BoolOr("mlp_bias", false);
-  s.tied = reader.BoolOr("tie_word_embeddings", false);
+  if (traits.gemma2) ReadGemma2(&reader, &s);
   ReadWindows(traits, &reader, &s);
   std::vector<std::string> warnings;
   ReadRopes(traits, &reader, &s, &warnings);
-  if (traits.experts) {
-    s.experts = reader.Int("num_local_experts", 1, 65536);
-    s.experts_per_token = reader.Int("num_experts_per_tok", 1, s.experts);
-    // A small file must not ask for a map of 2^28 tensors.
-    reader.Require(
-        int64_t{s.layers} * s.experts <= kMaxExperts,
-        "more than " + std::to_string(kMaxExperts) + " experts in all layers");
-  }
   const int bos = reader.IntOr("bos_token_id", -1, -1);
   const std::vector<int> eos = reader.Ids("eos_token_id");
   IgnoreBookkeeping(&reader);
   RETURN_IF_ERROR(reader.status());
-  FamilyModel model{
-      .config = Compose(traits, s),
-      .tensors = MapTensors(traits, s, kHuggingFace, {Experts::kEach, kSparse}),
-      .warnings = std::move(warnings),
-      .unread = reader.Unread()};
+  FamilyModel model{.config = Compose(traits, s),
+                    .tensors = {},
+                    .warnings = std::move(warnings),
+                    .unread = reader.Unread()};
+  model.tensors = MapRows(traits.experts ? WithExperts(kSparse) : Tensors(),
+                          kKind, model.config);
   if (traits.experts) {
-    for (const Experts& experts :
-         {Experts{Experts::kFused, kMlp}, Experts{Experts::kEach, kMlp},
-          Experts{Experts::kFused, kSparse}}) {
-      model.other_layouts.push_back(
-          MapTensors(traits, s, kHuggingFace, experts));
+    for (const TensorNames& table : {WithFusedExperts(kMlp), WithExperts(kMlp),
+                                     WithFusedExperts(kSparse)}) {
+      model.other_layouts.push_back(MapRows(table, kKind, model.config));
     }
   }
   model.config.bos_id = bos;
   model.config.eos_ids = eos;
   return model;
+}
+
+GgufForm TransformerGguf(const char* class_name) {
+  return {.class_name = class_name,
+          .rows = kFields,
+          .fixed = {{"hidden_act", R"(["silu", "swish"])"}}};
 }
 
 void ReadGgufIds(const Json& metadata, ModelConfig* config) {
@@ -501,71 +458,28 @@ void ReadGgufIds(const Json& metadata, ModelConfig* config) {
   config->eos_ids = std::move(all);
 }
 
-namespace {
-
-// A number for all layers, or a list with one for each.
-std::vector<int> ReadByLayer(JsonReader* reader, const std::string& name,
-                             int layers, int high) {
-  const Json* field = reader->Find(name);
-  if (field == nullptr || !field->is_array()) {
-    return std::vector<int>(layers, reader->Int(name, 1, high));
-  }
-  const bool right =
-      static_cast<int>(field->size()) == layers &&
-      std::ranges::all_of(*field, [&](const Json& value) {
-        return value.is_number_integer() && value >= 1 && value <= high;
-      });
-  reader->RequireField(right, name,
-                       "a whole number from 1, or one for each of " +
-                           std::to_string(layers) + " layers");
-  return right ? field->get<std::vector<int>>() : std::vector<int>(layers, 1);
-}
-
-}  // namespace
-
 Result<FamilyModel> TransformerFromGguf(const TransformerTraits& traits,
                                         const std::string& architecture,
                                         const Json& metadata) {
-  JsonReader reader(metadata, traits.family,
-                    {.key_prefix = architecture + "."});
-  Dims s;
-  s.layers = reader.Int("block_count", 1, 4096);
-  s.dim = reader.Int("embedding_length");
-  const std::vector<int> heads =
-      ReadByLayer(&reader, "attention.head_count", s.layers, 65536);
-  s.heads = heads[0];
-  reader.RequireField(std::ranges::count(heads, s.heads) == s.layers,
-                      "attention.head_count", "one number for all layers");
-  s.kv_heads = heads;
-  if (reader.Find("attention.head_count_kv") != nullptr) {
-    s.kv_heads =
-        ReadByLayer(&reader, "attention.head_count_kv", s.layers, 65536);
-  }
-  s.head_dim = reader.IntOr("attention.key_length", s.dim / s.heads, 1, 65536);
+  FieldReader fields(metadata, traits.family, kFields, FileKind::kGguf,
+                     architecture + ".");
+  JsonReader& reader = fields.json();
+  Dims s = ReadDims(traits, &fields);
+  s.vocab = reader.IntOr("vocab_size", 0, 1, 1 << 24);
   reader.Expect("attention.value_length", s.head_dim);
-  s.hidden = ReadByLayer(&reader, "feed_forward_length", s.layers, 1 << 24);
-  s.max_positions = reader.IntOr("context_length", 0);
-  s.eps = RequiredEps(&reader, "attention.layer_norm_rms_epsilon");
-  if (traits.gguf_experts) {
-    s.experts = reader.IntOr("expert_count", 0, 0, 65536);
-    if (s.experts > 0) {
-      s.experts_per_token = reader.Int("expert_used_count", 1, s.experts);
-    }
-  } else {
-    reader.Expect("expert_count", 0);
-  }
+  if (!traits.gguf_experts) reader.Expect("expert_count", 0);
   std::vector<std::string> warnings;
   s.ropes.assign(s.layers,
                  RopeFromGguf(&reader, s.head_dim, traits.interleaved_gguf,
                               s.max_positions, &warnings));
   s.windows.assign(s.layers, reader.IntOr("attention.sliding_window", 0));
-  s.vocab = reader.IntOr("vocab_size", 0, 1, 1 << 24);
   RETURN_IF_ERROR(reader.status());
-  FamilyModel model{
-      .config = Compose(traits, s),
-      .tensors = MapTensors(traits, s, kGguf, {Experts::kStacked}),
-      .warnings = std::move(warnings),
-      .unread = reader.Unread()};
+  FamilyModel model{.config = Compose(traits, s),
+                    .tensors = {},
+                    .warnings = std::move(warnings),
+                    .unread = reader.Unread()};
+  model.tensors = MapRows(s.experts > 0 ? WithExperts("") : Tensors(),
+                          FileKind::kGguf, model.config);
   ReadGgufIds(metadata, &model.config);
   return model;
 }

@@ -46,6 +46,9 @@ Result<FamilyModel> TransformerFromGguf(const TransformerTraits& traits,
                                         const std::string& architecture,
                                         const Json& metadata);
 
+// How convert writes such a family as GGUF. Its rows are those of the readers.
+GgufForm TransformerGguf(const char* class_name);
+
 // The model's name and the ids that begin and end text, as GGUF has them.
 void ReadGgufIds(const Json& metadata, ModelConfig* config);
 
