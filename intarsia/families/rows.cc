@@ -73,11 +73,32 @@ void TensorNames::AddPair(const std::string& weight, const std::string& bias,
   rows.push_back({bias, with(hf, ".bias"), with(gguf, ".bias")});
 }
 
+namespace {
+
+// The same weights, without what GGUF's tensors tell later: the vocabulary and
+// divisors of angles.
+ModelConfig ForShapes(ModelConfig config) {
+  if (config.vocab_size == 0) config.vocab_size = 1;
+  std::map<std::string, std::string> plain;  // layers are much alike
+  for (BlockConfig& block : config.blocks) {
+    for (SublayerConfig& sublayer : block.sublayers) {
+      const auto [at, fresh] = plain.try_emplace(sublayer.config);
+      if (fresh) {
+        Json json = Json::parse(sublayer.config);
+        json.erase("rope");
+        at->second = json.dump();
+      }
+      sublayer.config = at->second;
+    }
+  }
+  return config;
+}
+
+}  // namespace
+
 std::vector<TensorMap> MapRows(const TensorNames& table, FileKind kind,
                                const ModelConfig& config) {
-  ModelConfig shaped = config;
-  if (shaped.vocab_size == 0) shaped.vocab_size = 1;  // GGUF's tensors tell it
-  const auto model = Model::Create(std::move(shaped));
+  const auto model = Model::Create(ForShapes(config));
   if (!model.ok()) return {};
   std::vector<const TensorRow*> last;
   for (const TensorRow& row : table.rows) {

@@ -407,8 +407,9 @@ Result<FamilyModel> TransformerFromConfig(const TransformerTraits& traits,
                     .tensors = {},
                     .warnings = std::move(warnings),
                     .unread = reader.Unread()};
-  model.tensors = MapRows(traits.experts ? WithExperts(kSparse) : Tensors(),
-                          kKind, model.config);
+  model.tensors =
+      MapRows(traits.experts ? WithExperts(kSparse) : NamesOf(traits), kKind,
+              model.config);
   if (traits.experts) {
     for (const TensorNames& table : {WithFusedExperts(kMlp), WithExperts(kMlp),
                                      WithFusedExperts(kSparse)}) {
@@ -478,7 +479,7 @@ Result<FamilyModel> TransformerFromGguf(const TransformerTraits& traits,
                     .tensors = {},
                     .warnings = std::move(warnings),
                     .unread = reader.Unread()};
-  model.tensors = MapRows(s.experts > 0 ? WithExperts("") : Tensors(),
+  model.tensors = MapRows(s.experts > 0 ? WithExperts("") : NamesOf(traits),
                           FileKind::kGguf, model.config);
   ReadGgufIds(metadata, &model.config);
   return model;

@@ -66,6 +66,12 @@ class Translator {
                                               : family_.from_config(config));
     if (gguf_) RETURN_IF_ERROR(AddGgufRopeTensors(file_, &model));
     config_ = std::move(model.config);
+    if (model.tensors.empty()) {  // no model can have the configuration
+      ModelConfig shaped = config_;
+      if (shaped.vocab_size == 0) shaped.vocab_size = 1;
+      const auto created = Model::Create(std::move(shaped));
+      if (!created.ok()) return NameForeignFields(created.status(), config);
+    }
     out_.layouts = std::move(model.other_layouts);
     out_.layouts.insert(out_.layouts.begin(), std::move(model.tensors));
     out_.warnings = std::move(model.warnings);
