@@ -131,7 +131,7 @@ TEST_P(RoundTripTest, BlocksMoveAsTheyAre) {
 
 INSTANTIATE_TEST_SUITE_P(Families, RoundTripTest,
                          testing::Values("llama", "qwen2", "qwen3", "mixtral",
-                                         "gpt2"));
+                                         "gpt2", "olmo2"));
 
 // Through GGUF and back; without the configuration that came along, what GGUF
 // itself says does. Gives that folder's configuration.

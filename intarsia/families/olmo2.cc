@@ -17,15 +17,20 @@ Result<FamilyModel> FromConfig(const Json& config) {
   return TransformerFromConfig(kTraits, config);
 }
 
+Result<FamilyModel> FromGguf(const Json& metadata) {
+  return TransformerFromGguf(kTraits, "olmo2", metadata);
+}
+
 }  // namespace
 
 Family Olmo2Family() {
   return {.name = "olmo2",
           .model_types = {"olmo2"},
-          .gguf_architectures = {},
+          .gguf_architectures = {"olmo2"},
           .from_config = FromConfig,
-          .from_gguf = nullptr,
-          .defaults = {{"rms_norm_eps", "1e-05"}}};
+          .from_gguf = FromGguf,
+          .defaults = {{"rms_norm_eps", "1e-05"}},
+          .gguf = TransformerGguf("Olmo2ForCausalLM")};
 }
 
 }  // namespace intarsia
