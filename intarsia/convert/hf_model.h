@@ -24,8 +24,8 @@ struct HfModel {
   std::vector<std::string> warnings;
 };
 
-// A folder of Hugging Face as it is; GGUF of the llama, qwen2, qwen3 and gpt2
-// architectures; native folders that WriteNativeFolder made from one of these.
+// A folder of Hugging Face as it is; GGUF of families that have a GgufForm;
+// native folders that WriteNativeFolder made from one of these.
 // The checkpoint must outlive the model.
 Result<HfModel> ReadHfModel(const Checkpoint& checkpoint);
 
