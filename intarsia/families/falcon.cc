@@ -3,45 +3,30 @@
 #include <nlohmann/json.hpp>
 
 #include "intarsia/families/rope_fields.h"
+#include "intarsia/families/rows.h"
 #include "intarsia/families/transformer.h"
 
 namespace intarsia {
 namespace {
 
-std::vector<TensorMap> MapTensors(int layers, int64_t dim, int64_t head_dim,
-                                  bool tied, bool bias) {
-  std::vector<TensorMap> maps = {
-      {.native = "embedding", .foreign = "transformer.word_embeddings.weight"},
-      {.native = "final_norm", .foreign = "transformer.ln_f.weight"},
-      {.native = "final_norm_bias", .foreign = "transformer.ln_f.bias"}};
-  if (!tied) maps.push_back({.native = "head", .foreign = "lm_head.weight"});
-  for (int i = 0; i < layers; ++i) {
-    const std::string ours = "blocks." + std::to_string(i) + ".";
-    const std::string theirs = "transformer.h." + std::to_string(i) + ".";
-    const auto map = [&](const std::string& native, const std::string& foreign,
-                         int64_t begin = 0, int64_t end = -1) {
-      maps.push_back({.native = ours + native,
-                      .foreign = theirs + foreign,
-                      .row_begin = begin,
-                      .row_end = end});
-    };
-    const auto matrix =
-        [&](const std::string& native, const std::string& native_bias,
-            const std::string& foreign, int64_t begin = 0, int64_t end = -1) {
-          map(native, foreign + ".weight", begin, end);
-          if (bias) map(native_bias, foreign + ".bias", begin, end);
-        };
-    map("0.pre_norm", "input_layernorm.weight");
-    map("0.pre_norm_bias", "input_layernorm.bias");
-    const char* const qkv = "self_attention.query_key_value";
-    matrix("0.q_proj", "0.q_bias", qkv, 0, dim);
-    matrix("0.k_proj", "0.k_bias", qkv, dim, dim + head_dim);
-    matrix("0.v_proj", "0.v_bias", qkv, dim + head_dim, dim + 2 * head_dim);
-    matrix("0.o_proj", "0.o_bias", "self_attention.dense");
-    matrix("1.up", "1.up_bias", "mlp.dense_h_to_4h");
-    matrix("1.down", "1.down_bias", "mlp.dense_4h_to_h");
-  }
-  return maps;
+const TensorNames& Tensors() {
+  static const auto* const names = [] {
+    auto* n = new TensorNames{
+        .hf_block = "transformer.h.",
+        .rows = {{"embedding", "transformer.word_embeddings.weight"},
+                 {"head", "lm_head.weight"}}};
+    n->AddPair("final_norm", "final_norm_bias", "transformer.ln_f");
+    n->AddPair("0.pre_norm", "0.pre_norm_bias", "input_layernorm");
+    for (const std::string part : {"q", "k", "v"}) {
+      n->AddPair("0." + part + "_proj", "0." + part + "_bias",
+                 "self_attention.query_key_value");
+    }
+    n->AddPair("0.o_proj", "0.o_bias", "self_attention.dense");
+    n->AddPair("1.up", "1.up_bias", "mlp.dense_h_to_4h");
+    n->AddPair("1.down", "1.down_bias", "mlp.dense_4h_to_h");
+    return n;
+  }();
+  return *names;
 }
 
 Result<FamilyModel> FromConfig(const Json& json) {
@@ -99,8 +84,7 @@ Result<FamilyModel> FromConfig(const Json& json) {
        .pre_norm = {.kind = NormConfig::Kind::kNone},
        .input = SublayerInput::kPrevious}};
   config.blocks.assign(layers, block);
-  model.tensors =
-      MapTensors(layers, config.dim, head_dim, config.tied_head, bias);
+  model.tensors = MapRows(Tensors(), FileKind::kHuggingFace, config);
   model.unread = reader.Unread();
   return model;
 }

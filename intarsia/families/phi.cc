@@ -3,43 +3,29 @@
 #include <nlohmann/json.hpp>
 
 #include "intarsia/families/rope_fields.h"
+#include "intarsia/families/rows.h"
 #include "intarsia/families/transformer.h"
 
 namespace intarsia {
 namespace {
 
-// Ours, theirs; both have a weight and a bias.
-constexpr std::pair<const char*, const char*> kNorms[] = {
-    {"0.pre_norm", "input_layernorm"}};
-constexpr std::pair<const char*, const char*> kMatrices[] = {
-    {"0.q_", "self_attn.q_proj"}, {"0.k_", "self_attn.k_proj"},
-    {"0.v_", "self_attn.v_proj"}, {"0.o_", "self_attn.dense"},
-    {"1.up", "mlp.fc1"},          {"1.down", "mlp.fc2"}};
-
-std::vector<TensorMap> MapTensors(int layers, bool tied) {
-  std::vector<TensorMap> maps = {
-      {.native = "embedding", .foreign = "model.embed_tokens.weight"},
-      {.native = "head_bias", .foreign = "lm_head.bias"}};
-  if (!tied) maps.push_back({.native = "head", .foreign = "lm_head.weight"});
-  const auto norm = [&](const std::string& ours, const std::string& theirs) {
-    maps.push_back({.native = ours, .foreign = theirs + ".weight"});
-    maps.push_back({.native = ours + "_bias", .foreign = theirs + ".bias"});
-  };
-  norm("final_norm", "model.final_layernorm");
-  for (int i = 0; i < layers; ++i) {
-    const std::string ours = "blocks." + std::to_string(i) + ".";
-    const std::string theirs = "model.layers." + std::to_string(i) + ".";
-    for (const auto& [a, b] : kNorms) norm(ours + a, theirs + b);
-    for (const auto& [a, b] : kMatrices) {
-      const std::string name = ours + a;
-      const bool projection = name.ends_with('_');
-      maps.push_back({.native = projection ? name + "proj" : name,
-                      .foreign = theirs + b + ".weight"});
-      maps.push_back({.native = projection ? name + "bias" : name + "_bias",
-                      .foreign = theirs + b + ".bias"});
+const TensorNames& Tensors() {
+  static const auto* const names = [] {
+    auto* n =
+        new TensorNames{.rows = {{"embedding", "model.embed_tokens.weight"}}};
+    n->AddPair("head", "head_bias", "lm_head");
+    n->AddPair("final_norm", "final_norm_bias", "model.final_layernorm");
+    n->AddPair("0.pre_norm", "0.pre_norm_bias", "input_layernorm");
+    for (const std::string part : {"q", "k", "v"}) {
+      n->AddPair("0." + part + "_proj", "0." + part + "_bias",
+                 "self_attn." + part + "_proj");
     }
-  }
-  return maps;
+    n->AddPair("0.o_proj", "0.o_bias", "self_attn.dense");
+    n->AddPair("1.up", "1.up_bias", "mlp.fc1");
+    n->AddPair("1.down", "1.down_bias", "mlp.fc2");
+    return n;
+  }();
+  return *names;
 }
 
 Result<FamilyModel> FromConfig(const Json& json) {
@@ -92,7 +78,7 @@ Result<FamilyModel> FromConfig(const Json& json) {
        .pre_norm = {.kind = NormConfig::Kind::kNone},
        .input = SublayerInput::kPrevious}};
   config.blocks.assign(layers, block);
-  model.tensors = MapTensors(layers, config.tied_head);
+  model.tensors = MapRows(Tensors(), FileKind::kHuggingFace, config);
   model.unread = reader.Unread();
   return model;
 }
