@@ -63,6 +63,25 @@ MISTRAL = {**LLAMA, "model_type": "mistral",
 MIXTRAL = {**LLAMA, "model_type": "mixtral",
            "architectures": ["MixtralForCausalLM"], "num_local_experts": 3,
            "num_experts_per_tok": 2}
+OLMO2 = {**LLAMA, "model_type": "olmo2",
+         "architectures": ["Olmo2ForCausalLM"]}
+GEMMA2 = {**LLAMA, "model_type": "gemma2",
+          "architectures": ["Gemma2ForCausalLM"], "head_dim": 4,
+          "query_pre_attn_scalar": 4, "sliding_window": 4,
+          "attn_logit_softcapping": 5.0, "final_logit_softcapping": 3.0,
+          "tie_word_embeddings": True}
+PHI = dict(model_type="phi", architectures=["PhiForCausalLM"], hidden_size=16,
+           intermediate_size=24, num_hidden_layers=2, num_attention_heads=2,
+           vocab_size=20, max_position_embeddings=64, layer_norm_eps=1e-5,
+           partial_rotary_factor=0.5, hidden_act="gelu_new",
+           tie_word_embeddings=False)
+FALCON = dict(model_type="falcon", architectures=["FalconForCausalLM"],
+              hidden_size=16, ffn_hidden_size=64, num_hidden_layers=2,
+              num_attention_heads=4, vocab_size=20,
+              max_position_embeddings=64, layer_norm_epsilon=1e-5,
+              multi_query=True, parallel_attn=True,
+              new_decoder_architecture=False, bias=False, alibi=False,
+              bos_token_id=1, eos_token_id=2)
 GPT2 = dict(model_type="gpt2", architectures=["GPT2LMHeadModel"], n_embd=16,
             n_head=4, n_inner=None, n_layer=2, n_positions=32, vocab_size=20,
             layer_norm_epsilon=1e-5, activation_function="gelu_new")
@@ -187,6 +206,11 @@ CASES = {
         {**GPT2, "scale_attn_by_inverse_layer_idx": True,
          "scale_attn_weights": False},),
     "gpt2_untied": ({**GPT2, "tie_word_embeddings": False},),
+    "olmo2": (OLMO2,),
+    "olmo2_bare": (OLMO2, bare("model.")),
+    "gemma2": (GEMMA2,),
+    "phi": (PHI,),
+    "falcon": (FALCON,),
     "mamba2": (MAMBA2,),
     "mamba2_bare": (MAMBA2, bare("backbone.")),
     "mamba2_one_group": ({**MAMBA2, "n_groups": 1},),
