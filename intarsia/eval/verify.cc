@@ -342,7 +342,11 @@ class Verifier {
     request.sampling.temperature = 0.0f;
     request.max_tokens = static_cast<int>(margins.size());
     ASSIGN_OR_RETURN(const auto answers, Generate(runner, {request}, nullptr));
-    for (size_t i = 0; i < margins.size() && margins[i] >= 1e-3f; ++i) {
+    // Below this a difference within the tolerance turns the choice.
+    const double close = options_.dtype == DType::kF32
+                             ? 1e-3
+                             : 2 * options_.tolerance * report_.logit_std;
+    for (size_t i = 0; i < margins.size() && margins[i] >= close; ++i) {
       ++report_.greedy_steps;
       if (i >= answers[0].tokens.size() ||
           answers[0].tokens[i] != tokens[prompt + i]) {

@@ -163,11 +163,27 @@ Status WantsBf16(const LinearArgs& a) {
                                     : Unsupported("bf16 activations");
 }
 
+Status SupportsGemm(const LinearArgs& a) {
+  RETURN_IF_ERROR(WantsBf16(a));
+  for (const Matrix& w : a.weights) {
+    if (w.k % 8 != 0 || w.rows % 8 != 0) {
+      return Unsupported("a weight whose sides 8 divides");
+    }
+  }
+  return Status::Ok();
+}
+
 constexpr int64_t kThin = 64;
 
 Status SupportsThin(const LinearArgs& a) {
   RETURN_IF_ERROR(WantsBf16(a));
   if (a.rows() > kThin) return Unsupported("at most 64 rows");
+  // From there on wide tiles are faster, where they need no decoding.
+  constexpr int64_t kFewRows = 16, kLarge = 4 << 20;
+  if (a.rows() > kFewRows && a.weights[0].format->name() == "bf16" &&
+      a.weights[0].rows * a.weights[0].k >= kLarge && SupportsGemm(a).ok()) {
+    return Unsupported("at most 16 rows for large weights in bf16");
+  }
   for (const Matrix& w : a.weights) {
     if (w.k % 32 != 0) return Unsupported("a width that 32 divides");
     const std::string_view name = w.format->name();
@@ -231,16 +247,6 @@ void RunThin(Context& ctx, LinearArgs& a) {
     }
     cuda::Require(LaunchSm90ThinGemm(args, cuda::StreamOf(ctx)), "matmul");
   }
-}
-
-Status SupportsGemm(const LinearArgs& a) {
-  RETURN_IF_ERROR(WantsBf16(a));
-  for (const Matrix& w : a.weights) {
-    if (w.k % 8 != 0 || w.rows % 8 != 0) {
-      return Unsupported("a weight whose sides 8 divides");
-    }
-  }
-  return Status::Ok();
 }
 
 void RunGemm(Context& ctx, LinearArgs& a) {

@@ -1,7 +1,7 @@
 // What bounds it: the bytes of the weights. The weights are the left operand of
-// mma.m16n8k16, so that 8 tokens cost what one does. A block computes 16 rows
-// of a weight; its eight warps take every eighth 32 channels, each with all its
-// loads of a round in flight, and add up in shared memory.
+// mma.m16n8k16, so that 8 tokens cost what one does. A block computes 16 or
+// 32 rows of a weight; its eight warps take every eighth 32 channels, each with
+// all its loads of a round in flight, and add up in shared memory.
 //
 // A lane loads 8 channels in a row, where the instruction wants pairs that lie
 // 8 apart: both operands are permuted alike, which leaves the sum as it is.
@@ -16,7 +16,16 @@ namespace {
 
 using cuda::Vec16;
 
-constexpr int kWarps = 8, kRows = 16, kStep = 32, kUnroll = 4;
+constexpr int kWarps = 8, kStep = 32;
+
+// Tiles of 16 rows of the weight in a block: two where tokens are many and the
+// weights large, since a load of theirs then serves both; else one, so that
+// small weights have blocks enough.
+bool TwoTiles(const Sm90ThinGemmArgs& a) {
+  int64_t out = 0;
+  for (int i = 0; i < a.count; ++i) out += a.matrices[i].out;
+  return a.rows > 8 && out * a.in >= 4 << 20;
+}
 
 __device__ __forceinline__ void Mma(float (&d)[4], uint32_t a0, uint32_t a1,
                                     uint32_t a2, uint32_t a3, uint32_t b0,
@@ -97,10 +106,11 @@ struct Eight {
   }
 };
 
-template <ThinFormat kFormat, int kTokens, typename Y>
+template <ThinFormat kFormat, int kTokens, int kTiles, typename Y>
 __global__ void __launch_bounds__(kWarps * 32)
     ThinGemmKernel(const __grid_constant__ Sm90ThinGemmArgs a) {
-  __shared__ float sums[kWarps][8 * kTokens][kRows + 1];
+  constexpr int kRows = 16 * kTiles, kRounds = 4 / kTiles;
+  __shared__ float sums[kWarps][8 * kTokens][16 + 1];
   int block = blockIdx.x, m = 0;
   for (; m + 1 < a.count; ++m) {
     const int blocks = (a.matrices[m].out + kRows - 1) / kRows;
@@ -112,80 +122,100 @@ __global__ void __launch_bounds__(kWarps * 32)
   const int quad = lane / 4, part = lane % 4 * 8;
   const int first = block * kRows;
   const auto* w = static_cast<const uint8_t*>(matrix.w);
-  const uint8_t* low =
-      w + int64_t{min(first + quad, matrix.out - 1)} * a.w_row_bytes;
-  const uint8_t* high =
-      w + int64_t{min(first + quad + 8, matrix.out - 1)} * a.w_row_bytes;
+  const uint8_t* row[kRows / 8];
+#pragma unroll
+  for (int r = 0; r < kRows / 8; ++r) {
+    row[r] =
+        w + int64_t{min(first + quad + 8 * r, matrix.out - 1)} * a.w_row_bytes;
+  }
   const __nv_bfloat16* x[kTokens];
 #pragma unroll
   for (int t = 0; t < kTokens; ++t) {
     x[t] = a.x + int64_t{min(8 * t + quad, a.rows - 1)} * a.x_stride + part;
   }
 
-  float acc[kTokens][4] = {};
-  for (int k0 = warp * kStep; k0 < a.in; k0 += kWarps * kStep * kUnroll) {
-    Eight<kFormat> rows[kUnroll][2];
+  float acc[kTiles][kTokens][4] = {};
+  for (int k0 = warp * kStep; k0 < a.in; k0 += kWarps * kStep * kRounds) {
+    Eight<kFormat> rows[kRounds][kRows / 8];
 #pragma unroll
-    for (int u = 0; u < kUnroll; ++u) {
+    for (int u = 0; u < kRounds; ++u) {
       const int k = k0 + u * kWarps * kStep;
       if (k < a.in) {
-        rows[u][0].Load(low, k + part);
-        rows[u][1].Load(high, k + part);
+#pragma unroll
+        for (int r = 0; r < kRows / 8; ++r) rows[u][r].Load(row[r], k + part);
       }
     }
 #pragma unroll
-    for (int u = 0; u < kUnroll; ++u) {
+    for (int u = 0; u < kRounds; ++u) {
       const int k = k0 + u * kWarps * kStep;
       if (k >= a.in) break;
-      const Vec16 w0 = rows[u][0].Decoded(), w1 = rows[u][1].Decoded();
+      Vec16 b[kTokens];
 #pragma unroll
-      for (int t = 0; t < kTokens; ++t) {
-        const Vec16 b = cuda::LoadVec(x[t] + k);
-        Mma(acc[t], w0.word[0], w1.word[0], w0.word[1], w1.word[1], b.word[0],
-            b.word[1]);
-        Mma(acc[t], w0.word[2], w1.word[2], w0.word[3], w1.word[3], b.word[2],
-            b.word[3]);
+      for (int t = 0; t < kTokens; ++t) b[t] = cuda::LoadVec(x[t] + k);
+#pragma unroll
+      for (int i = 0; i < kTiles; ++i) {
+        const Vec16 w0 = rows[u][2 * i].Decoded();
+        const Vec16 w1 = rows[u][2 * i + 1].Decoded();
+#pragma unroll
+        for (int t = 0; t < kTokens; ++t) {
+          Mma(acc[i][t], w0.word[0], w1.word[0], w0.word[1], w1.word[1],
+              b[t].word[0], b[t].word[1]);
+          Mma(acc[i][t], w0.word[2], w1.word[2], w0.word[3], w1.word[3],
+              b[t].word[2], b[t].word[3]);
+        }
       }
     }
   }
 
 #pragma unroll
-  for (int t = 0; t < kTokens; ++t) {
+  for (int tile = 0; tile < kTiles; ++tile) {
+    if (tile > 0) __syncthreads();
 #pragma unroll
-    for (int i = 0; i < 4; ++i) {
-      sums[warp][8 * t + lane % 4 * 2 + i % 2][quad + i / 2 * 8] = acc[t][i];
+    for (int t = 0; t < kTokens; ++t) {
+#pragma unroll
+      for (int i = 0; i < 4; ++i) {
+        sums[warp][8 * t + lane % 4 * 2 + i % 2][quad + i / 2 * 8] =
+            acc[tile][t][i];
+      }
+    }
+    __syncthreads();
+    for (int i = threadIdx.x; i < a.rows * 16; i += kWarps * 32) {
+      const int token = i / 16, r = first + 16 * tile + i % 16;
+      if (r >= matrix.out) continue;
+      float sum = matrix.bias != nullptr ? matrix.bias[r] : 0.0f;
+#pragma unroll
+      for (int v = 0; v < kWarps; ++v) sum += sums[v][token][i % 16];
+      Y* y = static_cast<Y*>(matrix.y) + int64_t{token} * matrix.out + r;
+      if constexpr (sizeof(Y) == 4) {
+        *y = sum;
+      } else {
+        *y = __float2bfloat16_rn(sum);
+      }
     }
   }
-  __syncthreads();
-  for (int i = threadIdx.x; i < a.rows * kRows; i += kWarps * 32) {
-    const int token = i / kRows, row = i % kRows;
-    if (first + row >= matrix.out) continue;
-    float sum = matrix.bias != nullptr ? matrix.bias[first + row] : 0.0f;
-#pragma unroll
-    for (int v = 0; v < kWarps; ++v) sum += sums[v][token][row];
-    Y* y =
-        static_cast<Y*>(matrix.y) + int64_t{token} * matrix.out + first + row;
-    if constexpr (sizeof(Y) == 4) {
-      *y = sum;
-    } else {
-      *y = __float2bfloat16_rn(sum);
-    }
-  }
+}
+
+template <ThinFormat kFormat, int kTokens, int kTiles>
+cudaError_t LaunchTiles(const Sm90ThinGemmArgs& a,
+                        const cuda::LaunchShape& shape) {
+  return a.y_f32 ? cuda::Launch(ThinGemmKernel<kFormat, kTokens, kTiles, float>,
+                                shape, a)
+                 : cuda::Launch(
+                       ThinGemmKernel<kFormat, kTokens, kTiles, __nv_bfloat16>,
+                       shape, a);
 }
 
 template <ThinFormat kFormat, int kTokens>
 cudaError_t LaunchFor(const Sm90ThinGemmArgs& a,
                       const cuda::LaunchShape& shape) {
-  return a.y_f32
-             ? cuda::Launch(ThinGemmKernel<kFormat, kTokens, float>, shape, a)
-             : cuda::Launch(ThinGemmKernel<kFormat, kTokens, __nv_bfloat16>,
-                            shape, a);
+  return TwoTiles(a) ? LaunchTiles<kFormat, kTokens, 2>(a, shape)
+                     : LaunchTiles<kFormat, kTokens, 1>(a, shape);
 }
 
 template <ThinFormat kFormat>
 cudaError_t LaunchFormat(const Sm90ThinGemmArgs& a,
                          const cuda::LaunchShape& shape) {
-  if (a.rows <= 8) return LaunchFor<kFormat, 1>(a, shape);
+  if (a.rows <= 8) return LaunchTiles<kFormat, 1, 1>(a, shape);
   if (a.rows <= 16) return LaunchFor<kFormat, 2>(a, shape);
   if (a.rows <= 32) return LaunchFor<kFormat, 4>(a, shape);
   return LaunchFor<kFormat, 8>(a, shape);
@@ -209,7 +239,7 @@ cudaError_t LaunchSm90ThinGemm(const Sm90ThinGemmArgs& a, cudaStream_t stream) {
          (!cuda::IsAligned16(a.matrices[i].w) || a.w_row_bytes % 16 != 0))) {
       return cudaErrorInvalidValue;
     }
-    blocks += cuda::CeilDiv(a.matrices[i].out, kRows);
+    blocks += cuda::CeilDiv(a.matrices[i].out, TwoTiles(a) ? 32 : 16);
   }
   const cuda::LaunchShape shape = {.grid = dim3(static_cast<unsigned>(blocks)),
                                    .block = dim3(kWarps * 32),
