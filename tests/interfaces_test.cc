@@ -20,16 +20,9 @@ constexpr char kPrompt[] = "abcab";
 // Recorded models that GGUF has no place for, and what `convert` says of them.
 const std::map<std::string, std::string>& WithoutGguf() {
   static const auto* models = new std::map<std::string, std::string>{
-      {"mamba2", "not written as GGUF"},
-      {"retnet", "not written as GGUF"},
-      {"olmo2", "not written as GGUF"},
-      {"gemma2", "not written as GGUF"},
-      {"phi", "not written as GGUF"},
-      {"falcon7b", "not written as GGUF"},
-      {"falcon_h1", "not written as GGUF"},
-      {"falcon_h1_multipliers", "not written as GGUF"},
-      {"granite4_hybrid", "not written as GGUF"},
-      {"zamba2", "not written as GGUF"}};
+      {"mamba2", "not written as GGUF"}, {"retnet", "not written as GGUF"},
+      {"olmo2", "not written as GGUF"},  {"gemma2", "not written as GGUF"},
+      {"phi", "not written as GGUF"},    {"falcon7b", "not written as GGUF"}};
   return *models;
 }
 

@@ -5,7 +5,6 @@
 #include "intarsia/cli/command.h"
 #include "intarsia/families/family.h"
 #include "intarsia/mixers/registry.h"
-#include "intarsia/wiring/primitives.h"
 
 namespace intarsia {
 namespace {
@@ -22,7 +21,6 @@ nlohmann::json Primitives() {
   };
   add(MixerRegistry(), "mixer");
   add(ChannelMixerRegistry(), "channel mixer");
-  add(WiringRegistry(), "wiring");
   return out;
 }
 

@@ -6,7 +6,6 @@
 #include <nlohmann/json.hpp>
 
 #include "intarsia/mixers/conformance/harness.h"
-#include "intarsia/wiring/primitives.h"
 
 namespace intarsia::conformance {
 namespace {
@@ -43,9 +42,7 @@ class Conformance : public ::testing::TestWithParam<Subject> {
   // The CPU and, where there is one, a GPU, in each type of activations.
   std::vector<RunOptions> Targets() const {
     std::vector<RunOptions> targets(1);
-    if (CudaBackendOrNull() == nullptr ||
-        !SupportsDevice(GetParam().entry.name, instance_.mixer(), Cuda())
-             .ok()) {
+    if (!GetParam().entry.cuda || CudaBackendOrNull() == nullptr) {
       return targets;
     }
     RunOptions gpu;

@@ -11,7 +11,6 @@
 #include "intarsia/channel_mixers/registry.h"
 #include "intarsia/mixers/registry.h"
 #include "intarsia/ops/elementwise/elementwise.h"
-#include "intarsia/wiring/primitives.h"
 
 namespace intarsia::conformance {
 namespace {
@@ -76,8 +75,7 @@ bool AllNaN(const Tensor& t) {
 
 std::vector<Subject> AllSubjects() {
   std::vector<Subject> subjects;
-  for (const auto* registry :
-       {&MixerRegistry(), &ChannelMixerRegistry(), &WiringRegistry()}) {
+  for (const auto* registry : {&MixerRegistry(), &ChannelMixerRegistry()}) {
     for (const MixerEntry& entry : *registry) {
       for (const MixerExample& example : entry.examples()) {
         subjects.push_back(
