@@ -464,7 +464,7 @@ TEST_P(StateTest, ACancelledPromptGoesOnWithoutAChangedBit) {
                       return ++asked < 0;
                     }).value()[0];
   EXPECT_EQ(rest.tokens, whole.tokens);
-  EXPECT_EQ(asked, 3);
+  EXPECT_EQ(asked, 2 + 1 + 7);  // between two pieces, before each later token
 }
 
 TEST_P(StateTest, AFullContextIsAnErrorAndLosesNothing) {
@@ -501,16 +501,29 @@ TEST_P(StateTest, AFullContextIsAnErrorAndLosesNothing) {
   EXPECT_EQ((*answers)[0].tokens.size(), 5u);
 }
 
-TEST_P(StateTest, TooManyRequestsAreRefusedAndFreed) {
+TEST_P(StateTest, RequestsPastTheSequencesWaitForTheirTurn) {
   ModelRunner::Options options = Options();
   options.sequences = 2;
   ModelRunner runner(model(), options);
   Request request;
   request.prompt = RandomTokens(3, 50);
   request.max_tokens = 2;
-  EXPECT_FALSE(Generate(runner, {request, request, request}, nullptr).ok());
+  const auto alone = Generate(runner, {request}, nullptr).value()[0];
+  const auto all = Generate(runner, {request, request, request}, nullptr);
+  ASSERT_TRUE(all.ok()) << all.status().message();
+  for (const Generation& answer : *all) {
+    EXPECT_EQ(answer.tokens, alone.tokens);
+    EXPECT_TRUE(answer.error.ok());
+  }
   EXPECT_EQ(runner.pool().free_slots(), 2);
-  EXPECT_TRUE(Generate(runner, {request, request}, nullptr).ok());
+  // Nobody will give a slot back: refused, with nothing lost.
+  const int a = runner.Open(), b = runner.Open();
+  const auto refused = Generate(runner, {request}, nullptr).value()[0];
+  EXPECT_EQ(refused.finish, Generation::Finish::kError);
+  EXPECT_EQ(refused.error.code(), StatusCode::kUnavailable);
+  runner.Close(a);
+  runner.Close(b);
+  EXPECT_EQ(runner.pool().free_slots(), 2);
 }
 
 }  // namespace

@@ -103,7 +103,7 @@ void AppendRows(const Batch& batch, const Tensor& rows, TokenPages* pages) {
   const Tensor values = rows.Contiguous();
   Writer writer(pages, entry);
   for (int64_t n = 0; n < batch.segments(); ++n) {
-    if (batch.length(n) == 0) continue;
+    if (batch.length(n) == 0 || batch.slots[n] < 0) continue;
     const std::span<const int32_t> table = pages->table[batch.slots[n]];
     int64_t e = pages->entries_before[n];
     for (int64_t t = batch.begin(n); t < batch.begin(n + 1); ++t, ++e) {

@@ -70,7 +70,9 @@ void Batch::Upload(Device target, DeviceStream stream) {
   std::vector<int32_t> known(segments()), kv(segments()), cu_kv(segments() + 1);
   for (int64_t n = 0; n < segments(); ++n) {
     known[n] = static_cast<int32_t>(sequence_length(n));
-    kv[n] = length(n) == 0 ? 0 : positions[begin(n + 1) - 1] + 1;
+    // Padding (slot -1) has no keys.
+    const bool none = length(n) == 0 || (!slots.empty() && slots[n] < 0);
+    kv[n] = none ? 0 : positions[begin(n + 1) - 1] + 1;
     cu_kv[n + 1] = cu_kv[n] + kv[n];
   }
   const std::pair<const std::vector<int32_t>, Tensor*> parts[] = {

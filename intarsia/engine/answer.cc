@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "intarsia/core/in_file.h"
+#include "intarsia/engine/stop_filter.h"
 #include "intarsia/tokenizer/chat_template/chat_template.h"
 
 namespace intarsia {

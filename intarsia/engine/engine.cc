@@ -2,178 +2,114 @@
 
 #include <algorithm>
 #include <chrono>
+#include <map>
+
+#include "intarsia/engine/scheduler.h"
 
 namespace intarsia {
 namespace {
 
 using Clock = std::chrono::steady_clock;
+using Finish = Generation::Finish;
 
 double Seconds(Clock::time_point since) {
   return std::chrono::duration<double>(Clock::now() - since).count();
 }
 
-// One request while it runs.
-struct Active {
-  size_t index = 0;
-  int slot = -1;
-  bool owned = false;
-  std::vector<int32_t> history;
-  int32_t last = 0;
-  Sampler sampler;
-};
-
-class StaticBatch {
+class Call {
  public:
-  StaticBatch(ModelRunner& runner, const std::vector<Request>& requests,
-              const TokenCallback& callback, GenerateStats* stats,
-              const std::function<bool()>& cancelled)
-      : runner_(runner),
-        requests_(requests),
+  Call(ModelRunner& runner, const TokenCallback& callback, GenerateStats* stats)
+      : scheduler_(runner, {.step_tokens = runner.options().prefill_chunk}),
         callback_(callback),
-        stats_(stats),
-        cancelled_(cancelled),
-        results_(requests.size()) {}
+        stats_(stats) {}
 
-  ~StaticBatch() {
-    for (const Active& active : active_) Close(active);
+  // Fails when every request is refused.
+  Status Submit(const std::vector<Request>& requests) {
+    Status refusal;
+    bool any = requests.empty();
+    for (const Request& request : requests) {
+      const size_t first = results_.size();
+      const auto answers = static_cast<size_t>(std::max(request.n, 1));
+      results_.resize(first + answers);
+      if (request.max_tokens <= 0) {
+        any = true;
+        continue;
+      }
+      const Result<int64_t> id = scheduler_.Submit(request);
+      if (id.ok()) any = true;
+      for (size_t i = 0; i < answers; ++i) {
+        if (id.ok()) {
+          answer_of_[*id + static_cast<int64_t>(i)] = first + i;
+        } else {
+          refusal = results_[first + i].error = id.status();
+          results_[first + i].finish = Finish::kError;
+        }
+      }
+    }
+    return any ? Status::Ok() : refusal;
   }
 
-  Result<std::vector<Generation>> Run() {
-    for (size_t i = 0; i < requests_.size(); ++i) RETURN_IF_ERROR(Admit(i));
-    if (active_.empty()) return results_;
-    RETURN_IF_ERROR(Prefill());
-    const auto decode = Clock::now();
-    while (!active_.empty()) {
-      std::vector<ModelRunner::Segment> segments;
-      for (const Active& active : active_) {
-        segments.push_back({active.slot, {&active.last, 1}});
-      }
-      auto step = runner_.Run(segments);
-      if (!step.ok()) {
-        // The context is full: what was said so far stands.
-        for (const Active& active : active_) {
-          results_[active.index].error = step.status();
-          Close(active);
-        }
-        active_.clear();
+  std::vector<Generation> Run(const std::function<bool()>& cancelled) {
+    for (bool first = true; scheduler_.busy(); first = false) {
+      if (!first && cancelled && cancelled()) {
+        for (const auto& [id, answer] : answer_of_) Cancel(id);
         break;
       }
-      stats_->decode_tokens += static_cast<int64_t>(active_.size());
-      TakeTokens(*step);
+      const auto begin = Clock::now();
+      std::vector<Scheduler::Event> events;
+      const Scheduler::Work work = scheduler_.Step(&events);
+      Add(work, Seconds(begin));
+      for (const Scheduler::Event& event : events) Take(event);
     }
-    stats_->decode_seconds += Seconds(decode);
-    return results_;
+    return std::move(results_);
   }
 
  private:
-  Status Admit(size_t index) {
-    const Request& request = requests_[index];
-    if (request.prompt.empty()) {
-      return InvalidArgument("[engine] the prompt has no tokens");
-    }
-    RETURN_IF_ERROR(Validate(request.sampling));
-    if (request.max_tokens <= 0) return Status::Ok();
-    Active active{.index = index,
-                  .slot = request.slot,
-                  .owned = request.slot < 0,
-                  .history = request.before,
-                  .last = 0,
-                  .sampler = Sampler(request.sampling)};
-    if (active.owned) active.slot = runner_.Open();
-    if (active.slot < 0) {
-      return Unavailable("[engine] all " +
-                         std::to_string(runner_.options().sequences) +
-                         " sequences are taken");
-    }
-    active.history.insert(active.history.end(), request.prompt.begin(),
-                          request.prompt.end());
-    active_.push_back(std::move(active));
-    return Status::Ok();
+  void Add(const Scheduler::Work& work, double seconds) {
+    stats_->prompt_tokens += work.prompt_tokens;
+    stats_->decode_tokens += work.decode_tokens;
+    stats_->again_tokens += work.again_tokens;
+    const int64_t tokens = work.prompt_tokens + work.decode_tokens;
+    // A step that only computes again delays answers.
+    const double prefill = tokens > 0
+                               ? static_cast<double>(work.prompt_tokens) /
+                                     static_cast<double>(tokens)
+                               : 0.0;
+    stats_->prefill_seconds += seconds * prefill;
+    stats_->decode_seconds += seconds * (1.0 - prefill);
   }
 
-  // Runs the prompts and takes the first tokens.
-  Status Prefill() {
-    const auto begin = Clock::now();
-    std::vector<ModelRunner::Segment> segments;
-    int64_t before = 0;
-    for (const Active& active : active_) {
-      segments.push_back({active.slot, requests_[active.index].prompt});
-      before += runner_.length(active.slot);
+  void Take(const Scheduler::Event& event) {
+    const size_t answer = answer_of_.at(event.id);
+    Generation& result = results_[answer];
+    if (result.finish == Finish::kCancelled) return;
+    if (event.kind == Scheduler::Event::Kind::kEnd) {
+      result.finish = event.finish;
+      result.error = event.error;
+      return;
     }
-    ASSIGN_OR_RETURN(const Tensor logits,
-                     runner_.Run(segments, /*all_rows=*/false, cancelled_));
-    for (const Active& active : active_) {
-      stats_->prompt_tokens += runner_.length(active.slot);
-    }
-    stats_->prompt_tokens -= before;
-    stats_->prefill_seconds += Seconds(begin);
-    if (logits.defined()) {
-      TakeTokens(logits);
-      return Status::Ok();
-    }
-    for (const Active& active : active_) {
-      results_[active.index].finish = Generation::Finish::kCancelled;
-      Close(active);
-    }
-    active_.clear();
-    return Status::Ok();
-  }
-
-  // Samples a token for each active request from its row and drops those that
-  // end.
-  void TakeTokens(const Tensor& logits) {
-    const int64_t vocab = logits.dim(1);
-    std::vector<Active> still;
-    for (size_t row = 0; row < active_.size(); ++row) {
-      Active& active = active_[row];
-      const std::span<const float> values(logits.data<float>() + row * vocab,
-                                          static_cast<size_t>(vocab));
-      if (Advance(active, values)) {
-        still.push_back(std::move(active));
-      } else {
-        Close(active);
-      }
-    }
-    active_ = std::move(still);
-  }
-
-  bool Advance(Active& active, std::span<const float> logits) {
-    using Finish = Generation::Finish;
-    const Request& request = requests_[active.index];
-    Generation& result = results_[active.index];
-    auto token = active.sampler.Sample(logits, active.history);
-    if (!token.ok()) {
-      result.finish = Finish::kError;
-      result.error = token.status();
-      return false;
-    }
-    if (std::ranges::count(request.stop_ids, *token) > 0) {
-      result.finish = Finish::kStop;
-      return false;
-    }
-    result.tokens.push_back(*token);
-    active.history.push_back(*token);
-    active.last = *token;
+    const double now = Seconds(start_);
+    if (result.tokens.empty()) result.first_token_seconds = now;
+    result.decode_seconds = now - result.first_token_seconds;
+    result.tokens.push_back(event.token);
     ++stats_->generated_tokens;
-    if (callback_ && !callback_(active.index, *token)) {
+    if (callback_ && !callback_(answer, event.token)) {
       result.finish = Finish::kCancelled;
-      return false;
+      scheduler_.Cancel(event.id);
     }
-    result.finish = Finish::kLength;
-    return static_cast<int>(result.tokens.size()) < request.max_tokens;
   }
 
-  void Close(const Active& active) {
-    if (active.owned) runner_.Close(active.slot);
+  void Cancel(int64_t id) {
+    if (!scheduler_.Cancel(id)) return;  // it has ended
+    results_[answer_of_.at(id)].finish = Finish::kCancelled;
   }
 
-  ModelRunner& runner_;
-  const std::vector<Request>& requests_;
+  Scheduler scheduler_;
   const TokenCallback& callback_;
   GenerateStats* stats_;
-  const std::function<bool()>& cancelled_;
   std::vector<Generation> results_;
-  std::vector<Active> active_;
+  std::map<int64_t, size_t> answer_of_;  // by the scheduler's id
+  Clock::time_point start_ = Clock::now();
 };
 
 }  // namespace
@@ -183,36 +119,9 @@ Result<std::vector<Generation>> Generate(
     const TokenCallback& callback, GenerateStats* stats,
     const std::function<bool()>& cancelled) {
   GenerateStats unused;
-  return StaticBatch(runner, requests, callback,
-                     stats != nullptr ? stats : &unused, cancelled)
-      .Run();
-}
-
-std::string StopFilter::Push(const std::string& text) {
-  if (stopped_) return "";
-  held_ += text;
-  size_t first = std::string::npos;
-  for (const std::string& stop : stops_) {
-    if (!stop.empty()) first = std::min(first, held_.find(stop));
-  }
-  if (first != std::string::npos) {
-    stopped_ = true;
-    return std::exchange(held_, "").substr(0, first);
-  }
-  // The longest end of the text that begins some stop string stays.
-  size_t keep = 0;
-  for (const std::string& stop : stops_) {
-    for (size_t n = std::min(stop.size(), held_.size()); n > keep; --n) {
-      if (held_.ends_with(stop.substr(0, n))) keep = n;
-    }
-  }
-  std::string out = held_.substr(0, held_.size() - keep);
-  held_.erase(0, out.size());
-  return out;
-}
-
-std::string StopFilter::Finish() {
-  return stopped_ ? "" : std::exchange(held_, "");
+  Call call(runner, callback, stats != nullptr ? stats : &unused);
+  RETURN_IF_ERROR(call.Submit(requests));
+  return call.Run(cancelled);
 }
 
 }  // namespace intarsia

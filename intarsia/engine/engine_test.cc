@@ -1,4 +1,4 @@
-#include "intarsia/engine/engine.h"
+#include "intarsia/engine/stop_filter.h"
 
 #include <gtest/gtest.h>
 

@@ -1,8 +1,7 @@
-// ModelRunner: a model, its pools and its threads; runs batches of sequences
-// and keeps their state between calls.
+// ModelRunner: a model, its pools and its threads; runs steps of sequences and
+// keeps their state between calls.
 #pragma once
 
-#include <functional>
 #include <map>
 #include <memory>
 #include <span>
@@ -12,13 +11,22 @@
 #include "intarsia/cache/pool.h"
 #include "intarsia/core/context.h"
 #include "intarsia/core/status.h"
+#include "intarsia/engine/runner.h"
 #include "intarsia/model/model.h"
 
 namespace intarsia {
 
 class SavedSequence;
 
-class ModelRunner {
+// What a step computed.
+struct StepResult {
+  std::vector<StepToken> tokens;  // of all samplers, pieces in order
+  // Of the pieces that want them, in order: [rows, V] on the runner's device,
+  // undefined when none does; valid until the next step.
+  Tensor logits;
+};
+
+class ModelRunner : public Runner {
  public:
   struct Options {
     int threads = 0;                   // 0: all this process may use
@@ -29,6 +37,8 @@ class ModelRunner {
     int64_t state_bytes = 0;           // most that state takes; 0: as needed
     // Tokens of a sequence in one batch; 0: 512, and 8192 on a GPU.
     int64_t prefill_chunk = 0;
+    // Most bytes of host memory for sequences that others displace.
+    int64_t swap_bytes = int64_t{1} << 30;
     DType dtype = DType::kF32;       // of activations (Context::dtype)
     KernelReport* report = nullptr;  // must outlive the runner
     Device device;
@@ -42,33 +52,48 @@ class ModelRunner {
   // model with learned positions has no context past them: options() says what
   // holds.
   ModelRunner(const Model& model, const Options& options);
-  ~ModelRunner();
+  ~ModelRunner() override;
 
-  // A fresh sequence's slot, or -1 when all are taken.
-  int Open();
-  void Close(int slot) { pool_.Release(slot); }
-  int64_t length(int slot) const { return pool_.length(slot); }
+  int Open() override;
+  void Close(int slot) override { pool_.Release(slot); }
+  int64_t length(int slot) const override { return pool_.length(slot); }
+  int Fork(int slot) override;
+  bool Reserve(int slot, int64_t tokens) override;
+  Status Check(std::span<const int32_t> tokens, int64_t end) const override;
 
-  // Tokens to append to the sequence in `slot`.
+  int64_t SwapOut(int slot) override;
+  int SwapIn(int64_t ticket) override;
+  void Drop(int64_t ticket) override;
+
+  int free_slots() const override { return pool_.free_slots(); }
+  int64_t BytesFor(int64_t tokens) const override {
+    return pool_.PageBytesFor(tokens);
+  }
+  int64_t free_bytes() const override { return pool_.free_page_bytes(); }
+  int64_t total_bytes() const override { return pool_.page_bytes(); }
+
+  // One batch of all pieces, of at most prefill_chunk tokens (or kGrid) each:
+  // of prompts and of sequences that decode, mixed as the plan says. Fails,
+  // with nothing run and nothing reserved, when a token id, the context or the
+  // pool is exceeded. On a CPU each sequence's bits are those of the sequence
+  // alone. A sequence that grows past Model::state_ends runs again from its
+  // first token, before the batch.
+  Result<StepResult> Step(const StepPlan& plan);
+  Result<std::vector<StepToken>> Tokens(const StepPlan& plan) override;
+
+  // Tokens to append to the sequence in `slot`; total as StepPiece::total.
   struct Segment {
     int slot = 0;
     std::span<const int32_t> tokens;
-    // Tokens that the sequence will have when what follows in later calls has
-    // run: rotations by length (ops/rope) are those of the whole. 0: it ends
-    // here.
     int64_t total = 0;
   };
-  // Runs all segments (each slot at most once, each at least one token) and
-  // returns, on the host, the logits after each segment's last token, [N, V];
-  // with `all_rows` after every token, in the order of the segments. Long
-  // segments run in chunks cut at absolute multiples of prefill_chunk. Fails,
-  // with nothing run, when a token id, the context or the pool is exceeded. A
-  // sequence that grows past Model::state_ends runs again from its first token.
-  // `cancelled`, when given, is asked before each chunk but the first; true
-  // ends the call with an undefined tensor, and length() tells what has run.
+  // Runs all segments (each slot at most once, each at least one token) to
+  // their ends and returns, on the host, the logits after each segment's last
+  // token, [N, V]; with `all_rows` after every token, in the order of the
+  // segments. Long segments run in steps cut at absolute multiples of
+  // prefill_chunk. Fails as a step does.
   Result<Tensor> Run(const std::vector<Segment>& segments,
-                     bool all_rows = false,
-                     const std::function<bool()>& cancelled = nullptr);
+                     bool all_rows = false);
 
   // A sequence's state to and from a file (session_file.h). Restoring into
   // another model or state dtype fails. Bitwise the same sequence. After an
@@ -83,28 +108,43 @@ class ModelRunner {
   ThreadPool& threads() { return threads_; }
   const Model& model() const { return model_; }
   const Options& options() const { return options_; }
-  // Decode steps of `sequences` that ran from a recorded graph (GPU).
+  // Decode steps that ran from a recorded graph (GPU).
   int64_t graph_launches() const { return graph_launches_; }
+  // A decode step of so many sequences runs with the next power of two, so that
+  // few graphs serve all numbers; the rest is padding.
+  static int64_t Bucket(int64_t sequences, int64_t most);
+  // Appends so many segments of padding: token 0 at position 0, slot -1. Their
+  // state starts from its init value and goes nowhere, their rows hold any
+  // finite numbers.
+  static void Pad(int64_t segments, Batch* batch);
 
  private:
   struct Graph;
   // What a slot's state was computed from.
-  struct Sequence {
+  struct Kept {
     int64_t total = 0;            // Batch::lengths of its last run
     std::vector<int32_t> tokens;  // kept where the model's state may end
+    int64_t reserved = 0;         // tokens that have memory
+    int64_t before_step = 0;      // what `reserved` was, while a step reserves
   };
-  // A segment as it runs: from the first token again where state has ended.
-  struct Piece {
-    int slot = 0;
-    std::vector<int32_t> again;
-    std::span<const int32_t> tokens;
-    size_t known = 0;  // the first tokens of `again`, without wanted rows
+  struct Swapped {
+    Kept kept;
+    std::vector<StatePool::Saved> state;
+    int64_t length = 0, bytes = 0;
   };
-  Result<std::vector<Piece>> Begin(const std::vector<Segment>& segments);
-  Status Check(const std::vector<Segment>& segments);
-  // One batch; the logits of `rows` go to the device's memory.
+  Status CheckPlan(const StepPlan& plan) const;
+  Status ReserveAll(const StepPlan& plan);
+  std::vector<int32_t> RunAgain(const StepPiece& piece);
+  void Append(std::span<const int32_t> tokens, int slot, Batch* batch) const;
+  void Advance(const Batch& batch);
+  Tensor WithoutSampled(const std::vector<int64_t>& sampled,
+                        const Tensor& logits);
+  std::vector<StepToken> Sample(const StepPlan& plan,
+                                const std::vector<int64_t>& sampled,
+                                const Tensor& logits);
+  // One batch; the logits of `rows` are on the device.
   Tensor RunBatch(Batch* batch, std::span<const int32_t> rows);
-  Tensor RunDecodeGraph(const Batch& batch);
+  Tensor RunDecodeGraph(Batch batch);
   Tensor Forward(const Batch& batch, ModelState* state,
                  std::span<const int32_t> rows);
 
@@ -112,10 +152,12 @@ class ModelRunner {
   Options options_;
   ThreadPool threads_;
   StatePool pool_;
-  std::vector<Sequence> sequences_;  // by slot
+  std::vector<Kept> kept_;  // by slot
   // By sequences and Batch::kv_capacity.
   std::map<std::pair<int64_t, int64_t>, std::unique_ptr<Graph>> graphs_;
   int64_t graph_launches_ = 0;
+  std::map<int64_t, Swapped> swapped_;  // by ticket
+  int64_t next_ticket_ = 0, swapped_bytes_ = 0;
   std::string identity_;
 };
 

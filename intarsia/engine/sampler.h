@@ -55,6 +55,8 @@ class Sampler {
  public:
   explicit Sampler(SamplingOptions options);
 
+  const SamplingOptions& options() const { return options_; }
+
   // `history`: prompt and answer so far. The draw depends on (seed, length of
   // the history) alone, so batches and threads never change a text. Ties go to
   // the lower id. Fails when a logit is not finite, or

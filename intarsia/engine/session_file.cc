@@ -165,7 +165,7 @@ Status ModelRunner::Save(int slot, const std::string& path) {
       {"weights", Identity()},
       {"length", std::to_string(pool_.length(slot))}};
   if (!model_.state_ends().empty()) {
-    const Sequence& sequence = sequences_.at(slot);
+    const Kept& sequence = kept_.at(slot);
     metadata["total"] = std::to_string(sequence.total);
     tensors.push_back(
         {kTokens, Tensor::From(sequence.tokens, {static_cast<int64_t>(
@@ -202,7 +202,9 @@ Status ModelRunner::Restore(int slot, const SavedSequence& saved) {
   }
   RETURN_IF_ERROR(
       InFile(pool_.Restore(slot, saved.parts(), saved.length()), saved.path()));
-  sequences_.at(slot) = {.total = saved.total(), .tokens = saved.tokens()};
+  kept_.at(slot) = {.total = saved.total(),
+                    .tokens = saved.tokens(),
+                    .reserved = saved.length()};
   return Status::Ok();
 }
 

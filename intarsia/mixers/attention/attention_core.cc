@@ -58,7 +58,7 @@ EntryRows PagedRows(const TokenPages& pages, int32_t slot) {
   rows.data = pages.pool.raw();
   rows.dtype = pages.pool.dtype();
   rows.stride = pages.pool.dim(2) * pages.pool.dim(3);
-  rows.pages = pages.table[slot].data();
+  rows.pages = slot < 0 ? nullptr : pages.table[slot].data();
   rows.page = pages.page;
   if (rows.dtype == DType::kI8) {
     CHECK(pages.scales.defined()) << "codes without scales";
@@ -91,6 +91,7 @@ SegmentKeys KeysOfSegment(const Batch& queries, const AttentionKeys& keys,
   const int32_t slot = queries.slots[n];
   out.k = PagedRows(*keys.k_pages, slot);
   out.v = PagedRows(*keys.v_pages, slot);
+  if (slot < 0) return out;  // padding sees nothing
   out.entries = keys.k_pages->entries_before[n] + queries.length(n);
   CHECK_LE((out.entries + out.k.page - 1) / out.k.page,
            static_cast<int64_t>(keys.k_pages->table[slot].size()));

@@ -53,10 +53,14 @@ __global__ void Attend(Args a) {
   const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
   const int32_t position = a.positions[t];
   const int32_t segment = a.segments[t];
+  const int slot = a.slots[segment];
+  const bool padding = a.table && slot < 0;  // sees nothing
   const int32_t* pages =
-      a.table ? a.table + int64_t{a.slots[segment]} * a.table_width : nullptr;
-  const int64_t first = pages ? 0 : a.cu_seqlens[segment];
-  const int64_t last = pages ? position + 1 : a.cu_seqlens[segment + 1];
+      a.table && !padding ? a.table + int64_t{slot} * a.table_width : nullptr;
+  const int64_t first = pages || padding ? 0 : a.cu_seqlens[segment];
+  const int64_t last = padding ? 0
+                       : pages ? position + 1
+                               : a.cu_seqlens[segment + 1];
 
   float q[kPerLane], acc[kPerLane];
   const Q* query = static_cast<const Q*>(a.q) + (t * a.heads + h) * a.key_dim;
@@ -140,6 +144,7 @@ __global__ void Append(const Q* rows, T* pool, const int32_t* positions,
   if (i >= tokens * entry) return;
   const int64_t t = i / entry;
   const int64_t e = positions[t];
+  if (slots[segments[t]] < 0) return;  // padding
   const int64_t p = table[int64_t{slots[segments[t]]} * width + e / page];
   Put(pool + (p * page + e % page) * entry + i % entry, Get(rows[i]));
 }

@@ -275,14 +275,21 @@ Tensor GatedLinearInPlace(Context& ctx, const Tensor& q, const Tensor& k,
   const Inputs inputs(q, k, v, log_decay, options);
   const Args& args = inputs.args;
   const Batch& batch = *ctx.batch;
+  int64_t padding = 0;
   for (int64_t n = 0; n < batch.segments(); ++n) {
-    CHECK(batch.slots[n] >= 0 && batch.slots[n] < states->dim(0))
+    CHECK(batch.slots[n] >= -1 && batch.slots[n] < states->dim(0))
         << "slot " << batch.slots[n] << " of " << states->dim(0);
+    padding += batch.slots[n] < 0;
   }
   Tensor out = Tensor::Empty(v.shape());
   const int64_t size = args.heads * args.state_size();
   float* base = states->mutable_data<float>();
-  auto slot = [&](int64_t n) { return base + batch.slots[n] * size; };
+  // Padding works on states that are thrown away.
+  std::vector<float> thrown(padding > 0 ? batch.segments() * size : 0, 0.0f);
+  auto slot = [&](int64_t n) {
+    return batch.slots[n] < 0 ? thrown.data() + n * size
+                              : base + batch.slots[n] * size;
+  };
   Run(ctx, args, PlanOf(ctx, options), slot, slot, out.mutable_data<float>(),
       nullptr);
   return out;

@@ -38,13 +38,16 @@ __global__ void Walk(Args p, Constants constants) {
   const int g = h / (p.heads / p.groups);
   const bool inside = column < p.value_dim;
   const int64_t entry = int64_t{p.key_dim} * p.value_dim;
-  const int64_t at = (int64_t{p.pool ? p.slots[n] : n} * p.heads + h) * entry;
+  const bool padding = p.pool && p.slots[n] < 0;
+  const int64_t row = p.pool && !padding ? p.slots[n] : n;
+  const int64_t at = (row * p.heads + h) * entry;
   const auto index = [&](int c) {
     return p.value_major ? int64_t{column} * p.key_dim + c
                          : int64_t{c} * p.value_dim + column;
   };
-  const float* from =
-      p.pool ? p.pool + at : (p.state_in ? p.state_in + at : nullptr);
+  const float* from = padding  ? nullptr
+                      : p.pool ? p.pool + at
+                               : (p.state_in ? p.state_in + at : nullptr);
   float state[kPerThread];
 #pragma unroll
   for (int i = 0; i < kPerThread; ++i) {
@@ -83,7 +86,9 @@ __global__ void Walk(Args p, Constants constants) {
           p.scale * total;
     }
   }
-  float* to = p.pool ? p.pool + at : (p.state_out ? p.state_out + at : nullptr);
+  float* to = padding  ? nullptr
+              : p.pool ? p.pool + at
+                       : (p.state_out ? p.state_out + at : nullptr);
   if (to == nullptr || !inside) return;
 #pragma unroll
   for (int i = 0; i < kPerThread; ++i) {

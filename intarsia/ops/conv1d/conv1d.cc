@@ -33,6 +33,7 @@ std::vector<float> History(const Batch& batch, const Tensor& state,
   std::vector<float> rows(batch.segments() * before * channels, 0.0f);
   if (!state.defined()) return rows;
   for (int64_t n = 0; n < batch.segments(); ++n) {
+    if (batch.slots[n] < 0) continue;  // padding
     conv1d::ToRows(channels, before,
                    state.data<float>() + batch.slots[n] * channels * before,
                    rows.data() + n * before * channels);
@@ -56,6 +57,7 @@ void UpdateState(const Inputs& inputs, Tensor* state) {
   const int64_t channels = inputs.x.cols(), before = inputs.before;
   std::vector<float> last(before * channels);
   for (int64_t n = 0; n < inputs.batch.segments(); ++n) {
+    if (inputs.batch.slots[n] < 0) continue;  // padding
     for (int64_t k = 0; k < before; ++k) {
       std::copy_n(inputs.At(n, inputs.batch.length(n), before - k), channels,
                   last.data() + k * channels);
@@ -193,7 +195,7 @@ void CheckArguments(const Context& ctx, const Tensor& x, const Weight& weight,
         state.dim(2) == weight.shape()[1] - 1)
       << "state is " << state.shape() << " for a weight of " << weight.shape();
   for (int32_t slot : ctx.batch->slots) {
-    CHECK(slot >= 0 && slot < state.dim(0)) << "slot " << slot;
+    CHECK(slot >= -1 && slot < state.dim(0)) << "slot " << slot;
   }
 }
 
@@ -216,9 +218,13 @@ void ConvolveStep(Context& ctx, const RowView& x, const Weight& weight,
                const int64_t t = i / blocks, c = i % blocks * kBlock;
                const int64_t n = std::min(kBlock, channels - c);
                float* y = out + t * channels + c;
-               conv1d::Step(
-                   n, width, x.row(t) + c, taps + c * width, shift + c,
-                   kept + (batch.slots[t] * channels + c) * (width - 1), y);
+               const int64_t slot = batch.slots[t];
+               if (slot < 0) {  // padding
+                 std::fill_n(y, n, 0.0f);
+                 continue;
+               }
+               conv1d::Step(n, width, x.row(t) + c, taps + c * width, shift + c,
+                            kept + (slot * channels + c) * (width - 1), y);
                if (activation != Activation::kNone) {
                  elementwise::Forward(activation, n, &y, &y);
                }
