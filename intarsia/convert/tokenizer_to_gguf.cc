@@ -224,7 +224,12 @@ bool ReadSpaces(const Json& json, TokenizerVocab* out,
     if (step.value("type", "") == "Metaspace" &&
         step.value("replacement", mark) == mark) {
       marked = true;
-      prefix = step.value("prepend_scheme", "always") != "never";
+      const std::string scheme = step.value("prepend_scheme", "always");
+      prefix = scheme != "never";
+      // GGUF's readers write a second mark where a text begins with a space.
+      if (prefix) {
+        others += (others.empty() ? "" : ", ") + ("Metaspace " + scheme);
+      }
     } else {
       other(step);
     }
