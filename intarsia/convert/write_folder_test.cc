@@ -46,7 +46,7 @@ class WriteFolderTest : public testing::Test {
   Status Convert(const std::string& from, const std::string& to, bool native,
                  uint64_t shard = kShard) {
     const auto checkpoint = OpenPath(from);
-    RETURN_IF_ERROR(CheckNotSource(*checkpoint, to));
+    RETURN_IF_ERROR(CheckNotSource(*checkpoint, to, "convert"));
     if (native) {
       ASSIGN_OR_RETURN(const ModelFiles files, ReadModelFiles(*checkpoint));
       return WriteNativeFolder(*checkpoint, files, to, shard, false, nullptr);
@@ -149,12 +149,13 @@ TEST_F(WriteFolderTest, TheSourceIsNoOutput) {
   ASSERT_GT(paths->size(), 1u);
   const auto parts = OpenPath(paths->front());
   // Its parts would be written again; a folder with one model stands for it.
-  EXPECT_FALSE(CheckNotSource(*parts, folder_ / "g/m.gguf").ok());
-  EXPECT_FALSE(CheckNotSource(*parts, paths->back()).ok());
-  EXPECT_FALSE(CheckNotSource(*OpenPath(folder_ / "g"), paths->front()).ok());
-  EXPECT_TRUE(CheckNotSource(*parts, folder_ / "g/other.gguf").ok());
-  EXPECT_TRUE(CheckNotSource(*parts, folder_ / "new").ok());
-  EXPECT_TRUE(CheckNotSource(*checkpoint, folder_ / "two").ok());
+  EXPECT_FALSE(CheckNotSource(*parts, folder_ / "g/m.gguf").ok(, "convert"));
+  EXPECT_FALSE(CheckNotSource(*parts, paths->back()).ok(, "convert"));
+  EXPECT_FALSE(
+      CheckNotSource(*OpenPath(folder_ / "g"), paths->front()).ok(, "convert"));
+  EXPECT_TRUE(CheckNotSource(*parts, folder_ / "g/other.gguf").ok(, "convert"));
+  EXPECT_TRUE(CheckNotSource(*parts, folder_ / "new").ok(, "convert"));
+  EXPECT_TRUE(CheckNotSource(*checkpoint, folder_ / "two").ok(, "convert"));
 }
 
 TEST_F(WriteFolderTest, LinkedWeightsAreNotReplaced) {
