@@ -155,7 +155,7 @@ TEST_F(ChatTerminalTest, AnswersAndCommands) {
   terminal.Type("/system Be brief.\n");
   terminal.Until("> ");
   terminal.Type("/stats\n");
-  terminal.Until("1 messages, ");
+  terminal.Until("1 message, ");
   terminal.Until("> ");
   terminal.Type("/quit\n");
   EXPECT_EQ(terminal.Wait(), 0);

@@ -132,7 +132,7 @@ TEST_F(UnusedTest, OfAKeyGivenTwiceTheLastCounts) {
   text.insert(1, R"("vocab_size": 7, "hidden_act": "relu",)");
   text.insert(text.size() - 1, R"(, "hidden_act": "silu")");
   WriteFile(folder_ / "m/config.json", text);
-  const Outcome info = Invoke("info --json " + (folder_ / "m"));
+  const Outcome info = Invoke("info " + (folder_ / "m"));
   EXPECT_EQ(info.code, 0) << info.err;
   EXPECT_NE(info.err.find("config.json gives more than once, and the last "
                           "counts: hidden_act, vocab_size"),

@@ -149,13 +149,13 @@ TEST_F(WriteFolderTest, TheSourceIsNoOutput) {
   ASSERT_GT(paths->size(), 1u);
   const auto parts = OpenPath(paths->front());
   // Its parts would be written again; a folder with one model stands for it.
-  EXPECT_FALSE(CheckNotSource(*parts, folder_ / "g/m.gguf").ok(, "convert"));
-  EXPECT_FALSE(CheckNotSource(*parts, paths->back()).ok(, "convert"));
+  EXPECT_FALSE(CheckNotSource(*parts, folder_ / "g/m.gguf", "convert").ok());
+  EXPECT_FALSE(CheckNotSource(*parts, paths->back(), "convert").ok());
   EXPECT_FALSE(
-      CheckNotSource(*OpenPath(folder_ / "g"), paths->front()).ok(, "convert"));
-  EXPECT_TRUE(CheckNotSource(*parts, folder_ / "g/other.gguf").ok(, "convert"));
-  EXPECT_TRUE(CheckNotSource(*parts, folder_ / "new").ok(, "convert"));
-  EXPECT_TRUE(CheckNotSource(*checkpoint, folder_ / "two").ok(, "convert"));
+      CheckNotSource(*OpenPath(folder_ / "g"), paths->front(), "convert").ok());
+  EXPECT_TRUE(CheckNotSource(*parts, folder_ / "g/other.gguf", "convert").ok());
+  EXPECT_TRUE(CheckNotSource(*parts, folder_ / "new", "convert").ok());
+  EXPECT_TRUE(CheckNotSource(*checkpoint, folder_ / "two", "convert").ok());
 }
 
 TEST_F(WriteFolderTest, LinkedWeightsAreNotReplaced) {
