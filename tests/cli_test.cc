@@ -172,6 +172,16 @@ TEST_F(CliTest, FailuresAreOneAndSayWhatToDo) {
   }
 }
 
+TEST_F(CliTest, KernelsOfAGpuAreNotExplainedOnACpu) {
+  for (const std::string flag : {"--explain", "--require-fast"}) {
+    const Outcome outcome =
+        Invoke("generate tests/golden/tiny --prompt a -n 1 " + flag);
+    EXPECT_EQ(outcome.code, 0) << outcome.err;
+    EXPECT_NE(outcome.err.find("this runs on the CPU"), std::string::npos)
+        << outcome.err;
+  }
+}
+
 TEST_F(CliTest, PullWithoutANetworkFails) {
   const Outcome outcome = Invoke("pull smollm2-135m --json");
   EXPECT_EQ(outcome.code, 1);

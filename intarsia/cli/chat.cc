@@ -213,7 +213,9 @@ Status Run(Flags& flags) {
   ASSIGN_OR_RETURN(
       SamplingOptions sampling,
       Resolve(flags.answer.sampling, flags.seed, *opened.tokenizer));
-  return Chat(flags, opened, std::move(sampling)).Run();
+  const Status status = Chat(flags, opened, std::move(sampling)).Run();
+  flags.Explain();
+  return status;
 }
 
 }  // namespace

@@ -100,8 +100,11 @@ Status Run(const CommonFlags& flags, const std::string& name) {
     std::printf("  packed      %s for this CPU (none with --no-pack)\n",
                 HumanBytes(static_cast<double>(packed)).c_str());
   }
-  std::printf("  width       %d, vocabulary %d, trained for %d positions\n",
-              config.dim, config.vocab_size, config.max_positions);
+  std::printf("  width       %d, vocabulary %d", config.dim, config.vocab_size);
+  if (config.max_positions > 0) {
+    std::printf(", trained for %d positions", config.max_positions);
+  }
+  std::printf("\n");
   for (const auto& block : json["blocks"]) {
     std::printf("  blocks      %d x (%s)\n", block["repeat"].get<int>(),
                 block["sublayers"].get<std::string>().c_str());

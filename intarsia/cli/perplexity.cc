@@ -88,6 +88,8 @@ Status Run(Flags& flags) {
   options.threads = flags.threads;
   options.device = flags.device_of();
   options.token_dtype = StateDType(flags.state_dtype);
+  options.dtype = flags.dtype_of();
+  options.report = flags.report.get();
   // Where the tokenizer begins texts with a token, every piece does.
   const int32_t bos = opened.tokenizer->bos_id();
   if (!tokens.empty() && tokens[0] == bos) options.bos_id = bos;
@@ -103,6 +105,7 @@ Status Run(Flags& flags) {
                               so_far.perplexity_error,
                               so_far.pieces == pieces ? "\n" : "  ");
                         }));
+  flags.Explain();
   if (flags.json) {
     PrintJson(ToJson(report));
   } else {

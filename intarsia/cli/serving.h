@@ -39,13 +39,18 @@ struct ComputingFlags : OpeningFlags {
           "--dtype bf16 needs --device cuda; the CPU computes "
           "in f32");
     }
-    if (explain || require_fast) {
+    if ((explain || require_fast) && device_of().is_cpu()) {
+      Warn(
+          "--explain and --require-fast speak of GPU kernels; this runs on the "
+          "CPU");
+    } else if (explain || require_fast) {
       report = std::make_shared<KernelReport>(require_fast);
     }
     return Status::Ok();
   }
   void Explain() const {
-    if (explain) std::fputs(report->ToString().c_str(), stderr);
+    if (report != nullptr && explain)
+      std::fputs(report->ToString().c_str(), stderr);
   }
 };
 

@@ -51,6 +51,8 @@ class Measurement {
                         .sequences = 1,
                         .context = options.context,
                         .token_dtype = options.token_dtype,
+                        .dtype = options.dtype,
+                        .report = options.report,
                         .device = options.device}) {}
 
   Status Begin() {

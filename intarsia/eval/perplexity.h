@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "intarsia/core/device.h"
+#include "intarsia/core/kernel_report.h"
 #include "intarsia/core/status.h"
 #include "intarsia/model/model.h"
 
@@ -25,6 +26,8 @@ struct PerplexityOptions {
   int threads = 0;
   Device device;
   DType token_dtype = DType::kBF16;
+  DType dtype = DType::kF32;       // of activations
+  KernelReport* report = nullptr;  // which kernels ran; must outlive the call
 };
 
 // A mean over scored tokens and its standard error.
