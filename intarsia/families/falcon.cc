@@ -76,14 +76,7 @@ Result<FamilyModel> FromConfig(const Json& json) {
   const Json mlp = {
       {"hidden", hidden}, {"activation", activation}, {"bias", bias}};
   config.final_norm = norm;
-  BlockConfig block;
-  block.sublayers = {
-      {.mixer = "attention", .config = attention.dump(), .pre_norm = norm},
-      {.mixer = "mlp",
-       .config = mlp.dump(),
-       .pre_norm = {.kind = NormConfig::Kind::kNone},
-       .input = SublayerInput::kPrevious}};
-  config.blocks.assign(layers, block);
+  config.blocks.assign(layers, ParallelBlock(norm, attention, mlp));
   model.tensors = MapRows(Tensors(), FileKind::kHuggingFace, config);
   model.unread = reader.Unread();
   return model;

@@ -279,6 +279,18 @@ double RequiredEps(JsonReader* reader, const std::string& name) {
   return ReadEps(reader, name, 0);
 }
 
+BlockConfig ParallelBlock(const NormConfig& norm, const Json& attention,
+                          const Json& mlp) {
+  BlockConfig block;
+  block.sublayers = {
+      {.mixer = "attention", .config = attention.dump(), .pre_norm = norm},
+      {.mixer = "mlp",
+       .config = mlp.dump(),
+       .pre_norm = {.kind = NormConfig::Kind::kNone},
+       .input = SublayerInput::kPrevious}};
+  return block;
+}
+
 void IgnoreBookkeeping(JsonReader* reader) {
   reader->Ignore(
       {"architectures", "model_type", "torch_dtype", "dtype",

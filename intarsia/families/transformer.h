@@ -58,6 +58,11 @@ void IgnoreBookkeeping(JsonReader* reader);
 // {"type": "rms", "eps": eps}.
 NormConfig RmsNormConfig(double eps);
 
+// Attention and an MLP side by side on one norm of the residual; their
+// configurations.
+BlockConfig ParallelBlock(const NormConfig& norm, const Json& attention,
+                          const Json& mlp);
+
 // A norm's epsilon, which must be in [0, 1).
 double ReadEps(JsonReader* reader, const std::string& name, double fallback);
 // The same of a GGUF file: llama.cpp refuses one without it.

@@ -49,6 +49,23 @@ __global__ void FewTokens(const float* x, int64_t x_stride,
 
 constexpr int kTile = 64, kDepth = 16;
 
+// Adds kDepth products to the 4 × 4 outputs of a thread.
+__device__ __forceinline__ void AddTile(const float (&a)[kDepth][kTile + 4],
+                                        const float (&b)[kDepth][kTile + 4],
+                                        float (&sums)[4][4]) {
+  const int tx = threadIdx.x % 16, ty = threadIdx.x / 16;
+#pragma unroll
+  for (int c = 0; c < kDepth; ++c) {
+#pragma unroll
+    for (int i = 0; i < 4; ++i) {
+#pragma unroll
+      for (int j = 0; j < 4; ++j) {
+        sums[i][j] = fmaf(a[c][ty * 4 + i], b[c][tx * 4 + j], sums[i][j]);
+      }
+    }
+  }
+}
+
 // 64 × 64 outputs a block of 256 threads, 4 × 4 a thread.
 template <Numbers kNumbers>
 __global__ void ManyTokens(const float* x, int64_t x_stride,
@@ -73,16 +90,7 @@ __global__ void ManyTokens(const float* x, int64_t x_stride,
               : 0.0f;
     }
     __syncthreads();
-#pragma unroll
-    for (int c = 0; c < kDepth; ++c) {
-#pragma unroll
-      for (int i = 0; i < 4; ++i) {
-#pragma unroll
-        for (int j = 0; j < 4; ++j) {
-          sums[i][j] = fmaf(xs[c][ty * 4 + i], ws[c][tx * 4 + j], sums[i][j]);
-        }
-      }
-    }
+    AddTile(xs, ws, sums);
     __syncthreads();
   }
   for (int i = 0; i < 4; ++i) {
@@ -379,16 +387,7 @@ __global__ void Strided(const float* a, int64_t a_row, int64_t a_col,
                          : 0.0f;
     }
     __syncthreads();
-#pragma unroll
-    for (int d = 0; d < kDepth; ++d) {
-#pragma unroll
-      for (int i = 0; i < 4; ++i) {
-#pragma unroll
-        for (int j = 0; j < 4; ++j) {
-          sums[i][j] = fmaf(as[d][ty * 4 + i], bs[d][tx * 4 + j], sums[i][j]);
-        }
-      }
-    }
+    AddTile(as, bs, sums);
     __syncthreads();
   }
   for (int i = 0; i < 4; ++i) {
