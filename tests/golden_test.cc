@@ -84,7 +84,9 @@ INSTANTIATE_TEST_SUITE_P(
     testing::Combine(testing::Values("llama", "llama3_rope", "mistral_swa",
                                      "qwen2", "qwen3", "gpt2", "mixtral",
                                      "mamba2", "retnet", "olmo2", "gemma2",
-                                     "phi", "falcon7b"),
+                                     "phi", "falcon7b", "falcon_h1",
+                                     "falcon_h1_multipliers", "granite4_hybrid",
+                                     "zamba2"),
                      testing::ValuesIn(Modes())),
     [](const testing::TestParamInfo<Case>& info) {
       return std::string(std::get<0>(info.param)) + "_" +
@@ -108,7 +110,9 @@ TEST_P(GoldenGradientTest, LossAndEveryGradient) {
 
 INSTANTIATE_TEST_SUITE_P(Families, GoldenGradientTest,
                          testing::Values("llama", "gpt2", "mixtral", "mamba2",
-                                         "retnet", "olmo2", "gemma2"),
+                                         "retnet", "olmo2", "gemma2",
+                                         "falcon_h1", "falcon_h1_multipliers",
+                                         "granite4_hybrid", "zamba2"),
                          [](const testing::TestParamInfo<const char*>& info) {
                            return std::string(info.param);
                          });

@@ -23,7 +23,11 @@ const std::map<std::string, std::string>& WithoutGguf() {
       {"retnet", "not written as GGUF"},
       {"gemma2", "not written as GGUF"},
       {"phi", "not written as GGUF"},
-      {"falcon7b", "not written as GGUF"}};
+      {"falcon7b", "not written as GGUF"},
+      {"falcon_h1", "not written as GGUF"},
+      {"falcon_h1_multipliers", "not written as GGUF"},
+      {"granite4_hybrid", "not written as GGUF"},
+      {"zamba2", "not written as GGUF"}};
   return *models;
 }
 

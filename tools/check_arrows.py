@@ -24,13 +24,14 @@ RANKS = {
     "ops": 4,
     "mixers": 5,
     "channel_mixers": 6,
-    "model": 7,
-    "families": 8,
-    "engine": 8,
-    "eval": 9,
-    "convert": 9,
-    "c_api": 10,
-    "cli": 10,
+    "wiring": 7,
+    "model": 8,
+    "families": 9,
+    "engine": 9,
+    "eval": 10,
+    "convert": 10,
+    "c_api": 11,
+    "cli": 11,
 }
 # Leaves of equal rank that must not know each other are listed here.
 FORBIDDEN = {("engine", "families"), ("families", "engine")}

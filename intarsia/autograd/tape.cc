@@ -146,6 +146,7 @@ void Tape::Record(std::string name, const Context& ctx,
   saved.ctx.tape = nullptr;
   saved.ctx.state = nullptr;
   saved.ctx.streams = nullptr;
+  saved.ctx.adapters = {};
   saved.ctx.observer = nullptr;
   for (const Tensor& input : inputs) {
     CHECK(input.var() < static_cast<int32_t>(variables_.size()))

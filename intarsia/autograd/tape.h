@@ -27,7 +27,8 @@ class Tape {
   // order (undefined: none). It must not write into the gradients it gets: they
   // may be shared. ctx is the forward call's, with pool, device and stream of
   // Backward's, the batch and weights as they were, and no tape, state,
-  // streams or observer.
+  // streams, adapters or observer. A stream that a node reads is one of its
+  // inputs.
   using BackwardFn = std::function<std::vector<Tensor>(
       Context& ctx, const std::vector<Tensor>& output_gradients)>;
   using WeightGradientFn = std::function<Tensor(Context& ctx)>;

@@ -5,6 +5,7 @@
 #include "intarsia/cli/command.h"
 #include "intarsia/families/family.h"
 #include "intarsia/mixers/registry.h"
+#include "intarsia/wiring/primitives.h"
 
 namespace intarsia {
 namespace {
@@ -21,6 +22,7 @@ nlohmann::json Primitives() {
   };
   add(MixerRegistry(), "mixer");
   add(ChannelMixerRegistry(), "channel mixer");
+  add(WiringRegistry(), "wiring");
   return out;
 }
 

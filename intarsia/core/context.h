@@ -23,9 +23,10 @@ struct StateView;    // cache/state_view.h
 // The forms of a sequence primitive. kAuto lets its plan choose per segment.
 enum class Form : uint8_t { kAuto, kParallel, kChunked, kRecurrent };
 
-// Named per-token tensors beside the residual: RWKV-7's first-layer value,
-// shared features. A room declares what it reads and writes; pipeline stages
-// ship exactly these.
+// Named per-token tensors beside the residual: what the blocks began with, an
+// earlier layer's output, a second residual. Who reads or writes one declares
+// it; pipeline stages ship exactly these. On a tape they are values like any
+// other: gradients flow from the reader to the writer.
 using Streams = std::map<std::string, Tensor>;
 
 // Taps for calibration, hidden states and inspection.
@@ -34,6 +35,15 @@ class Observer {
   virtual ~Observer() = default;
   // `name` is a path such as "blocks.3.residual"; `value` is [T, ...].
   virtual void Observe(const std::string& name, const Tensor& value) = 0;
+};
+
+// A low-rank addition to a matrix: W x becomes W x + scale · B A x wherever
+// Linear meets `of`. The memory of all three is the caller's.
+struct Adapter {
+  const Weight* of = nullptr;  // W [N, K]
+  const Weight* a = nullptr;   // A [rank, K]
+  const Weight* b = nullptr;   // B [N, rank]
+  float scale = 1.0f;
 };
 
 struct Context {
@@ -48,6 +58,7 @@ struct Context {
   // nothing is kept (training, whole-sequence evaluation).
   StateView* state = nullptr;
   Streams* streams = nullptr;
+  std::span<const Adapter> adapters;
 
   Communicator* tensor_parallel = nullptr;  // null: a group of one
   Random random;

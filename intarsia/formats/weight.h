@@ -43,6 +43,9 @@ struct WeightSpec {
   ShardRule shard = {};
   WeightInit init = {};
   bool decay = true;  // weight decay applies
+  // Its path in the model, where several mixers use one weight: all that name
+  // the same path get the same weight. Empty: it is of its mixer alone.
+  std::string shared = {};
 };
 
 // A handle: rooms and the tape keep pointers to it, never to its storage.

@@ -22,7 +22,7 @@ namespace intarsia {
 
 using Json = nlohmann::json;
 
-// A stream that a mixer reads or writes: [T, shape...].
+// A named value that a mixer reads or writes (Context::streams): [T, shape...].
 struct StreamSpec {
   std::string name;
   Shape shape;
@@ -45,10 +45,18 @@ class Mixer {
   virtual bool reads_back() const { return false; }
   virtual std::vector<StreamSpec> reads() const { return {}; }
   virtual std::vector<StreamSpec> writes() const { return {}; }
+  // Channels of what Forward returns; 0: as many as x has.
+  virtual int out_dim() const { return 0; }
+  // Whether Forward of a rank returns the whole result. Otherwise it returns a
+  // part, and the caller sums the ranks' (distributed/tensor_parallel.h).
+  virtual bool whole() const { return false; }
+  // Says why where its configuration does not run on a device on which its room
+  // does (MixerEntry::cuda).
+  virtual Status Supports(Device) const { return Status::Ok(); }
 
-  // x: [T, D] fp32 of ctx.batch's tokens; returns [T, D]. Weights come in the
-  // order of weights(), state in that of state(). With ctx.state set, state is
-  // read and updated in place; without it, sequences start from their init.
+  // x: [T, D] fp32 of ctx.batch's tokens; returns [T, out_dim]. Weights come in
+  // the order of weights(), state in that of state(). With ctx.state set, state
+  // is read and updated in place; without it, sequences start from their init.
   // With ctx.tape set (then ctx.state is null), the call is differentiable in x
   // and in every trainable weight.
   virtual Tensor Forward(Context& ctx, const Tensor& x) const = 0;

@@ -1,7 +1,5 @@
 #include "intarsia/model/config.h"
 
-#include <algorithm>
-#include <iterator>
 #include <nlohmann/json.hpp>
 
 #include "intarsia/core/json_reader.h"
@@ -13,75 +11,6 @@ constexpr int kMaxBlocks = 4096;
 // Of all blocks' sublayers in memory: "repeat" must not make a small file
 // large.
 constexpr size_t kMaxBytes = 64 << 20;
-
-constexpr const char* kInputs[] = {"residual", "block", "previous"};
-
-Result<SublayerConfig> ParseSublayer(const Json& json, const std::string& place,
-                                     bool first) {
-  JsonReader reader(json, "model", {.path = place});
-  SublayerConfig sublayer;
-  sublayer.mixer = reader.String("mixer");
-  reader.RequireField(!sublayer.mixer.empty(), "mixer",
-                      "the name of a primitive (see `intarsia list`)");
-  sublayer.residual_scale =
-      static_cast<float>(reader.NumberOr("residual_scale", 1.0));
-  const std::string input = reader.StringOr("input", kInputs[0]);
-  const auto found = std::ranges::find(kInputs, input);
-  reader.RequireField(found != std::end(kInputs), "input",
-                      "\"residual\", \"block\" or \"previous\"");
-  if (found != std::end(kInputs)) {
-    sublayer.input = static_cast<SublayerInput>(found - std::begin(kInputs));
-  }
-  const bool previous = sublayer.input == SublayerInput::kPrevious;
-  reader.Require(!previous || !first,
-                 "\"input\" of \"" + place +
-                     "\" is \"previous\", but no sublayer stands before it");
-  if (previous) sublayer.pre_norm.kind = NormConfig::Kind::kNone;
-  const Json* pre = reader.Find("pre_norm");
-  const Json* norm = reader.Find("norm");  // its name in older files
-  reader.Require(pre == nullptr || norm == nullptr,
-                 "\"norm\" is another name of \"pre_norm\": give one");
-  if (pre == nullptr) pre = norm;
-  if (pre != nullptr) {
-    sublayer.pre_norm = reader.Take(
-        ParseNorm(*pre, "model", place + (pre == norm ? ".norm" : ".pre_norm")),
-        NormConfig());
-    reader.Require(
-        !previous || sublayer.pre_norm.kind == NormConfig::Kind::kNone,
-        "\"" + place +
-            "\" works on what is normed already: its \"pre_norm\" must be "
-            "{\"type\": \"none\"}");
-  }
-  if (const Json* post = reader.Find("post_norm")) {
-    sublayer.post_norm = reader.Take(
-        ParseNorm(*post, "model", place + ".post_norm"), sublayer.post_norm);
-  }
-  sublayer.config = reader.ObjectOr("config").dump();
-  RETURN_IF_ERROR(reader.Finish());
-  return sublayer;
-}
-
-Json NormJson(const NormConfig& norm) {
-  static constexpr const char* kNames[] = {"none", "rms", "layer"};
-  return {{"type", kNames[static_cast<int>(norm.kind)]},
-          {"eps", norm.eps},
-          {"affine", norm.affine},
-          {"unit_offset", norm.unit_offset}};
-}
-
-Json SublayerJson(const SublayerConfig& sublayer) {
-  Json json = {{"mixer", sublayer.mixer},
-               {"config", Json::parse(sublayer.config)},
-               {"pre_norm", NormJson(sublayer.pre_norm)},
-               {"residual_scale", sublayer.residual_scale}};
-  if (sublayer.post_norm.kind != NormConfig::Kind::kNone) {
-    json["post_norm"] = NormJson(sublayer.post_norm);
-  }
-  if (sublayer.input != SublayerInput::kResidual) {
-    json["input"] = kInputs[static_cast<int>(sublayer.input)];
-  }
-  return json;
-}
 
 // Appends one entry of "blocks", as often as it repeats, and adds to `bytes`
 // what that takes.
@@ -99,8 +28,9 @@ Status ParseBlock(const Json& json, const std::string& place,
   for (const Json& sublayer : *sublayers) {
     const std::string inner =
         place + ".sublayers[" + std::to_string(block.sublayers.size()) + "]";
-    ASSIGN_OR_RETURN(SublayerConfig parsed,
-                     ParseSublayer(sublayer, inner, block.sublayers.empty()));
+    ASSIGN_OR_RETURN(
+        SublayerConfig parsed,
+        ParseSublayer(sublayer, "model", inner, block.sublayers.empty()));
     *bytes += repeat * (sizeof(parsed) + parsed.config.size());
     block.sublayers.push_back(std::move(parsed));
   }
@@ -110,6 +40,21 @@ Status ParseBlock(const Json& json, const std::string& place,
                            std::to_string(kMaxBytes) + " bytes");
   }
   blocks->insert(blocks->end(), repeat, block);
+  return Status::Ok();
+}
+
+Status ReadStreams(JsonReader* reader, std::vector<std::string>* streams) {
+  const Json* list = reader->Find("streams");
+  if (list == nullptr) return Status::Ok();
+  reader->RequireField(list->is_array() && list->size() <= 64, "streams",
+                       "a list of up to 64 names");
+  RETURN_IF_ERROR(reader->status());
+  for (const Json& name : *list) {
+    reader->RequireField(name.is_string() && name != "" && name != "embedding",
+                         "streams", "names other than \"embedding\"");
+    RETURN_IF_ERROR(reader->status());
+    streams->push_back(name.get<std::string>());
+  }
   return Status::Ok();
 }
 
@@ -147,6 +92,7 @@ Result<ModelConfig> ParseModelConfig(const Json& json) {
     config.final_norm =
         reader.Take(ParseNorm(*norm, "model", "final_norm"), NormConfig());
   }
+  RETURN_IF_ERROR(ReadStreams(&reader, &config.streams));
   const Json* blocks = reader.List("blocks");
   RETURN_IF_ERROR(reader.Finish());
   size_t bytes = 0;
@@ -171,13 +117,14 @@ Json ToJson(const ModelConfig& config) {
                {"logit_scale", config.logit_scale},
                {"bos_id", config.bos_id},
                {"eos_ids", config.eos_ids}};
+  if (!config.streams.empty()) json["streams"] = config.streams;
   if (config.head_bias) json["head_bias"] = true;
   if (config.logit_softcap > 0) json["logit_softcap"] = config.logit_softcap;
   Json blocks = Json::array();
   for (const BlockConfig& block : config.blocks) {
     Json sublayers = Json::array();
     for (const SublayerConfig& sublayer : block.sublayers) {
-      sublayers.push_back(SublayerJson(sublayer));
+      sublayers.push_back(ToJson(sublayer));
     }
     if (!blocks.empty() && blocks.back()["sublayers"] == sublayers) {
       blocks.back()["repeat"] = blocks.back().value("repeat", 1) + 1;

@@ -9,27 +9,11 @@
 
 #include "intarsia/core/status.h"
 #include "intarsia/ops/norm/norm.h"
+#include "intarsia/wiring/sublayer_config.h"
 
 namespace intarsia {
 
 using Json = nlohmann::json;
-
-// What a sublayer's mixer works on.
-enum class SublayerInput : uint8_t {
-  kResidual,  // the residual so far
-  kBlock,     // the residual as it came into the block: a parallel residual
-  kPrevious,  // what the sublayer before worked on, already normed
-};
-
-// x ← x + residual_scale · post_norm(mixer(pre_norm(input))).
-struct SublayerConfig {
-  std::string mixer;    // a name in a registry: "attention", "glu", "mamba2"
-  std::string config;   // the mixer's own JSON object, as text
-  NormConfig pre_norm;  // before the mixer; none of its own with kPrevious
-  float residual_scale = 1.0f;
-  NormConfig post_norm = {.kind = NormConfig::Kind::kNone};
-  SublayerInput input = SublayerInput::kResidual;
-};
 
 // Sublayers one after the other.
 struct BlockConfig {
@@ -45,6 +29,9 @@ struct ModelConfig {
   int max_positions = 0;  // what the model was trained for; 0: no limit known
   float embedding_scale = 1.0f;
   bool learned_positions = false;  // a table of max_positions rows is added
+  // Further residual streams, each as wide as the first; they begin as what the
+  // blocks begin with. SublayerConfig::from and ::to name them.
+  std::vector<std::string> streams;
   std::vector<BlockConfig> blocks;
   NormConfig final_norm;
   bool tied_head = false;  // the head is the token table

@@ -4,9 +4,6 @@
 #include <cmath>
 #include <nlohmann/json.hpp>
 
-#include "intarsia/channel_mixers/registry.h"
-#include "intarsia/distributed/tensor_parallel.h"
-#include "intarsia/mixers/registry.h"
 #include "intarsia/ops/elementwise/elementwise.h"
 #include "intarsia/ops/embedding/embedding.h"
 #include "intarsia/ops/matmul/matmul.h"
@@ -14,11 +11,6 @@
 
 namespace intarsia {
 namespace {
-
-const MixerEntry* FindAnyMixer(const std::string& name) {
-  const MixerEntry* entry = FindMixer(name);
-  return entry != nullptr ? entry : FindChannelMixer(name);
-}
 
 // The stored shape of a matrix in `format`: block formats count bytes.
 Shape StoredShape(const WeightSpec& spec, const Format& format) {
@@ -57,6 +49,12 @@ float InitialValue(const WeightInit& init, Random* random) {
   return 0.0f;
 }
 
+// The named values that there are before the first block.
+void WriteFirst(const ModelConfig& config, const Tensor& x, Streams* streams) {
+  (*streams)["embedding"] = x;
+  for (const std::string& name : config.streams) (*streams)[name] = x;
+}
+
 }  // namespace
 
 Result<std::unique_ptr<Model>> Model::Create(ModelConfig config) {
@@ -72,6 +70,57 @@ const Weight* Model::Declare(const std::string& path, WeightSpec spec) {
   CHECK(weights_.emplace(path, std::move(weight)).second) << path;
   paths_.push_back(path);
   return handle;
+}
+
+const Weight* Model::DeclareOnce(const std::string& path, WeightSpec spec,
+                                 Status* status) {
+  if (spec.shared.empty()) return Declare(path, std::move(spec));
+  const Weight* there = Find(spec.shared);
+  if (there == nullptr) {
+    const std::string shared = spec.shared;
+    return Declare(shared, std::move(spec));
+  }
+  if (!(there->shape() == spec.shape) || there->spec().role != spec.role) {
+    *status =
+        InvalidArgument("[model] " + path + " is to be " + spec.shared +
+                        ", which is " + there->shape().ToString() +
+                        " elsewhere and " + spec.shape.ToString() + " here");
+  }
+  return there;
+}
+
+// Whatever a sublayer reads was written before, and is as wide.
+Status Model::CheckStreams() const {
+  std::map<std::string, Shape> known = {{"embedding", Shape({config_.dim})}};
+  for (const std::string& name : config_.streams) {
+    known[name] = Shape({config_.dim});
+  }
+  size_t flat = 0;
+  for (const std::vector<Placed>& layer : layers_) {
+    for (const Placed& placed : layer) {
+      const std::string& name = state_.at(flat++).name;
+      for (const StreamSpec& spec : placed.sublayer->reads()) {
+        const auto found = known.find(spec.name);
+        if (found == known.end() || !(found->second == spec.shape)) {
+          return InvalidArgument(
+              "[model] " + name + " reads the named value \"" + spec.name +
+              "\" " + spec.shape.ToString() +
+              (found == known.end()
+                   ? ", which nobody wrote before"
+                   : ", which is " + found->second.ToString()));
+        }
+      }
+      for (const StreamSpec& spec : placed.sublayer->writes()) {
+        const auto [at, added] = known.emplace(spec.name, spec.shape);
+        if (!added && !(at->second == spec.shape)) {
+          return InvalidArgument("[model] " + name + " writes \"" + spec.name +
+                                 "\" " + spec.shape.ToString() +
+                                 ", which was " + at->second.ToString());
+        }
+      }
+    }
+  }
+  return Status::Ok();
 }
 
 Status Model::Build() {
@@ -94,43 +143,28 @@ Status Model::Build() {
     return handles;
   };
   for (size_t i = 0; i < config_.blocks.size(); ++i) {
-    std::vector<Sublayer>& layer = layers_.emplace_back();
+    std::vector<Placed>& layer = layers_.emplace_back();
     const std::vector<SublayerConfig>& sublayers = config_.blocks[i].sublayers;
     for (size_t j = 0; j < sublayers.size(); ++j) {
-      const SublayerConfig& config = sublayers[j];
-      Sublayer sublayer;
-      sublayer.name = "blocks." + std::to_string(i) + "." + std::to_string(j);
-      const MixerEntry* entry = FindAnyMixer(config.mixer);
-      if (entry == nullptr) {
-        return NotFound("[model] " + sublayer.name + ": no primitive \"" +
-                        config.mixer +
-                        "\"; `intarsia list` shows those of "
-                        "this build");
+      const std::string name =
+          "blocks." + std::to_string(i) + "." + std::to_string(j);
+      Placed placed;
+      ASSIGN_OR_RETURN(
+          placed.sublayer,
+          Sublayer::Create(sublayers[j], config_.dim, "model", name));
+      for (const WeightSpec& spec : placed.sublayer->weights()) {
+        Status status;
+        placed.weights.push_back(
+            DeclareOnce(name + "." + spec.name, spec, &status));
+        RETURN_IF_ERROR(status);
       }
-      auto mixer = entry->create(Json::parse(config.config), config_.dim);
-      if (!mixer.ok()) {
-        return Status(mixer.status().code(),
-                      mixer.status().message() + " (" + sublayer.name + ")");
-      }
-      sublayer.mixer = std::move(mixer).value();
-      sublayer.config = &config;
-      sublayer.pre_norm =
-          declare_norm(config.pre_norm, sublayer.name + ".", "pre_norm");
-      for (WeightSpec& spec : sublayer.mixer->weights()) {
-        const std::string path = sublayer.name + "." + spec.name;
-        sublayer.weights.push_back(Declare(path, std::move(spec)));
-      }
-      sublayer.post_norm =
-          declare_norm(config.post_norm, sublayer.name + ".", "post_norm");
-      state_.push_back({sublayer.name, sublayer.mixer->state()});
-      reads_back_ |= sublayer.mixer->reads_back();
-      const int64_t end = sublayer.mixer->state_ends();
-      if (end > 0 && std::ranges::count(state_ends_, end) == 0) {
-        state_ends_.push_back(end);
-      }
-      layer.push_back(std::move(sublayer));
+      state_.push_back({name, placed.sublayer->state()});
+      reads_back_ |= placed.sublayer->mixer().reads_back();
+      AddStateEndsOf(placed.sublayer->mixer(), &state_ends_);
+      layer.push_back(std::move(placed));
     }
   }
+  RETURN_IF_ERROR(CheckStreams());
   final_norm_ = declare_norm(config_.final_norm, "", "final_norm");
   head_ = config_.tied_head
               ? embedding_
@@ -214,12 +248,10 @@ void Model::SetTrainable(bool trainable) {
 
 void Model::MoveTo(Device device) {
   if (device.is_cuda()) {
-    for (const BlockConfig& block : config_.blocks) {
-      for (const SublayerConfig& sublayer : block.sublayers) {
-        if (FindAnyMixer(sublayer.mixer)->cuda) continue;
-        throw EngineError("[model] " + sublayer.mixer +
-                          " has no CUDA kernels in this build; run this model "
-                          "with --device cpu");
+    for (const std::vector<Placed>& layer : layers_) {
+      for (const Placed& placed : layer) {
+        const Status status = placed.sublayer->Supports(device);
+        if (!status.ok()) throw EngineError(status.message());
       }
     }
   }
@@ -240,51 +272,29 @@ Tensor Model::Embed(Context& ctx) const {
   if (positions_ != nullptr) {
     x = Add(ctx, x, Embedding(ctx, *positions_, ctx.batch->positions));
   }
+  if (ctx.streams != nullptr) WriteFirst(config_, x, ctx.streams);
   return x;
-}
-
-void Model::RunSublayer(Context& ctx, const Sublayer& sublayer, Flow* flow,
-                        StateView* state) const {
-  const SublayerConfig& config = *sublayer.config;
-  const auto norm = [&](const NormConfig& kind, const Tensor& x,
-                        const std::vector<const Weight*>& weights) {
-    Context inner = ctx;
-    inner.weights = weights;
-    return ApplyNorm(inner, kind, x, weights);
-  };
-  if (config.input != SublayerInput::kPrevious) {
-    flow->previous =
-        norm(config.pre_norm,
-             config.input == SublayerInput::kBlock ? flow->block : flow->x,
-             sublayer.pre_norm);
-  }
-  Context inner = ctx;
-  inner.weights = sublayer.weights;
-  inner.state = state;
-  Tensor h = EnterTensorParallel(ctx, flow->previous);
-  // A mixer that computes in fp32 alone does so among others in bf16.
-  const DType dtype = h.dtype();
-  if (!sublayer.mixer->bf16()) h = Cast(ctx, h, DType::kF32);
-  h = Cast(ctx, sublayer.mixer->Forward(inner, h), dtype);
-  h = LeaveTensorParallel(ctx, h);
-  h = norm(config.post_norm, h, sublayer.post_norm);
-  if (config.residual_scale != 1.0f) h = Scale(ctx, h, config.residual_scale);
-  flow->x = Add(ctx, flow->x, h);
 }
 
 Tensor Model::Blocks(Context& ctx, Tensor x, int begin, int end,
                      ModelState* state) const {
   CHECK(begin >= 0 && begin <= end && end <= blocks());
+  Streams own;
+  Streams* const streams = ctx.streams != nullptr ? ctx.streams : &own;
+  if (ctx.streams == nullptr && begin == 0) WriteFirst(config_, x, streams);
   size_t flat = 0;
   for (int i = 0; i < begin; ++i) flat += layers_[i].size();
   for (int i = begin; i < end; ++i) {
     if (ctx.observer != nullptr) {
       ctx.observer->Observe("blocks." + std::to_string(i) + ".input", x);
     }
-    Flow flow{.x = x, .block = x, .previous = {}};
-    for (const Sublayer& sublayer : layers_[i]) {
-      RunSublayer(ctx, sublayer, &flow,
-                  state ? &state->sublayers.at(flat) : nullptr);
+    Sublayer::Flow flow{.x = x, .block = x, .previous = {}};
+    for (const Placed& placed : layers_[i]) {
+      Context inner = ctx;
+      inner.weights = placed.weights;
+      inner.state = state ? &state->sublayers.at(flat) : nullptr;
+      inner.streams = streams;
+      placed.sublayer->Run(inner, &flow);
       ++flat;
     }
     x = flow.x;

@@ -13,6 +13,7 @@
 #include "intarsia/formats/weight.h"
 #include "intarsia/mixers/mixer.h"
 #include "intarsia/model/config.h"
+#include "intarsia/wiring/sublayer.h"
 
 namespace intarsia {
 
@@ -31,7 +32,9 @@ class Model {
 
   // Every weight by its path: "embedding", "positions", "blocks.3.0.q_proj",
   // "blocks.3.0.pre_norm", "blocks.3.0.post_norm", "final_norm", "head",
-  // "head_bias". Paths are stable: they name tensors in native checkpoints.
+  // "head_bias"; a weight that several places use stands under its own,
+  // "shared.unit.0.q_proj" (WeightSpec::shared). Paths are stable: they name
+  // tensors in native checkpoints.
   const std::vector<std::string>& paths() const { return paths_; }
   const Weight* Find(const std::string& path) const;
   Weight* Find(const std::string& path);
@@ -59,7 +62,9 @@ class Model {
   const std::vector<int64_t>& state_ends() const { return state_ends_; }
 
   // Slices of the forward pass: pipeline stages and depth-wise batching compose
-  // them. ctx.batch has the tokens; state may be null.
+  // them. ctx.batch has the tokens; state may be null. Embed writes, and Blocks
+  // read and write, the named values in ctx.streams; without it they last for
+  // one call of Blocks, which then must begin with block 0 where any is read.
   Tensor Embed(Context& ctx) const;  // [T, D]
   Tensor Blocks(Context& ctx, Tensor x, int begin, int end,
                 ModelState* state) const;            // [T, D]
@@ -69,29 +74,21 @@ class Model {
                  std::span<const int32_t> rows = {}) const;
 
  private:
-  struct Sublayer {
-    std::unique_ptr<Mixer> mixer;
-    const SublayerConfig* config = nullptr;
-    std::vector<const Weight*> pre_norm, post_norm;
+  struct Placed {
+    std::unique_ptr<Sublayer> sublayer;
     std::vector<const Weight*> weights;
-    std::string name;  // "blocks.3.0"
   };
   Model() = default;
   const Weight* Declare(const std::string& path, WeightSpec spec);
+  const Weight* DeclareOnce(const std::string& path, WeightSpec spec,
+                            Status* status);
   Status Build();
-  // The residual on its way through a block.
-  struct Flow {
-    Tensor x;         // so far
-    Tensor block;     // as it came in
-    Tensor previous;  // what the last sublayer's mixer worked on
-  };
-  void RunSublayer(Context& ctx, const Sublayer& sublayer, Flow* flow,
-                   StateView* state) const;
+  Status CheckStreams() const;
 
   ModelConfig config_;
   std::map<std::string, std::unique_ptr<Weight>> weights_;
   std::vector<std::string> paths_;
-  std::vector<std::vector<Sublayer>> layers_;  // by block
+  std::vector<std::vector<Placed>> layers_;  // by block
   std::vector<SublayerState> state_;
   std::vector<int64_t> state_ends_;
   bool reads_back_ = false;

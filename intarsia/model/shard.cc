@@ -14,7 +14,8 @@ Result<std::unique_ptr<Model>> ShardModel(const Model& whole, int rank,
     WeightSpec spec = source.spec();
     // Only mixers know how to work with a part of their weights.
     const bool in_mixer =
-        path.starts_with("blocks.") && spec.shard.axis >= 0 && size > 1;
+        (path.starts_with("blocks.") || path.starts_with("shared.")) &&
+        spec.shard.axis >= 0 && size > 1;
     if (!in_mixer) {
       RETURN_IF_ERROR(part->SetWeight(path, source.format(), source.values()));
       continue;

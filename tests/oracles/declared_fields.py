@@ -15,7 +15,8 @@ import transformers
 from transformers import CONFIG_MAPPING
 
 FAMILIES = ["llama", "mistral", "ministral", "qwen2", "qwen3", "mixtral",
-            "gpt2", "mamba2", "olmo2", "gemma2", "phi", "falcon"]
+            "gpt2", "mamba2", "olmo2", "gemma2", "phi", "falcon", "falcon_h1",
+            "granitemoehybrid", "zamba2"]
 # Taken from what a file has besides, by every class.
 TAKEN = {"torch_dtype": None, "num_labels": 2, "output_attentions": False,
          "attn_implementation": None, "experts_implementation": None,

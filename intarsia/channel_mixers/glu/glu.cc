@@ -17,8 +17,10 @@ Glu::Glu(const GluConfig& config) : config_(config) {
 }
 
 Tensor Glu::Forward(Context& ctx, const Tensor& x) const {
-  const auto [gate, up] =
-      Linears(ctx, x, {{gate_, gate_bias_}, {up_, up_bias_}});
+  auto [gate, up] = Linears(ctx, x, {{gate_, gate_bias_}, {up_, up_bias_}});
+  if (config_.gate_multiplier != 1.0f) {
+    gate = Scale(ctx, gate, config_.gate_multiplier);
+  }
   const Tensor h = GatedActivation(ctx, config_.activation, gate, up);
   return OutLinear(ctx, h, down_, down_bias_);
 }
@@ -32,6 +34,8 @@ Result<std::unique_ptr<Mixer>> CreateGlu(const Json& json, int dim) {
       reader.Take(ParseActivation(reader.StringOr("activation", "silu"), "glu"),
                   Activation::kSilu);
   config.bias = reader.BoolOr("bias", false);
+  config.gate_multiplier =
+      static_cast<float>(reader.NumberOr("gate_multiplier", 1.0));
   RETURN_IF_ERROR(reader.Finish());
   return std::unique_ptr<Mixer>(new Glu(config));
 }
@@ -42,6 +46,9 @@ std::vector<MixerExample> GluExamples() {
       {.name = "gelu_tanh_bias",
        .config = R"({"hidden": 40, "activation": "gelu_tanh", "bias": true})",
        .dim = 24},
+      {.name = "gate_multiplier",
+       .config = R"({"hidden": 12, "gate_multiplier": 0.3})",
+       .dim = 8},
       {.name = "relu",
        .config = R"({"hidden": 7, "activation": "relu"})",
        .dim = 5},

@@ -14,7 +14,8 @@ struct GluConfig {
   int dim = 0;     // D
   int hidden = 0;  // F
   Activation activation = Activation::kSilu;
-  bool bias = false;  // on all three projections
+  bool bias = false;             // on all three projections
+  float gate_multiplier = 1.0f;  // of the gate, before its activation
 };
 
 class Glu final : public Mixer {
@@ -34,7 +35,7 @@ class Glu final : public Mixer {
   WeightHandle gate_, up_, down_, gate_bias_, up_bias_, down_bias_;
 };
 
-// {"hidden": F, "activation": "silu", "bias": false}
+// {"hidden": F, "activation": "silu", "bias": false, "gate_multiplier": 1}
 Result<std::unique_ptr<Mixer>> CreateGlu(const Json& config, int dim);
 std::vector<MixerExample> GluExamples();
 

@@ -109,6 +109,7 @@ class Attention final : public Mixer {
   std::vector<StateSpec> state() const override;
   bool bf16() const override { return true; }
   int64_t state_ends() const override;  // where longrope changes its factors
+  int out_dim() const override { return config_.out_dim; }
   Tensor Forward(Context& ctx, const Tensor& x) const override;
   std::vector<double> Reference(const Batch& batch,
                                 const std::vector<std::vector<double>>& weights,

@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 
 #include "intarsia/mixers/conformance/harness.h"
+#include "intarsia/wiring/primitives.h"
 
 namespace intarsia::conformance {
 namespace {
@@ -43,7 +44,9 @@ class Conformance : public ::testing::TestWithParam<Subject> {
   // The CPU and, where there is one, a GPU, in each type of activations.
   std::vector<RunOptions> Targets() const {
     std::vector<RunOptions> targets(1);
-    if (!GetParam().entry.cuda || CudaBackendOrNull() == nullptr) {
+    if (CudaBackendOrNull() == nullptr ||
+        !SupportsDevice(GetParam().entry.name, instance_.mixer(), Cuda())
+             .ok()) {
       return targets;
     }
     RunOptions gpu;

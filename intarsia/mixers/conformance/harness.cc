@@ -11,6 +11,7 @@
 #include "intarsia/channel_mixers/registry.h"
 #include "intarsia/mixers/registry.h"
 #include "intarsia/ops/elementwise/elementwise.h"
+#include "intarsia/wiring/primitives.h"
 
 namespace intarsia::conformance {
 namespace {
@@ -75,7 +76,8 @@ bool AllNaN(const Tensor& t) {
 
 std::vector<Subject> AllSubjects() {
   std::vector<Subject> subjects;
-  for (const auto* registry : {&MixerRegistry(), &ChannelMixerRegistry()}) {
+  for (const auto* registry :
+       {&MixerRegistry(), &ChannelMixerRegistry(), &WiringRegistry()}) {
     for (const MixerEntry& entry : *registry) {
       for (const MixerExample& example : entry.examples()) {
         subjects.push_back(

@@ -35,6 +35,15 @@ Result<Mamba2Config> ParseMamba2(const Json& json, int dim) {
       ParseActivation(reader.StringOr("conv_activation", "silu"), "mamba2"),
       c.conv_activation);
   c.bias = reader.BoolOr("bias", c.bias);
+  if (const Json* factors = reader.Find("in_multipliers")) {
+    bool numbers = factors->is_array() && factors->size() == 5;
+    for (size_t i = 0; numbers && i < 5; ++i) {
+      numbers = (*factors)[i].is_number();
+      if (numbers) c.in_multipliers[i] = (*factors)[i].get<float>();
+    }
+    reader.RequireField(numbers, "in_multipliers", "five numbers");
+  }
+  c.norm = reader.BoolOr("norm", c.norm);
   c.norm_eps = static_cast<float>(reader.NumberOr("norm_eps", c.norm_eps));
   c.norm_groups = whole("norm_groups", c.norm_groups, 1 << 14);
   c.norm_before_gate = reader.BoolOr("norm_before_gate", c.norm_before_gate);
@@ -90,7 +99,9 @@ Mamba2::Mamba2(const Mamba2Config& config) : config_(config) {
   a_log_ =
       book_.Vector("A_log", {heads}, {Kind::kLogUniform, 1.0f, 16.0f}, Rows());
   d_ = book_.Vector("D", {heads}, Constant(1), Rows());
-  norm_ = book_.Vector("norm", {inner}, Constant(1), by_head);
+  if (config.norm) {
+    norm_ = book_.Vector("norm", {inner}, Constant(1), by_head);
+  }
   out_.w = book_.Matrix("out_proj", {dim, inner}, Columns(config.head_dim));
   out_.bias = book_.Bias(out_.w, config.bias);
 }
@@ -127,6 +138,7 @@ Tensor Mamba2::Convolve(Context& ctx, const Tensor& x, LinearHandles conv,
 
 Tensor Mamba2::GateAndNorm(Context& ctx, const Tensor& y,
                            const Tensor& z) const {
+  if (!config_.norm) return GatedActivation(ctx, Activation::kSilu, z, y);
   const Weight& scale = ctx.weight(norm_);
   const int ranks = TensorParallelSize(ctx);
   auto norm = [&](const Tensor& t) {
@@ -185,7 +197,12 @@ Tensor Mamba2::Recur(Context& ctx, const Tensor& raw, const Tensor& x,
 
 Tensor Mamba2::Forward(Context& ctx, const Tensor& x) const {
   const int64_t rows = x.dim(0), P = config_.head_dim, N = config_.state_dim;
-  auto [z, u, b, c, raw] = Linears(ctx, x, {z_, x_, b_, c_, dt_});
+  std::array<Tensor, 5> in = Linears(ctx, x, {z_, x_, b_, c_, dt_});
+  for (size_t i = 0; i < in.size(); ++i) {
+    const float factor = config_.in_multipliers[i];
+    if (factor != 1.0f) in[i] = Scale(ctx, in[i], factor);
+  }
+  auto& [z, u, b, c, raw] = in;
   u = Convolve(ctx, u, conv_x_, kConvX);
   b = Convolve(ctx, b, conv_b_, kConvB);
   c = Convolve(ctx, c, conv_c_, kConvC);
@@ -222,6 +239,9 @@ std::vector<MixerExample> Mamba2Examples() {
   add("norm_before_gate", 16,
       R"({"heads": 5, "head_dim": 8, "state_dim": 12, "conv_bias": false,
           "norm_before_gate": true, "conv_activation": "gelu"})");
+  add("multipliers_without_norm", 16,
+      R"({"heads": 4, "head_dim": 8, "state_dim": 8, "norm": false,
+          "in_multipliers": [0.5, 0.7, 1.2, 1.4, 0.9]})");
   return examples;
 }
 

@@ -3,6 +3,7 @@
 // has the equations, the shapes and the traps.
 #pragma once
 
+#include <array>
 #include <limits>
 #include <memory>
 
@@ -22,6 +23,10 @@ struct Mamba2Config {
   bool conv_bias = true;
   Activation conv_activation = Activation::kSilu;
   bool bias = false;  // of all projections
+  // What z, x, B, C and the raw steps are multiplied with after their
+  // projections.
+  std::array<float, 5> in_multipliers = {1, 1, 1, 1, 1};
+  bool norm = true;  // the gated norm; false: the gate alone
   float norm_eps = 1e-5f;
   int norm_groups = 1;  // the gated norm runs over I / norm_groups channels
   bool norm_before_gate = false;
@@ -59,7 +64,7 @@ class Mamba2 final : public Mixer {
  public:
   // in_z, in_x [I, D], in_B, in_C [G·N, D], in_dt [H, D], their biases "in_z_
   // bias" ... if any, conv_x [I, W], conv_B, conv_C [G·N, W], their biases,
-  // dt_bias, A_log, D [H], norm [I], out_proj [D, I], out_bias.
+  // dt_bias, A_log, D [H], norm [I] (if any), out_proj [D, I], out_bias.
   explicit Mamba2(const Mamba2Config& config);
 
   // conv_x [I, W−1], conv_B, conv_C [G·N, W−1], ssm [H, P, N], per sequence.
@@ -78,9 +83,9 @@ class Mamba2 final : public Mixer {
   Tensor GateAndNorm(Context& ctx, const Tensor& y, const Tensor& z) const;
 
   Mamba2Config config_;
-  LinearHandles z_, x_, b_, c_, dt_;        // of in_z, in_x ...
-  LinearHandles conv_x_, conv_b_, conv_c_;  // [channels, W] and their biases
-  WeightHandle dt_bias_, a_log_, d_, norm_;
+  LinearHandles z_, x_, b_, c_, dt_;         // of in_z, in_x ...
+  LinearHandles conv_x_, conv_b_, conv_c_;   // [channels, W] and their biases
+  WeightHandle dt_bias_, a_log_, d_, norm_;  // no norm_ without the norm
   LinearHandles out_;
 };
 

@@ -38,16 +38,20 @@ std::vector<double> Mamba2::Reference(
   const Mamba2Config& c = config_;
   const int64_t H = c.heads, P = c.head_dim, N = c.state_dim;
   const reference::Weights w(book_, weights);
-  auto project = [&](LinearHandles in) { return w.Linear(x, in.w, in.bias); };
+  auto project = [&](LinearHandles in, size_t place) {
+    Doubles y = w.Linear(x, in.w, in.bias);
+    for (double& value : y) value *= c.in_multipliers[place];
+    return y;
+  };
   auto convolve = [&](const Doubles& in, LinearHandles conv) {
     return CausalConvolution(batch, c.conv_activation, in, w[conv.w],
                              w.Find(conv.bias), book_.shape(conv.w)[0],
                              c.conv_width);
   };
-  const Doubles z = project(z_), raw = project(dt_);
-  const Doubles u = convolve(project(x_), conv_x_);
-  const Doubles b = convolve(project(b_), conv_b_);
-  const Doubles q = convolve(project(c_), conv_c_);
+  const Doubles z = project(z_, 0), raw = project(dt_, 4);
+  const Doubles u = convolve(project(x_, 1), conv_x_);
+  const Doubles b = convolve(project(b_, 2), conv_b_);
+  const Doubles q = convolve(project(c_, 3), conv_c_);
 
   Doubles decay(raw.size()), value(u.size());
   for (size_t i = 0; i < raw.size(); ++i) {
@@ -67,8 +71,9 @@ std::vector<double> Mamba2::Reference(
       GatedLinearReference(batch, dims, 1.0, q, b, value, decay, nullptr);
   for (size_t i = 0; i < y.size(); ++i) {
     y[i] += w[d_][i / P % H] * u[i];
-    if (!c.norm_before_gate) y[i] *= Silu(z[i]);
+    if (!c.norm || !c.norm_before_gate) y[i] *= Silu(z[i]);
   }
+  if (!c.norm) return w.Linear(y, out_.w, out_.bias);
   NormConfig norm;
   norm.eps = c.norm_eps;
   y = reference::Normalize(norm, y, H * P / c.norm_groups, &w[norm_], nullptr);

@@ -5,6 +5,7 @@
 
 #include "intarsia/autograd/op.h"
 #include "intarsia/ops/common/rows.h"
+#include "intarsia/ops/elementwise/elementwise.h"
 #include "intarsia/ops/matmul/matmul_cpu.h"
 #include "intarsia/ops/matmul/matmul_cuda.h"
 
@@ -185,8 +186,34 @@ void RecordLinear(Context& ctx, const Tensor& x, const Tensor& rows,
 
 }  // namespace
 
+namespace {
+
+// y of weight w plus what ctx.adapters add to it.
+Tensor Adapted(Context& ctx, const Tensor& x, const Weight& w, Tensor y) {
+  for (const Adapter& adapter : ctx.adapters) {
+    if (adapter.of != &w) continue;
+    Context plain = ctx;
+    plain.adapters = {};
+    Tensor low = Linear(plain, Linear(plain, x, *adapter.a), *adapter.b);
+    if (adapter.scale != 1.0f) low = Scale(plain, low, adapter.scale);
+    y = Add(plain, y, low);
+  }
+  return y;
+}
+
+}  // namespace
+
 std::vector<Tensor> Linears(Context& ctx, const Tensor& x,
                             std::span<const LinearWeights> layers) {
+  if (!ctx.adapters.empty()) {
+    Context plain = ctx;
+    plain.adapters = {};
+    std::vector<Tensor> y = Linears(plain, x, layers);
+    for (size_t i = 0; i < y.size(); ++i) {
+      y[i] = Adapted(ctx, x, *layers[i].w, y[i]);
+    }
+    return y;
+  }
   std::vector<const Weight*> weights, biases;
   for (const LinearWeights& layer : layers) {
     CheckLinear(x, *layer.w, layer.bias);

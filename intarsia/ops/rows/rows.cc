@@ -169,4 +169,36 @@ Tensor CombineRows(Context& ctx, const Tensor& x, std::span<const int32_t> rows,
       });
 }
 
+Tensor JoinColumns(Context& ctx, const std::vector<Tensor>& parts) {
+  CHECK(!parts.empty());
+  int64_t width = 0;
+  for (const Tensor& part : parts) {
+    RequireCpu(part, "join columns");
+    CHECK_EQ(part.rank(), 2);
+    CHECK_EQ(part.dim(0), parts[0].dim(0));
+    width += part.dim(1);
+  }
+  Tensor y = Tensor::Empty({parts[0].dim(0), width});
+  std::vector<int64_t> ends;
+  for (const Tensor& part : parts) {
+    const int64_t begin = ends.empty() ? 0 : ends.back();
+    ends.push_back(begin + part.dim(1));
+    y.Slice(1, begin, ends.back()).CopyFrom(part);
+  }
+
+  if (ctx.tape != nullptr) {
+    ctx.tape->Record("join_columns", ctx, parts, {&y},
+                     [ends](Context&, const std::vector<Tensor>& g) {
+                       std::vector<Tensor> out;
+                       int64_t begin = 0;
+                       for (int64_t end : ends) {
+                         out.push_back(g[0].Slice(1, begin, end).Clone());
+                         begin = end;
+                       }
+                       return out;
+                     });
+  }
+  return y;
+}
+
 }  // namespace intarsia

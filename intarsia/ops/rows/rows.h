@@ -2,6 +2,7 @@
 #pragma once
 
 #include <span>
+#include <vector>
 
 #include "intarsia/core/context.h"
 
@@ -16,5 +17,9 @@ Tensor GatherRows(Context& ctx, const Tensor& x, std::span<const int32_t> rows);
 // 1. out has `count` rows. Differentiable in x and weights.
 Tensor CombineRows(Context& ctx, const Tensor& x, std::span<const int32_t> rows,
                    const Tensor& weights, int64_t count);
+
+// [T, A], [T, B] ... side by side: [T, A + B + ...]. On the CPU.
+// Differentiable.
+Tensor JoinColumns(Context& ctx, const std::vector<Tensor>& parts);
 
 }  // namespace intarsia

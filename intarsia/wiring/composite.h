@@ -1,0 +1,63 @@
+// What mixers that are made of other mixers share: weights and state of the
+// parts, one after the other, and references that pass named values on.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "intarsia/mixers/mixer.h"
+
+namespace intarsia {
+
+using Doubles = std::vector<double>;
+// Named values in double: what Streams are to Forward.
+using ReferenceStreams = std::map<std::string, Doubles>;
+
+class Composite : public Mixer {
+ public:
+  // It does the sums over the ranks of tensor parallelism itself.
+  bool whole() const override { return true; }
+
+  // The lengths at which the state of some part ends.
+  virtual void AddStateEnds(std::vector<int64_t>* ends) const = 0;
+
+  Doubles Reference(const Batch& batch, const std::vector<Doubles>& weights,
+                    const Doubles& x) const final {
+    ReferenceStreams streams;
+    return ReferenceWith(batch, weights, x, &streams);
+  }
+  virtual Doubles ReferenceWith(const Batch& batch,
+                                const std::vector<Doubles>& weights,
+                                const Doubles& x,
+                                ReferenceStreams* streams) const = 0;
+};
+
+// Where the weights and states of a part stand among those of the whole.
+struct PartPlace {
+  size_t weight = 0, weights = 0;
+  size_t state = 0, states = 0;
+};
+
+// Appends the specs of a part under "name." and says where they are.
+PartPlace AppendPart(const std::string& name, std::vector<WeightSpec> weights,
+                     std::vector<StateSpec> states,
+                     std::vector<WeightSpec>* all_weights,
+                     std::vector<StateSpec>* all_states);
+
+// The context of a part of the mixer whose context is `ctx`. It points into
+// `state`, which must stay.
+Context PartContext(const Context& ctx, const PartPlace& place,
+                    StateView* state);
+std::vector<Doubles> PartWeights(const std::vector<Doubles>& weights,
+                                 const PartPlace& place);
+
+// Forward with the sums over ranks, whether or not the mixer does them.
+Tensor ForwardWhole(Context& ctx, const Mixer& mixer, const Tensor& x);
+Doubles ReferenceOf(const Mixer& mixer, const Batch& batch,
+                    const std::vector<Doubles>& weights, const Doubles& x,
+                    ReferenceStreams* streams);
+void AddStateEndsOf(const Mixer& mixer, std::vector<int64_t>* ends);
+
+}  // namespace intarsia
