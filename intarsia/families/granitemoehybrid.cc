@@ -9,13 +9,24 @@
 namespace intarsia {
 namespace {
 
+// What a file calls the experts.
+struct ExpertNames {
+  const char *router, *gate_up, *down;
+};
+constexpr ExpertNames kExperts = {"router.layer.weight", "input_linear.weight",
+                                  "output_linear.weight"};
+// transformers 5 in memory, so in recorded gradients.
+constexpr ExpertNames kStacked = {"router.weight", "experts.gate_up_proj",
+                                  "experts.down_proj"};
+
 struct Dims {
   int layers = 0, experts = 0, hidden = 0, shared = 0;
   bool tied = false;
   std::vector<bool> attends;  // by layer
 };
 
-std::vector<TensorMap> MapTensors(const Dims& d, const Mamba2Part& mamba) {
+std::vector<TensorMap> MapTensors(const Dims& d, const Mamba2Part& mamba,
+                                  const ExpertNames& names) {
   std::vector<TensorMap> maps = {
       {.native = "embedding", .foreign = "model.embed_tokens.weight"},
       {.native = "final_norm", .foreign = "model.norm.weight"}};
@@ -26,30 +37,32 @@ std::vector<TensorMap> MapTensors(const Dims& d, const Mamba2Part& mamba) {
     const auto map = [&](const std::string& native, const std::string& foreign,
                          int64_t begin = 0, int64_t end = -1, int axis = 0) {
       maps.push_back({.native = ours + native,
-                      .foreign = theirs + foreign + ".weight",
+                      .foreign = theirs + foreign,
                       .row_begin = begin,
                       .row_end = end,
                       .row_axis = axis});
     };
-    map("0.pre_norm", "input_layernorm");
-    map("1.pre_norm", "post_attention_layernorm");
+    map("0.pre_norm", "input_layernorm.weight");
+    map("1.pre_norm", "post_attention_layernorm.weight");
     if (d.attends[i]) {
       for (const char* name : {"q_proj", "k_proj", "v_proj", "o_proj"}) {
-        map(std::string("0.") + name, std::string("self_attn.") + name);
+        map(std::string("0.") + name,
+            std::string("self_attn.") + name + ".weight");
       }
     } else {
       MapMamba2(mamba, ours + "0.", theirs + "mamba.", &maps);
     }
     const std::string front = d.experts > 0 ? "1.shared_" : "1.";
     if (d.experts > 0) {
-      map("1.router", "block_sparse_moe.router.layer");
-      map("1.gate", "block_sparse_moe.input_linear", 0, d.hidden, 1);
-      map("1.up", "block_sparse_moe.input_linear", d.hidden, 2 * d.hidden, 1);
-      map("1.down", "block_sparse_moe.output_linear");
+      const std::string moe = "block_sparse_moe.";
+      map("1.router", moe + names.router);
+      map("1.gate", moe + names.gate_up, 0, d.hidden, 1);
+      map("1.up", moe + names.gate_up, d.hidden, 2 * d.hidden, 1);
+      map("1.down", moe + names.down);
     }
-    map(front + "gate", "shared_mlp.input_linear", 0, d.shared);
-    map(front + "up", "shared_mlp.input_linear", d.shared, 2 * d.shared);
-    map(front + "down", "shared_mlp.output_linear");
+    map(front + "gate", "shared_mlp.input_linear.weight", 0, d.shared);
+    map(front + "up", "shared_mlp.input_linear.weight", d.shared, 2 * d.shared);
+    map(front + "down", "shared_mlp.output_linear.weight");
   }
   return maps;
 }
@@ -147,7 +160,10 @@ Result<FamilyModel> FromConfig(const Json& json) {
          .residual_scale = residual}};
     config.blocks.push_back(std::move(block));
   }
-  model.tensors = MapTensors(d, mamba);
+  model.tensors = MapTensors(d, mamba, kExperts);
+  if (d.experts > 0) {
+    model.other_layouts.push_back(MapTensors(d, mamba, kStacked));
+  }
   model.unread = reader.Unread();
   return model;
 }

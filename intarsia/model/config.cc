@@ -25,14 +25,10 @@ Status ParseBlock(const Json& json, const std::string& place,
                            std::to_string(kMaxBlocks) + " blocks in all");
   }
   BlockConfig block;
-  for (const Json& sublayer : *sublayers) {
-    const std::string inner =
-        place + ".sublayers[" + std::to_string(block.sublayers.size()) + "]";
-    ASSIGN_OR_RETURN(
-        SublayerConfig parsed,
-        ParseSublayer(sublayer, "model", inner, block.sublayers.empty()));
-    *bytes += repeat * (sizeof(parsed) + parsed.config.size());
-    block.sublayers.push_back(std::move(parsed));
+  ASSIGN_OR_RETURN(block.sublayers,
+                   ParseSublayers(*sublayers, "model", place + ".sublayers"));
+  for (const SublayerConfig& sublayer : block.sublayers) {
+    *bytes += repeat * (sizeof(sublayer) + sublayer.config.size());
   }
   if (*bytes > kMaxBytes) {
     return InvalidArgument("[model] \"" + place +

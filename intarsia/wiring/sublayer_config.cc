@@ -138,6 +138,12 @@ Json ToJson(const SublayerConfig& sublayer) {
 Result<std::vector<SublayerConfig>> ParseSublayers(const Json& list,
                                                    const std::string& room,
                                                    const std::string& place) {
+  constexpr size_t kMost = 256;
+  if (list.size() > kMost) {
+    return InvalidArgument("[" + room + "] \"" + place + "\" are more than " +
+                           std::to_string(kMost) +
+                           "; make several blocks of them");
+  }
   std::vector<SublayerConfig> sublayers;
   for (const Json& json : list) {
     ASSIGN_OR_RETURN(

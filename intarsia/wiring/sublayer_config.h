@@ -54,7 +54,7 @@ Result<SublayerConfig> ParseSublayer(const nlohmann::json& json,
                                      const std::string& place, bool first);
 nlohmann::json ToJson(const SublayerConfig& config);
 
-// The entries of `list`, which stands at `place`.
+// The entries of `list`, which stands at `place`; at most 256.
 Result<std::vector<SublayerConfig>> ParseSublayers(const nlohmann::json& list,
                                                    const std::string& room,
                                                    const std::string& place);

@@ -7,9 +7,10 @@ std::vector<double> Glu::Reference(
     const Batch&, const std::vector<std::vector<double>>& weights,
     const std::vector<double>& x) const {
   const reference::Weights w(book_, weights);
+  reference::Doubles gate = w.Linear(x, gate_, gate_bias_);
+  for (double& value : gate) value *= config_.gate_multiplier;
   const reference::Doubles h =
-      reference::Gated(config_.activation, w.Linear(x, gate_, gate_bias_),
-                       w.Linear(x, up_, up_bias_));
+      reference::Gated(config_.activation, gate, w.Linear(x, up_, up_bias_));
   return w.Linear(h, down_, down_bias_);
 }
 
