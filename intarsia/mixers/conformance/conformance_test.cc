@@ -245,10 +245,12 @@ TEST_P(Conformance, GradientsOnAGpuAreThoseOfTheCpu) {
     ASSERT_EQ(got.size(), want.size());
     double largest = 0;
     for (const Tensor& g : want) {
-      largest = std::max(largest, RootMeanSquare(Wide(g)));
+      if (g.defined()) largest = std::max(largest, RootMeanSquare(Wide(g)));
     }
     for (size_t i = 0; i < got.size(); ++i) {
-      ASSERT_TRUE(got[i].defined()) << "gradient " << i;
+      // A weight that the result does not use has none, on either device.
+      ASSERT_EQ(got[i].defined(), want[i].defined()) << "gradient " << i;
+      if (!got[i].defined()) continue;
       const Doubles a = Wide(got[i]), b = Wide(want[i]);
       double worst = 0;
       for (size_t j = 0; j < a.size(); ++j) {

@@ -14,6 +14,8 @@ namespace {
 
 constexpr int kRanks = 2;
 constexpr double kTolerance = 1e-5;
+// Mixers made of mixers: the next part takes what the ranks' sum has rounded.
+constexpr double kCompositeTolerance = 1e-4;
 
 bool Divides(const Subject& subject) {
   Instance instance(subject);
@@ -102,10 +104,12 @@ TEST_P(TensorParallel, TwoRanksAreOne) {
   }
   for (std::thread& thread : threads) thread.join();
 
+  const double tolerance =
+      instance.mixer().whole() ? kCompositeTolerance : kTolerance;
   EXPECT_TRUE(SameBits(ranks[0].y, ranks[1].y));
   EXPECT_TRUE(SameBits(ranks[0].dx, ranks[1].dx));
-  EXPECT_LE(Error(ranks[0].y, Wide(y)), kTolerance);
-  EXPECT_LE(Error(ranks[0].dx, Wide(whole[0])), kTolerance);
+  EXPECT_LE(Error(ranks[0].y, Wide(y)), tolerance);
+  EXPECT_LE(Error(ranks[0].dx, Wide(whole[0])), tolerance);
   // Gradients that are zero by symmetry are compared with the others' rounding.
   double largest = 0;
   for (const Tensor& g : whole) {
@@ -118,8 +122,9 @@ TEST_P(TensorParallel, TwoRanksAreOne) {
     if (w.spec().shard.axis < 0) {
       // A whole mixer's own weights have their whole gradient on every rank.
       if (instance.mixer().whole() &&
-          Error(ranks[0].dw[i], Wide(whole[i + 1]), floor) <= kTolerance) {
-        EXPECT_TRUE(SameBits(ranks[0].dw[i], ranks[1].dw[i])) << w.spec().name;
+          SameBits(ranks[0].dw[i], ranks[1].dw[i])) {
+        EXPECT_LE(Error(ranks[0].dw[i], Wide(whole[i + 1]), floor), tolerance)
+            << w.spec().name;
         continue;
       }
       // Each rank has the part of the gradient that its heads contribute.
@@ -127,14 +132,14 @@ TEST_P(TensorParallel, TwoRanksAreOne) {
       for (int64_t j = 0; j < sum.numel(); ++j) {
         sum.mutable_data<float>()[j] += ranks[1].dw[i].data<float>()[j];
       }
-      EXPECT_LE(Error(sum, Wide(whole[i + 1]), floor), kTolerance)
+      EXPECT_LE(Error(sum, Wide(whole[i + 1]), floor), tolerance)
           << w.spec().name;
       continue;
     }
     for (int r = 0; r < kRanks; ++r) {
       const Tensor want =
           ShardWeight(w.spec(), w.format(), whole[i + 1], r, kRanks).value();
-      EXPECT_LE(Error(ranks[r].dw[i], Wide(want), floor), kTolerance)
+      EXPECT_LE(Error(ranks[r].dw[i], Wide(want), floor), tolerance)
           << w.spec().name << " of rank " << r;
     }
   }

@@ -122,13 +122,14 @@ std::vector<MixerExample> StackExamples() {
        .dim = 12},
       {.name = "named_values",
        .config = R"({"sublayers": [
-         {"mixer": "mlp", "config": {"hidden": 16}, "save_as": "memory"},
+         {"mixer": "mlp", "config": {"hidden": 16}, "output": "replace",
+          "save_as": "memory"},
          {"mixer": "retention", "to": "memory",
           "config": {"heads": 2, "key_dim": 8, "value_dim": 8}},
          {"mixer": "attention", "concat": [{"name": "memory", "dim": 12}],
           "config": {"heads": 2, "head_dim": 8, "out_dim": 12}},
-         {"mixer": "glu", "from": "memory", "output": "replace",
-          "residual_scale": 0.5, "config": {"hidden": 10}}]})",
+         {"mixer": "glu", "from": "memory", "residual_scale": 0.5,
+          "config": {"hidden": 10}}]})",
        .dim = 12},
   };
 }
