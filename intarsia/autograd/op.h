@@ -3,6 +3,7 @@
 #pragma once
 
 #include <string>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -52,18 +53,46 @@ void CheckDifferentiable(const Context& ctx, Device device,
                     "; train with --device cpu");
 }
 
-// Computes an op of one output on `device` and records it. `vjp` is the
-// Tape::BackwardFn, asked for only when there is a tape.
+// The results of an op that get gradients. For a struct of results, its header
+// declares a function of this name.
+inline std::vector<Tensor*> TapeOutputs(Tensor* y) { return {y}; }
+inline std::vector<Tensor*> TapeOutputs(std::vector<Tensor>* y) {
+  std::vector<Tensor*> out;
+  for (Tensor& t : *y) out.push_back(&t);
+  return out;
+}
+
+// Computes an op on `device` and records it. The result is a Tensor, a vector
+// of them, or a struct with TapeOutputs. `vjp` is the Tape::BackwardFn, or a
+// function of the result that returns it; it is looked at only when there is a
+// tape.
 template <typename Kernels, typename OnCpu, typename OnCuda, typename Vjp>
-Tensor Run(Context& ctx, const OpDoor<Kernels>& door, Device device,
-           const std::vector<Tensor>& inputs, const OnCpu& cpu,
-           const OnCuda& cuda, Vjp&& vjp) {
+auto Run(Context& ctx, const OpDoor<Kernels>& door, Device device,
+         const std::vector<Tensor>& inputs, const OnCpu& cpu,
+         const OnCuda& cuda, Vjp&& vjp) -> decltype(cpu()) {
   CheckDifferentiable(ctx, device, door);
-  Tensor y = OnDevice(device, door, cpu, cuda);
+  auto y = OnDevice(device, door, cpu, cuda);
   if (ctx.tape != nullptr) {
-    ctx.tape->Record(door.name, ctx, inputs, {&y}, std::forward<Vjp>(vjp));
+    if constexpr (std::is_invocable_v<Vjp, const decltype(y)&>) {
+      // Made first: what it keeps of the result is not the tape's variable.
+      Tape::BackwardFn backward = vjp(std::as_const(y));
+      ctx.tape->Record(door.name, ctx, inputs, TapeOutputs(&y),
+                       std::move(backward));
+    } else {
+      ctx.tape->Record(door.name, ctx, inputs, TapeOutputs(&y),
+                       std::forward<Vjp>(vjp));
+    }
   }
   return y;
+}
+
+// An op of the CPU alone. EngineError elsewhere, with or without a tape.
+template <typename OnCpu, typename Vjp>
+auto Run(Context& ctx, const OpDoor<NoKernels>& door, Device device,
+         const std::vector<Tensor>& inputs, const OnCpu& cpu, Vjp&& vjp)
+    -> decltype(cpu()) {
+  const auto nowhere = [&](const NoKernels&) { return cpu(); };
+  return Run(ctx, door, device, inputs, cpu, nowhere, std::forward<Vjp>(vjp));
 }
 
 }  // namespace intarsia

@@ -1,9 +1,8 @@
 // The plan of the core: what each query sees, and who computes it.
 #include <cmath>
 
-#include "intarsia/cuda/kernels.h"
-#include "intarsia/mixers/attention/attention_cuda.h"
 #include "intarsia/mixers/attention/attention_kernels.h"
+#include "intarsia/mixers/attention/attention_vjp.h"
 #include "intarsia/ops/common/rows.h"
 
 namespace intarsia {
@@ -288,22 +287,13 @@ class Plan {
 }  // namespace
 }  // namespace attention_internal
 
-AttentionResult AttentionCore(Context& ctx, const Tensor& q,
-                              const AttentionKeys& keys,
-                              const AttentionCoreConfig& config,
-                              const Weight* sinks) {
+namespace {
+
+AttentionResult CoreOnCpu(Context& ctx, const Tensor& q,
+                          const AttentionKeys& keys,
+                          const AttentionCoreConfig& config,
+                          const Weight* sinks) {
   using namespace attention_internal;
-  CHECK(ctx.batch != nullptr);
-  if (q.device().is_cuda()) {
-    AttentionResult result =
-        RequireKernels(attention_cuda::kernels, "attention")
-            .core(ctx, q, keys, config, sinks);
-    if (ctx.tape != nullptr) {
-      CHECK(keys.k_pages == nullptr) << "stored keys have no gradients";
-      RecordAttention(ctx, q, keys, config, sinks, &result);
-    }
-    return result;
-  }
   const Batch& batch = *ctx.batch;
   CheckInputs(batch, q, keys);
   const bool paged = keys.k_pages != nullptr;
@@ -368,41 +358,55 @@ AttentionResult AttentionCore(Context& ctx, const Tensor& q,
     args.softcap = static_cast<float>(config.softcap);
   }
   if (!blocks.empty()) Plan(blocks, calls, kv_heads, threads).Run(ctx.pool);
-  if (ctx.tape != nullptr) {
-    CHECK(!paged) << "stored keys have no gradients";
-    AttentionKeys recorded = source;
-    // Contiguous() may have copied: the tape knows the caller's tensors.
-    recorded.k.set_var(keys.k.var());
-    recorded.v.set_var(keys.v.var());
-    Tensor recorded_q = queries;
-    recorded_q.set_var(q.var());
-    RecordAttention(ctx, recorded_q, recorded, config, sinks, &result);
-  }
   return result;
 }
 
-AttentionResult MergeAttention(Context& ctx, const AttentionResult& a,
-                               const AttentionResult& b) {
+AttentionResult MergeOnCpu(Context& ctx, const AttentionResult& a,
+                           const AttentionResult& b) {
   using namespace attention_internal;
-  RequireCpu(a.out, "attention merge");
-  CHECK_EQ(a.out.shape(), b.out.shape());
-  CHECK_EQ(a.lse.shape(), b.lse.shape());
   AttentionResult result{Tensor::Empty(a.out.shape()),
                          Tensor::Empty(a.lse.shape())};
   const AttentionResult ca{a.out.Contiguous(), a.lse.Contiguous()};
   const AttentionResult cb{b.out.Contiguous(), b.lse.Contiguous()};
-  const auto merge = [&](int64_t begin, int64_t end) {
+  ForRange(ctx.pool, a.lse.numel(), 64, [&](int64_t begin, int64_t end) {
     MergeRows(ca.out.data<float>(), ca.lse.data<float>(), cb.out.data<float>(),
               cb.lse.data<float>(), result.out.mutable_data<float>(),
               result.lse.mutable_data<float>(), begin, end, a.out.dim(2));
-  };
-  if (ctx.pool != nullptr) {
-    ctx.pool->For(a.lse.numel(), 64, merge);
-  } else {
-    merge(0, a.lse.numel());
-  }
-  if (ctx.tape != nullptr) RecordMerge(ctx, a, b, &result);
+  });
   return result;
+}
+
+}  // namespace
+
+AttentionResult AttentionCore(Context& ctx, const Tensor& q,
+                              const AttentionKeys& keys,
+                              const AttentionCoreConfig& config,
+                              const Weight* sinks) {
+  CHECK(ctx.batch != nullptr);
+  CHECK(ctx.tape == nullptr || keys.k_pages == nullptr)
+      << "stored keys have no gradients";
+  return Run(
+      ctx, attention_internal::Door(), q.device(), {q, keys.k, keys.v},
+      [&] { return CoreOnCpu(ctx, q, keys, config, sinks); },
+      [&](const attention_cuda::Kernels& cuda) {
+        return cuda.core(ctx, q, keys, config, sinks);
+      },
+      [&](const AttentionResult& result) {
+        return attention_internal::CoreVjp(ctx.tape, q, keys, config, sinks,
+                                           result);
+      });
+}
+
+AttentionResult MergeAttention(Context& ctx, const AttentionResult& a,
+                               const AttentionResult& b) {
+  CHECK_EQ(a.out.shape(), b.out.shape());
+  CHECK_EQ(a.lse.shape(), b.lse.shape());
+  return Run(
+      ctx, CpuOnly("merge_attention", "attention"), a.out.device(),
+      {a.out, a.lse, b.out, b.lse}, [&] { return MergeOnCpu(ctx, a, b); },
+      [&](const AttentionResult& result) {
+        return attention_internal::MergeVjp(a, b, result);
+      });
 }
 
 }  // namespace intarsia

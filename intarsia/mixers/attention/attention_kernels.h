@@ -145,11 +145,4 @@ void MergeRows(const float* out_a, const float* lse_a, const float* out_b,
                const float* lse_b, float* out, float* lse, int64_t begin,
                int64_t end, int64_t dim);
 
-// Records the vector-Jacobian product of the core (attention_vjp.cc).
-void RecordAttention(Context& ctx, const Tensor& q, const AttentionKeys& keys,
-                     const AttentionCoreConfig& config, const Weight* sinks,
-                     AttentionResult* result);
-void RecordMerge(Context& ctx, const AttentionResult& a,
-                 const AttentionResult& b, AttentionResult* result);
-
 }  // namespace intarsia::attention_internal

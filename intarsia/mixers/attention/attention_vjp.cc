@@ -1,9 +1,9 @@
 // Gradients of the core: tiles are computed again from the log-sum-exp (Dao
 // 2023, "FlashAttention-2", algorithm 2).
+#include "intarsia/mixers/attention/attention_vjp.h"
+
 #include <cmath>
 
-#include "intarsia/autograd/tape.h"
-#include "intarsia/mixers/attention/attention_cuda.h"
 #include "intarsia/mixers/attention/attention_kernels.h"
 
 namespace intarsia::attention_internal {
@@ -121,45 +121,49 @@ Tensor OrZeros(const Tensor& gradient, const Tensor& like) {
 
 }  // namespace
 
-void RecordAttention(Context& ctx, const Tensor& q, const AttentionKeys& keys,
-                     const AttentionCoreConfig& config, const Weight* sinks,
-                     AttentionResult* result) {
-  Saved saved{q,  keys.k, keys.v,     result->out, result->lse,
-              {}, false,  keys.begin, keys.end,    config};
+Tape::BackwardFn CoreVjp(Tape* tape, const Tensor& q, const AttentionKeys& keys,
+                         const AttentionCoreConfig& config, const Weight* sinks,
+                         const AttentionResult& result) {
+  using attention_cuda::Kernels;
+  Saved saved{q.Contiguous(), keys.k.Contiguous(), keys.v.Contiguous(),
+              result.out,     result.lse,          {},
+              false,          keys.begin,          keys.end,
+              config};
   if (keys.batch != nullptr) {
     saved.keys = *keys.batch;
     saved.own_keys = true;
   }
-  ctx.tape->Record(
-      "attention", ctx, {q, keys.k, keys.v}, {&result->out, &result->lse},
-      [saved, sinks, tape = ctx.tape](Context& back,
-                                      const std::vector<Tensor>& g) {
-        const Tensor d_out = OrZeros(g[0], saved.out);
-        const Tensor d_lse = g[1].defined() ? g[1].Contiguous() : Tensor();
-        if (sinks != nullptr) {
-          tape->QueueWeightGradient(*sinks, back, [=](Context& ctx) {
-            if (d_out.device().is_cuda()) {
-              return attention_cuda::kernels->sink_gradient(
-                  ctx, *sinks, {saved.out, saved.lse}, d_out, d_lse);
-            }
-            return SinkGradient(saved, sinks->f32(), d_out, d_lse);
-          });
-        }
-        if (d_out.device().is_cuda()) {
-          return attention_cuda::kernels->gradients(
-              back, saved.q.Contiguous(), saved.k.Contiguous(),
-              saved.v.Contiguous(), {saved.out, saved.lse}, saved.config, d_out,
-              d_lse);
-        }
-        const Gradients d = Backward(back, saved, d_out, d_lse);
-        return std::vector<Tensor>{d.q, d.k, d.v};
+  return [=](Context& back, const std::vector<Tensor>& g) {
+    const Tensor d_out = OrZeros(g[0], saved.out);
+    const Tensor d_lse = g[1].defined() ? g[1].Contiguous() : Tensor();
+    const AttentionResult of = {saved.out, saved.lse};
+    if (sinks != nullptr) {
+      tape->QueueWeightGradient(*sinks, back, [=](Context& ctx) {
+        return OnDevice(
+            d_out.device(), Door(),
+            [&] { return SinkGradient(saved, sinks->f32(), d_out, d_lse); },
+            [&](const Kernels& cuda) {
+              return cuda.sink_gradient(ctx, *sinks, of, d_out, d_lse);
+            });
       });
+    }
+    return OnDevice(
+        d_out.device(), Door(),
+        [&] {
+          const Gradients d = Backward(back, saved, d_out, d_lse);
+          return std::vector<Tensor>{d.q, d.k, d.v};
+        },
+        [&](const Kernels& cuda) {
+          return cuda.gradients(back, saved.q, saved.k, saved.v, of,
+                                saved.config, d_out, d_lse);
+        });
+  };
 }
 
 // out = wa a + wb b with wa = exp(lse_a − lse): d_lse_a = wa (d_lse + d_out ·
 // (a − out)), and the same of b.
-void RecordMerge(Context& ctx, const AttentionResult& a,
-                 const AttentionResult& b, AttentionResult* result) {
+Tape::BackwardFn MergeVjp(const AttentionResult& a, const AttentionResult& b,
+                          const AttentionResult& merged) {
   const auto part = [](const AttentionResult& x, const AttentionResult& merged,
                        const Tensor& d_out, const Tensor& d_lse, Tensor* d_x,
                        Tensor* d_x_lse) {
@@ -186,17 +190,14 @@ void RecordMerge(Context& ctx, const AttentionResult& a,
   };
   const AttentionResult ca{a.out.Contiguous(), a.lse.Contiguous()};
   const AttentionResult cb{b.out.Contiguous(), b.lse.Contiguous()};
-  const AttentionResult merged = *result;
-  ctx.tape->Record("merge_attention", ctx, {a.out, a.lse, b.out, b.lse},
-                   {&result->out, &result->lse},
-                   [=](Context&, const std::vector<Tensor>& g) {
-                     const Tensor d_out = OrZeros(g[0], merged.out);
-                     const Tensor d_lse = OrZeros(g[1], merged.lse);
-                     std::vector<Tensor> d(4);
-                     part(ca, merged, d_out, d_lse, &d[0], &d[1]);
-                     part(cb, merged, d_out, d_lse, &d[2], &d[3]);
-                     return d;
-                   });
+  return [=](Context&, const std::vector<Tensor>& g) {
+    const Tensor d_out = OrZeros(g[0], merged.out);
+    const Tensor d_lse = OrZeros(g[1], merged.lse);
+    std::vector<Tensor> d(4);
+    part(ca, merged, d_out, d_lse, &d[0], &d[1]);
+    part(cb, merged, d_out, d_lse, &d[2], &d[3]);
+    return d;
+  };
 }
 
 }  // namespace intarsia::attention_internal
