@@ -57,6 +57,27 @@ inline Doubles Normalize(const NormConfig& config, const Doubles& x,
   return y;
 }
 
+// y_t = act(bias + Σ_j w[:, W−1−j] x_{t−j}) within each segment; x [T, C], w
+// [C, W], bias [C] or null.
+inline Doubles CausalConvolution(const Batch& batch, Activation act,
+                                 const Doubles& x, const Doubles& w,
+                                 const Doubles* bias, int64_t channels,
+                                 int64_t width) {
+  Doubles y(x.size());
+  for (int64_t n = 0; n < batch.segments(); ++n) {
+    for (int64_t t = batch.begin(n); t < batch.begin(n + 1); ++t) {
+      for (int64_t c = 0; c < channels; ++c) {
+        double sum = bias != nullptr ? (*bias)[c] : 0.0;
+        for (int64_t j = 0; j < width && t - j >= batch.begin(n); ++j) {
+          sum += w[c * width + width - 1 - j] * x[(t - j) * channels + c];
+        }
+        y[t * channels + c] = ReferenceActivation(act, sum);
+      }
+    }
+  }
+  return y;
+}
+
 // A mixer's weights by their handles. `values` are those that
 // Mixer::Reference gets.
 class Weights {

@@ -11,25 +11,6 @@ using Doubles = std::vector<double>;
 
 double Silu(double x) { return x / (1.0 + std::exp(-x)); }
 
-// y_t = act(bias + Σ_j w[:, W−1−j] x_{t−j}) within each segment.
-Doubles CausalConvolution(const Batch& batch, Activation act, const Doubles& x,
-                          const Doubles& w, const Doubles* bias,
-                          int64_t channels, int64_t width) {
-  Doubles y(x.size());
-  for (int64_t n = 0; n < batch.segments(); ++n) {
-    for (int64_t t = batch.begin(n); t < batch.begin(n + 1); ++t) {
-      for (int64_t c = 0; c < channels; ++c) {
-        double sum = bias != nullptr ? (*bias)[c] : 0.0;
-        for (int64_t j = 0; j < width && t - j >= batch.begin(n); ++j) {
-          sum += w[c * width + width - 1 - j] * x[(t - j) * channels + c];
-        }
-        y[t * channels + c] = ReferenceActivation(act, sum);
-      }
-    }
-  }
-  return y;
-}
-
 }  // namespace
 
 std::vector<double> Mamba2::Reference(
@@ -44,9 +25,9 @@ std::vector<double> Mamba2::Reference(
     return y;
   };
   auto convolve = [&](const Doubles& in, LinearHandles conv) {
-    return CausalConvolution(batch, c.conv_activation, in, w[conv.w],
-                             w.Find(conv.bias), book_.shape(conv.w)[0],
-                             c.conv_width);
+    return reference::CausalConvolution(
+        batch, c.conv_activation, in, w[conv.w], w.Find(conv.bias),
+        book_.shape(conv.w)[0], c.conv_width);
   };
   const Doubles z = project(z_, 0), raw = project(dt_, 4);
   const Doubles u = convolve(project(x_, 1), conv_x_);
