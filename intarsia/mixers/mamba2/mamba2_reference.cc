@@ -25,9 +25,9 @@ std::vector<double> Mamba2::Reference(
     return y;
   };
   auto convolve = [&](const Doubles& in, LinearHandles conv) {
-    return reference::CausalConvolution(
-        batch, c.conv_activation, in, w[conv.w], w.Find(conv.bias),
-        book_.shape(conv.w)[0], c.conv_width);
+    return reference::CausalConvolution(batch, c.conv_activation, in, w[conv.w],
+                                        w.Find(conv.bias),
+                                        book_.shape(conv.w)[0], c.conv_width);
   };
   const Doubles z = project(z_, 0), raw = project(dt_, 4);
   const Doubles u = convolve(project(x_, 1), conv_x_);
