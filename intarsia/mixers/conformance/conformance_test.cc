@@ -235,7 +235,8 @@ TEST_P(Conformance, GradientsOnAGpuAreThoseOfTheCpu) {
       got = Gradients(instance_, batch, x, c, options);
     } catch (const EngineError& error) {
       const std::string mixer = GetParam().entry.name;
-      EXPECT_TRUE(mixer == "retention" || mixer == "mamba2" || mixer == "moe")
+      EXPECT_TRUE(mixer == "retention" || mixer == "mamba2" || mixer == "moe" ||
+                  mixer == "delta")
           << error.what();
       EXPECT_NE(std::string(error.what()).find("no gradient on cuda"),
                 std::string::npos)
