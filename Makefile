@@ -5,7 +5,7 @@ PROMPT ?= Explain in two sentences why the sky is blue.
 JOBS ?= $(shell nproc)
 BINARY = build/release/intarsia
 
-.PHONY: run test build deps test-long test-asan test-tsan fuzz cuda cuda-full \
+.PHONY: run test build deps test-long test-unit test-tsan fuzz cuda cuda-full \
         coverage test-gpu test-published-vocabularies test-published-templates lint format clean help
 
 help:            ## this list
@@ -55,20 +55,18 @@ dist:            ## build/intarsia-VERSION.tar.gz of the last commit
 reproducible:    ## two builds of that tarball, compared (twice a clean build)
 	@tools/reproducible.sh
 
-test:            ## build and pass every test (under 40 minutes on two cores)
+test:            ## build and pass every test (under 30 minutes on two cores)
 	@tools/install_deps.sh test
 	tools/test.sh
 
 test-long:       ## the same, with long tests and ten minutes of each fuzzer
 	INTARSIA_LONG=1 tools/test.sh
 
-test-asan:       ## the tests labelled asan under AddressSanitizer and UBSan
-	cmake --preset asan && cmake --build --preset asan -- -j$(JOBS)
-	ctest --preset asan
+test-unit:       ## the tests of single folders under AddressSanitizer and UBSan
+	STEPS=unit tools/test.sh
 
-test-tsan:       ## the tests labelled tsan under ThreadSanitizer
-	cmake --preset tsan && cmake --build --preset tsan -- -j$(JOBS)
-	ctest --preset tsan
+test-tsan:       ## what shares data between threads, under ThreadSanitizer
+	STEPS=tsan tools/test.sh
 
 fuzz:            ## build the fuzz targets with clang (build/fuzz)
 	cmake --preset fuzz

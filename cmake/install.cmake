@@ -125,5 +125,6 @@ if(INTARSIA_TESTS)
   add_test(NAME install_test
            COMMAND ${PROJECT_SOURCE_DIR}/tools/install_test.sh
                    ${PROJECT_BINARY_DIR})
-  set_tests_properties(install_test PROPERTIES LABELS cli TIMEOUT 300)
+  intarsia_lanes(install_test packaging_files LABELS ship)
+  set_tests_properties(install_test PROPERTIES TIMEOUT 300)
 endif()

@@ -31,6 +31,19 @@ elseif(INTARSIA_SIMD STREQUAL "dispatch")
   # floor are left out by the architecture, SSSE3 by name.
   set(INTARSIA_SIMD_FLAGS -march=x86-64-v2 -maes -mpclmul
       -DHWY_DISABLED_TARGETS=HWY_SSSE3)
+elseif(INTARSIA_SIMD STREQUAL "test")
+  # AVX2, and Highway's plain C++ for 128 bits, which any processor runs; a test
+  # chooses (SetSimdTargetForTest).
+  if(NOT CMAKE_CXX_COMPILER_ID MATCHES "Clang")
+    message(FATAL_ERROR "INTARSIA_SIMD=test needs clang")
+  endif()
+  set(INTARSIA_SIMD_FLAGS
+      -march=x86-64-v3 -maes -mpclmul -DHWY_COMPILE_ALL_ATTAINABLE
+      "-DHWY_DISABLED_TARGETS=(HWY_SSSE3|HWY_SSE4|HWY_AVX3|HWY_AVX3_DL)")
+  if(INTARSIA_SANITIZE)
+    list(APPEND INTARSIA_SIMD_FLAGS
+         -fsanitize-ignorelist=${PROJECT_SOURCE_DIR}/cmake/sanitize_ignore.txt)
+  endif()
 elseif(INTARSIA_SIMD STREQUAL "emu128")
   # No vector instruction by name: Highway's plain C++ for 128 bits, which any
   # processor runs. g++ before 12.3 miscompiles it (its bug 106322).
@@ -40,7 +53,7 @@ elseif(INTARSIA_SIMD STREQUAL "emu128")
   endif()
   set(INTARSIA_SIMD_FLAGS -DHWY_COMPILE_ONLY_EMU128)
 else()
-  message(FATAL_ERROR "INTARSIA_SIMD must be dispatch, avx2, avx512 or emu128")
+  message(FATAL_ERROR "INTARSIA_SIMD must be dispatch, avx2, avx512, emu128 or test")
 endif()
 
 if(INTARSIA_SANITIZE STREQUAL "address")
@@ -48,6 +61,9 @@ if(INTARSIA_SANITIZE STREQUAL "address")
       -fno-sanitize-recover=undefined -fno-omit-frame-pointer)
 elseif(INTARSIA_SANITIZE STREQUAL "thread")
   set(INTARSIA_SANITIZE_FLAGS -fsanitize=thread -fno-omit-frame-pointer)
+  # Kernels write where their task's number says: that any number of threads
+  # makes the same bits is tested in the lane unit.
+  list(APPEND INTARSIA_SIMD_FLAGS -fno-sanitize=thread)
 endif()
 if(INTARSIA_SANITIZE_FLAGS)
   target_compile_options(
@@ -86,21 +102,80 @@ function(intarsia_library name)
   endforeach()
 endfunction()
 
-# intarsia_test(name SOURCES ... DEPS ... LABELS ... ENV ...): a GoogleTest
-# program. Labels: asan, tsan choose the sanitizer subsets; long keeps a test
-# out of `make test`.
+# intarsia_lanes(entry LABELS ... ENV ...): to which parts of `make test` a test
+# belongs. It is in the lane `unit` (clang, sanitizers), unless LABELS names
+# `ship` (g++ -O2: journeys through the program, and what a sanitizer would
+# change); `tsan` adds the thread sanitizer; `long` keeps it out of `make test`.
+function(intarsia_lanes entry target)
+  cmake_parse_arguments(ARG "" "" "LABELS;ENV" ${ARGN})
+  if(NOT "ship" IN_LIST ARG_LABELS)
+    list(APPEND ARG_LABELS unit)
+  endif()
+  list(REMOVE_DUPLICATES ARG_LABELS)
+  set(results GTEST_OUTPUT=json:${PROJECT_BINARY_DIR}/results/${entry}.json)
+  list(APPEND ARG_ENV ${results})
+  set_tests_properties(${entry} PROPERTIES LABELS "${ARG_LABELS}" TIMEOUT 900
+                                           ENVIRONMENT "${ARG_ENV}")
+  foreach(lane ${ARG_LABELS})
+    if(NOT TARGET lane_${lane})
+      add_custom_target(lane_${lane})
+    endif()
+    if(TARGET "${target}")
+      add_dependencies(lane_${lane} ${target})
+    endif()
+  endforeach()
+endfunction()
+
+# intarsia_test(name [PORTABLE] SOURCES ... DEPS ... LABELS ... ENV ... PARTS
+# ...): a GoogleTest program. PARTS: how names of its cases go on after "/" or
+# ".". Each is an entry of ctest of its own, name.part, and the cases of none are
+# name.rest. PORTABLE: a build for several instruction sets runs it once more with
+# the portable kernels, as name.portable.
 function(intarsia_test name)
   if(NOT INTARSIA_TESTS)
     return()
   endif()
-  cmake_parse_arguments(ARG "" "" "SOURCES;DEPS;LABELS;ENV" ${ARGN})
+  cmake_parse_arguments(ARG "PORTABLE" "" "SOURCES;DEPS;LABELS;ENV;PARTS" ${ARGN})
   add_executable(${name} ${ARG_SOURCES})
   target_link_libraries(${name} PRIVATE ${ARG_DEPS} GTest::gtest GTest::gmock
                                         GTest::gtest_main)
-  add_test(NAME ${name} COMMAND ${name}
+  set(kernels "")
+  if(ARG_PORTABLE AND INTARSIA_SIMD STREQUAL "test")
+    set(kernels portable)
+    target_sources(
+      ${name}
+      PRIVATE ${PROJECT_SOURCE_DIR}/intarsia/formats/common/simd_for_test.cc)
+  endif()
+  foreach(portable "" ${kernels})
+    set(suffix "")
+    set(environment ${ARG_ENV})
+    if(portable)
+      set(suffix .portable)
+      list(APPEND environment INTARSIA_TEST_SIMD=EMU128)
+    endif()
+    set(rest "*-")
+    foreach(part ${ARG_PARTS})
+      string(APPEND rest "*/${part}*:*.${part}*:")
+      intarsia_test_entry(${name}.${part}${suffix} ${name} "*/${part}*:*.${part}*"
+                          LABELS ${ARG_LABELS} ENV ${environment})
+    endforeach()
+    if(ARG_PARTS)
+      intarsia_test_entry(${name}.rest${suffix} ${name} "${rest}"
+                          LABELS ${ARG_LABELS} ENV ${environment})
+    else()
+      intarsia_test_entry(${name}${suffix} ${name} "*" LABELS ${ARG_LABELS} ENV
+                          ${environment})
+    endif()
+  endforeach()
+endfunction()
+
+# An entry of ctest: the cases of `target` that the filter takes, at least one.
+function(intarsia_test_entry entry target filter)
+  add_test(NAME ${entry} COMMAND ${target} "--gtest_filter=${filter}"
            WORKING_DIRECTORY ${PROJECT_SOURCE_DIR})
-  set_tests_properties(${name} PROPERTIES LABELS "${ARG_LABELS}"
-                       ENVIRONMENT "${ARG_ENV}" TIMEOUT 900)
+  intarsia_lanes(${entry} ${target} ${ARGN})
+  set_tests_properties(${entry} PROPERTIES FAIL_REGULAR_EXPRESSION
+                                           "==. 0 tests from 0 test suites ran")
 endfunction()
 
 # intarsia_fuzzer(name TARGET DEPS ...): the program name_fuzz, which calls

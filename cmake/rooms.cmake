@@ -77,7 +77,7 @@ function(intarsia_rooms kind macro)
     endif()
     if(EXISTS ${dir}/${room}/${room}_test.cc)
       intarsia_test(${kind}_${room}_test SOURCES ${room}/${room}_test.cc
-                    DEPS ${library} ${ARG_TEST_DEPS} LABELS asan)
+                    DEPS ${library} ${ARG_TEST_DEPS})
     endif()
   endforeach()
   if(no_cuda)

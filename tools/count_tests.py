@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Prints "PASSED FAILED" of a folder of results that tools/test.sh wrote.
 
-Each GoogleTest program leaves NAME.json with its cases. ctest.xml says how the
+Each entry of a GoogleTest program leaves NAME.json with its cases. ctest.xml says how the
 programs ended: one that crashed, timed out or was never started counts as one
 failure, and so does one that failed although none of its cases did.
 """

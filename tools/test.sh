@@ -1,23 +1,38 @@
 #!/usr/bin/env bash
-# What `make test` does: formatting and arrows, every test, the sanitizer
-# subsets, a build with the other compiler, and, where nvcc is, a compile check
-# of the GPU code. Ends with one line "N passed, M failed", which counts test
-# cases, and each check that has no cases as one.
+# What `make test` does: formatting and arrows, then three lanes of tests, and,
+# where nvcc is, a compile check of the GPU code:
+#
+#   unit   clang -O1, AddressSanitizer and UBSan, AVX2 and portable kernels:
+#          what one folder promises
+#   ship   g++ -O2: the program and the journeys through it
+#   tsan   what shares data between threads
+#
+# Each test is in the lanes that its CMakeLists.txt says (intarsia_lanes in
+# cmake/options.cmake). A test of more than 30 seconds fails unless it is
+# labelled long. Ends with the slowest files and tests and one line "N passed, M
+# failed", which counts test cases, and each check that has no cases as one.
 #
 #   INTARSIA_LONG=1   tests labelled long too, fuzzers for ten minutes each
 #   JOBS=n            compilers at a time (default: all processors)
-#   STEPS="lint dev"  only these of: lint dev emu128 asan tsan cuda fuzz
+#   STEPS="lint unit" only these of: lint unit ship tsan cuda fuzz
+#   SLOW=n            seconds that a test may take (default 30)
+#   --since REV       of unit and tsan only the tests that depend on files that
+#                     differ from REV; needs builds that were made before
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit 1
+since=
+if [[ ${1:-} == --since ]]; then
+  since=$(git rev-parse --verify "${2:?--since wants a revision}^{commit}") ||
+    exit 2
+fi
 jobs=${JOBS:-$(nproc)}
 # What ccache keeps serves clones in other folders too.
 export CCACHE_BASEDIR=$PWD CCACHE_NOHASHDIR=true
 long=${INTARSIA_LONG:-}
-results=build/test-results
-passed=0 failed=0 failures=()
+passed=0 failed=0 failures=() lanes=()
 
 has() { command -v "$1" >/dev/null; }
-wanted() { [[ " ${STEPS:-lint dev emu128 asan tsan cuda fuzz} " == *" $1 "* ]]; }
+wanted() { [[ " ${STEPS:-lint unit ship tsan cuda fuzz} " == *" $1 "* ]]; }
 
 # check NAME COMMAND...: one case.
 check() {
@@ -35,21 +50,31 @@ check() {
   fi
 }
 
-# suite PRESET [CTEST ARGUMENT...]: runs the tests; each GoogleTest case counts.
+# suite PRESET LANE: runs the tests; each GoogleTest case counts.
 suite() {
-  local preset=$1 start=$SECONDS counts
-  shift
-  rm -rf "${results:?}/$preset"
-  mkdir -p "$results/$preset"
-  echo "== $preset: tests"
-  GTEST_OUTPUT="json:$PWD/$results/$preset/" GTEST_BRIEF=1 \
-    ctest --test-dir "build/$preset" --output-on-failure --no-tests=error \
-    --output-junit "$PWD/$results/$preset/ctest.xml" -j "$jobs" "$@" ||
-    failures+=("$preset tests")
-  counts=$(python3 tools/count_tests.py "$results/$preset") || counts="0 1"
+  local preset=$1 lane=$2 start=$SECONDS counts results=build/$1/results
+  local regex some=() long_too=(-LE '^long$')
+  [[ -n $long ]] && long_too=()
+  if [[ -n $since && $lane != ship ]]; then
+    regex=$(python3 tools/affected.py "build/$preset" "$lane" "$since") ||
+      regex=.
+    if [[ -z $regex ]]; then
+      echo "== $lane: nothing depends on what changed"
+      return
+    fi
+    some=(-R "$regex")
+  fi
+  rm -rf "${results:?}"
+  mkdir -p "$results"
+  echo "== $lane: tests"
+  GTEST_BRIEF=1 ctest --test-dir "build/$preset" --output-on-failure \
+    --no-tests=error --output-junit "$PWD/$results/ctest.xml" -j "$jobs" \
+    -L "^$lane\$" "${long_too[@]}" "${some[@]}" || failures+=("$lane tests")
+  lanes+=("build/$preset")
+  counts=$(python3 tools/count_tests.py "$results") || counts="0 1"
   passed=$((passed + ${counts% *}))
   failed=$((failed + ${counts#* }))
-  echo "== $preset: ${counts% *} passed, ${counts#* } failed," \
+  echo "== $lane: ${counts% *} passed, ${counts#* } failed," \
     "$((SECONDS - start)) s"
 }
 
@@ -69,68 +94,45 @@ build() {  # PRESET TARGET...
   }
   tail -n 1 "build/$preset/build.log"
 }
-configure_and_build() {  # PRESET LABEL [CMAKE ARGUMENT...]
-  local preset=$1 label=$2 targets=()
-  shift 2
-  configure "$preset" "$@" || return 1
-  if [[ -n $label ]]; then
-    # The tests of this label alone, and what they need.
-    mapfile -t targets < <(ctest --test-dir "build/$preset" -N -L "^$label\$" |
-      sed -n 's/^ *Test *#[0-9]*: //p')
-    [[ ${#targets[@]} -gt 0 ]] || return 1
-  fi
-  build "$preset" "${targets[@]}"
+# lane NAME PRESET WORDS TARGETS [CMAKE ARGUMENT...]: builds and runs one.
+lane() {
+  local lane=$1 preset=$2 words=$3
+  local targets=("lane_$lane") arguments=("${@:5}")
+  [[ -n $4 ]] && targets+=("$4")
+  check "build $lane ($words)" configure_and_build && suite "$preset" "$lane"
+}
+configure_and_build() {
+  configure "$preset" "${arguments[@]}" && build "$preset" "${targets[@]}"
 }
 
-exclude_long=(-LE '^long$')
-[[ -n $long ]] && exclude_long=()
 mkdir -p build
-
 if wanted lint; then
   check "lint" tools/lint.sh
 fi
 
-if wanted dev; then
-  check "build dev (g++)" configure_and_build dev "" && suite dev \
-    "${exclude_long[@]}"
-fi
-
-# The kernels as any processor runs them.
-if wanted emu128; then
+# The lane of the other compiler, which builds the program too.
+if wanted unit; then
   if has clang++; then
-    check "build emu128 (clang++)" configure_and_build emu128 emu128 &&
-      suite emu128 -L '^emu128$' "${exclude_long[@]}"
+    lane unit unit "clang++" intarsia
   else
-    echo "clang++ is not here: the portable kernels are not tested."
+    echo "clang++ is not here: no portable kernels, and the sanitizers of g++."
     [[ -n ${CI:-} ]] && check "clang++ is installed" false
+    lane unit unit "g++" "" -DCMAKE_CXX_COMPILER=g++ -DINTARSIA_SIMD=avx2
   fi
 fi
-
-# The sanitized build is also the one with the other compiler.
-if wanted asan; then
-  if has clang++; then
-    check "build asan (clang++)" configure_and_build asan asan \
-      -DCMAKE_CXX_COMPILER=clang++ && suite asan -L '^asan$' \
-      "${exclude_long[@]}"
-    check "build intarsia (clang++)" build asan intarsia
-  else
-    echo "clang++ is not here: the sanitizers run with g++."
-    [[ -n ${CI:-} ]] && check "clang++ is installed" false
-    check "build asan (g++)" configure_and_build asan asan && suite asan \
-      -L '^asan$' "${exclude_long[@]}"
-  fi
+if wanted ship; then
+  lane ship dev "g++" intarsia
 fi
-
 if wanted tsan; then
-  check "build tsan (g++)" configure_and_build tsan tsan && suite tsan \
-    -L '^tsan$' "${exclude_long[@]}"
+  lane tsan tsan "g++" ""
 fi
 
-# The program with all Hopper kernels, without optimising the CPU part, and what
-# can be tested of their benchmarks here; running them needs `make test-gpu`.
+# The program with all Hopper kernels, and what can be tested of their benchmarks
+# here; running them needs `make test-gpu`. With the flags of the lane ship, so
+# that ccache has what doesn't differ.
 cuda_check() {
   configure cuda -B build/cuda-check -DINTARSIA_SIMD=avx2 -DINTARSIA_TESTS=ON \
-    -DCMAKE_CXX_FLAGS_RELEASE=-O0 && build cuda-check cuda_check
+    -DCMAKE_CXX_FLAGS_RELEASE="-O2 -g1" && build cuda-check cuda_check
 }
 if wanted cuda; then
   export PATH=$PATH:/usr/local/cuda/bin
@@ -160,6 +162,10 @@ if [[ -n $long ]] && wanted fuzz; then
 fi
 
 echo
+if [[ ${#lanes[@]} -gt 0 ]]; then
+  python3 tools/slowest.py "${SLOW:-30}" "${lanes[@]}" ||
+    failures+=("a test is too slow")
+fi
 for name in "${failures[@]+"${failures[@]}"}"; do echo "failed: $name"; done
 echo "$((SECONDS / 60)) min $((SECONDS % 60)) s"
 echo "$passed passed, $failed failed"

@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <bit>
 #include <cmath>
+#include <cstdlib>
 #include <cstring>
 
 #include "intarsia/core/random.h"
@@ -510,6 +511,13 @@ TEST(FormatsTest, RunsOnTheInstructionSetTheBuildMeant) {
     EXPECT_EQ(target, "AVX2");
   } else if (simd == "avx512") {
     EXPECT_THAT(target, testing::StartsWith("AVX3"));
+  } else if (simd == "test") {
+    const char* const only = std::getenv("INTARSIA_TEST_SIMD");
+    EXPECT_EQ(target, only != nullptr ? only : "AVX2");
+    if (only == nullptr) {
+      EXPECT_THAT(formats::EachSimdTarget(),
+                  testing::UnorderedElementsAre("AVX2", "EMU128"));
+    }
   } else if (simd == "emu128") {
     EXPECT_EQ(target, "EMU128");
   } else if (__builtin_cpu_supports("avx2")) {

@@ -1,5 +1,8 @@
 #include "intarsia/formats/common/matmul.h"
 
+#include <cstdlib>
+
+#include "intarsia/core/check.h"
 #include "intarsia/formats/common/paths.h"
 
 #undef HWY_TARGET_INCLUDE
@@ -111,10 +114,14 @@ std::vector<std::string> EachSimdTarget() {
 }
 
 void SetSimdTargetForTest(const std::string& name) {
-  int64_t chosen = 0;  // all
+  const char* const only = std::getenv("INTARSIA_TEST_SIMD");
+  const std::string wanted = name.empty() && only != nullptr ? only : name;
+  hwy::SetSupportedTargetsForTest(0);  // what the CPU has
+  int64_t chosen = 0;
   for (const int64_t target : hwy::SupportedAndGeneratedTargets()) {
-    if (hwy::TargetName(target) == name) chosen = target;
+    if (hwy::TargetName(target) == wanted) chosen = target;
   }
+  CHECK(wanted.empty() || chosen != 0) << wanted << " is not in this build";
   hwy::SetSupportedTargetsForTest(chosen);
   hwy::GetChosenTarget().Update(hwy::SupportedTargets());
 }

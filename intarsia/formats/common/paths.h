@@ -39,8 +39,8 @@ const PreparedKernels* Path() {
 enum class Integers { kBest, kVnni, kMadd, kNone };
 void SetIntegersForTest(Integers integers);
 std::vector<Integers> EachIntegersForTest();
-// Highway's kernels for one of the targets of this build that the CPU has ("":
-// the best).
+// Highway's kernels for one of the targets of this build that the CPU has. "":
+// the best, or the one that the environment's INTARSIA_TEST_SIMD names.
 std::vector<std::string> EachSimdTarget();
 void SetSimdTargetForTest(const std::string& name);
 
