@@ -55,7 +55,7 @@ dist:            ## build/intarsia-VERSION.tar.gz of the last commit
 reproducible:    ## two builds of that tarball, compared (twice a clean build)
 	@tools/reproducible.sh
 
-test:            ## build and pass every test (under 30 minutes on two cores)
+test:            ## build and pass every test
 	@tools/install_deps.sh test
 	tools/test.sh
 
