@@ -23,7 +23,7 @@ struct OpDoor {
   Differentiable differentiable = Differentiable::kEverywhere;
 };
 
-// An op without kernels for a GPU.
+// What an op of the CPU alone has.
 struct NoKernels {};
 inline OpDoor<NoKernels> CpuOnly(const char* name, const char* room) {
   return {name, room, nullptr, Differentiable::kOnCpu};
@@ -62,10 +62,22 @@ inline std::vector<Tensor*> TapeOutputs(std::vector<Tensor>* y) {
   return out;
 }
 
+// `vjp` is the Tape::BackwardFn, or a function of the result that returns it.
+template <typename Result, typename Vjp>
+void RecordOp(Context& ctx, const char* name, const std::vector<Tensor>& inputs,
+              Vjp&& vjp, Result* y) {
+  if constexpr (std::is_invocable_v<Vjp, const Result&>) {
+    // Made first: what it keeps of the result is not the tape's variable.
+    Tape::BackwardFn backward = vjp(std::as_const(*y));
+    ctx.tape->Record(name, ctx, inputs, TapeOutputs(y), std::move(backward));
+  } else {
+    ctx.tape->Record(name, ctx, inputs, TapeOutputs(y), std::forward<Vjp>(vjp));
+  }
+}
+
 // Computes an op on `device` and records it. The result is a Tensor, a vector
-// of them, or a struct with TapeOutputs. `vjp` is the Tape::BackwardFn, or a
-// function of the result that returns it; it is looked at only when there is a
-// tape.
+// of them, or a struct with TapeOutputs. `vjp` as in RecordOp; it is looked at
+// only when there is a tape.
 template <typename Kernels, typename OnCpu, typename OnCuda, typename Vjp>
 auto Run(Context& ctx, const OpDoor<Kernels>& door, Device device,
          const std::vector<Tensor>& inputs, const OnCpu& cpu,
@@ -73,15 +85,35 @@ auto Run(Context& ctx, const OpDoor<Kernels>& door, Device device,
   CheckDifferentiable(ctx, device, door);
   auto y = OnDevice(device, door, cpu, cuda);
   if (ctx.tape != nullptr) {
-    if constexpr (std::is_invocable_v<Vjp, const decltype(y)&>) {
-      // Made first: what it keeps of the result is not the tape's variable.
-      Tape::BackwardFn backward = vjp(std::as_const(y));
-      ctx.tape->Record(door.name, ctx, inputs, TapeOutputs(&y),
-                       std::move(backward));
-    } else {
-      ctx.tape->Record(door.name, ctx, inputs, TapeOutputs(&y),
-                       std::forward<Vjp>(vjp));
-    }
+    RecordOp(ctx, door.name, inputs, std::forward<Vjp>(vjp), &y);
+  }
+  return y;
+}
+
+// Several ops of the same inputs that are computed together: each is recorded
+// for itself, with the i-th result and vjp(i).
+template <typename Kernels, typename OnCpu, typename OnCuda, typename Vjp>
+std::vector<Tensor> RunEach(Context& ctx, const OpDoor<Kernels>& door,
+                            Device device, const std::vector<Tensor>& inputs,
+                            const OnCpu& cpu, const OnCuda& cuda,
+                            const Vjp& vjp) {
+  CheckDifferentiable(ctx, device, door);
+  std::vector<Tensor> y = OnDevice(device, door, cpu, cuda);
+  for (size_t i = 0; ctx.tape != nullptr && i < y.size(); ++i) {
+    RecordOp(ctx, door.name, inputs, vjp(i), &y[i]);
+  }
+  return y;
+}
+
+// An op whose one function takes tensors of any device (views, exchanges
+// between ranks, what is computed on the host).
+template <typename Compute, typename Vjp>
+auto RunAnywhere(Context& ctx, const char* name,
+                 const std::vector<Tensor>& inputs, const Compute& compute,
+                 Vjp&& vjp) -> decltype(compute()) {
+  auto y = compute();
+  if (ctx.tape != nullptr) {
+    RecordOp(ctx, name, inputs, std::forward<Vjp>(vjp), &y);
   }
   return y;
 }
@@ -91,8 +123,11 @@ template <typename OnCpu, typename Vjp>
 auto Run(Context& ctx, const OpDoor<NoKernels>& door, Device device,
          const std::vector<Tensor>& inputs, const OnCpu& cpu, Vjp&& vjp)
     -> decltype(cpu()) {
-  const auto nowhere = [&](const NoKernels&) { return cpu(); };
-  return Run(ctx, door, device, inputs, cpu, nowhere, std::forward<Vjp>(vjp));
+  if (!device.is_cpu()) {
+    throw EngineError(std::string("[") + door.room + "] " + door.name +
+                      " has no kernels for " + Name(device));
+  }
+  return RunAnywhere(ctx, door.name, inputs, cpu, std::forward<Vjp>(vjp));
 }
 
 }  // namespace intarsia

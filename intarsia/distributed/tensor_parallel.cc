@@ -2,7 +2,7 @@
 
 #include <cmath>
 
-#include "intarsia/autograd/tape.h"
+#include "intarsia/autograd/op.h"
 #include "intarsia/distributed/communicator.h"
 
 namespace intarsia {
@@ -41,24 +41,20 @@ int TensorParallelSize(const Context& ctx) {
 }
 
 Tensor EnterTensorParallel(Context& ctx, const Tensor& x) {
-  if (Alone(ctx) || ctx.tape == nullptr) return x;
-  Tensor out = x;
-  Communicator* group = ctx.tensor_parallel;
-  ctx.tape->Record("enter_tensor_parallel", ctx, {x}, {&out},
-                   [group](Context&, const std::vector<Tensor>& g) {
-                     return std::vector<Tensor>{Summed(group, g[0])};
-                   });
-  return out;
+  if (Alone(ctx)) return x;
+  return RunAnywhere(
+      ctx, "enter_tensor_parallel", {x}, [&] { return x; },
+      [group = ctx.tensor_parallel](Context&, const std::vector<Tensor>& g) {
+        return std::vector<Tensor>{Summed(group, g[0])};
+      });
 }
 
 Tensor LeaveTensorParallel(Context& ctx, const Tensor& partial) {
   if (Alone(ctx)) return partial;
-  Tensor out = Summed(ctx.tensor_parallel, partial);
-  if (ctx.tape != nullptr) {
-    ctx.tape->Record("leave_tensor_parallel", ctx, {partial}, {&out},
-                     [](Context&, const std::vector<Tensor>& g) { return g; });
-  }
-  return out;
+  return RunAnywhere(
+      ctx, "leave_tensor_parallel", {partial},
+      [&] { return Summed(ctx.tensor_parallel, partial); },
+      [](Context&, const std::vector<Tensor>& g) { return g; });
 }
 
 Tensor ShardedRmsNorm(Context& ctx, const Tensor& x, const Weight& scale,
@@ -68,55 +64,58 @@ Tensor ShardedRmsNorm(Context& ctx, const Tensor& x, const Weight& scale,
   const Tensor in = x.Contiguous();
   const int64_t rows = in.dim(0), dim = in.dim(1);
   const double width = static_cast<double>(dim) * group->size();
-  Tensor inverse = Summed(group, RowDots(in, in));
-  float* r = inverse.mutable_data<float>();
-  for (int64_t t = 0; t < rows; ++t) {
-    r[t] = static_cast<float>(1.0 / std::sqrt(r[t] / width + eps));
-  }
-  Tensor out = Tensor::Empty(in.shape());
-  const float* s = scale.f32();
-  for (int64_t t = 0; t < rows; ++t) {
-    for (int64_t i = 0; i < dim; ++i) {
-      out.mutable_data<float>()[t * dim + i] =
-          in.data<float>()[t * dim + i] * r[t] * s[i];
+  Tensor inverse;  // of each row's root mean square
+  const auto normalise = [&] {
+    inverse = Summed(group, RowDots(in, in));
+    float* r = inverse.mutable_data<float>();
+    for (int64_t t = 0; t < rows; ++t) {
+      r[t] = static_cast<float>(1.0 / std::sqrt(r[t] / width + eps));
     }
-  }
-  if (ctx.tape == nullptr) return out;
-  const Weight* w = &scale;
-  ctx.tape->Record(
-      "sharded_rms_norm", ctx, {x}, {&out},
-      [=, tape = ctx.tape](Context& back, const std::vector<Tensor>& grads) {
-        const Tensor g = grads[0].Contiguous();
-        const float* s = w->f32();
-        const float* r = inverse.data<float>();
-        // y = x r s, so dx = g s r − x r³/width · Σ over all ranks of g s x.
-        Tensor scaled = Tensor::Empty(g.shape());
-        Tensor weight_gradient = Tensor::Zeros({dim});
-        for (int64_t t = 0; t < rows; ++t) {
-          for (int64_t i = 0; i < dim; ++i) {
-            const int64_t k = t * dim + i;
-            scaled.mutable_data<float>()[k] = g.data<float>()[k] * s[i];
-            weight_gradient.mutable_data<float>()[i] +=
-                g.data<float>()[k] * in.data<float>()[k] * r[t];
-          }
+    Tensor out = Tensor::Empty(in.shape());
+    const float* s = scale.f32();
+    for (int64_t t = 0; t < rows; ++t) {
+      for (int64_t i = 0; i < dim; ++i) {
+        out.mutable_data<float>()[t * dim + i] =
+            in.data<float>()[t * dim + i] * r[t] * s[i];
+      }
+    }
+    return out;
+  };
+  const auto vjp = [&](const Tensor&) -> Tape::BackwardFn {
+    return [=, w = &scale, tape = ctx.tape](Context& back,
+                                            const std::vector<Tensor>& grads) {
+      const Tensor g = grads[0].Contiguous();
+      const float* s = w->f32();
+      const float* r = inverse.data<float>();
+      // y = x r s, so dx = g s r − x r³/width · Σ over all ranks of g s x.
+      Tensor scaled = Tensor::Empty(g.shape());
+      Tensor weight_gradient = Tensor::Zeros({dim});
+      for (int64_t t = 0; t < rows; ++t) {
+        for (int64_t i = 0; i < dim; ++i) {
+          const int64_t k = t * dim + i;
+          scaled.mutable_data<float>()[k] = g.data<float>()[k] * s[i];
+          weight_gradient.mutable_data<float>()[i] +=
+              g.data<float>()[k] * in.data<float>()[k] * r[t];
         }
-        const Tensor dots = Summed(group, RowDots(scaled, in));
-        Tensor dx = Tensor::Empty(g.shape());
-        for (int64_t t = 0; t < rows; ++t) {
-          const double c =
-              dots.data<float>()[t] * double{r[t]} * r[t] * r[t] / width;
-          for (int64_t i = 0; i < dim; ++i) {
-            const int64_t k = t * dim + i;
-            dx.mutable_data<float>()[k] =
-                static_cast<float>(scaled.data<float>()[k] * double{r[t]} -
-                                   c * in.data<float>()[k]);
-          }
+      }
+      const Tensor dots = Summed(group, RowDots(scaled, in));
+      Tensor dx = Tensor::Empty(g.shape());
+      for (int64_t t = 0; t < rows; ++t) {
+        const double c =
+            dots.data<float>()[t] * double{r[t]} * r[t] * r[t] / width;
+        for (int64_t i = 0; i < dim; ++i) {
+          const int64_t k = t * dim + i;
+          dx.mutable_data<float>()[k] = static_cast<float>(
+              scaled.data<float>()[k] * double{r[t]} - c * in.data<float>()[k]);
         }
-        tape->QueueWeightGradient(
-            *w, back, [weight_gradient](Context&) { return weight_gradient; });
-        return std::vector<Tensor>{dx};
-      });
-  return out;
+      }
+      tape->QueueWeightGradient(
+          *w, back, [weight_gradient](Context&) { return weight_gradient; });
+      return std::vector<Tensor>{dx};
+    };
+  };
+  return Run(ctx, CpuOnly("sharded_rms_norm", "tensor_parallel"), x.device(),
+             {x}, normalise, vjp);
 }
 
 Result<Tensor> ShardWeight(const WeightSpec& whole, const Format& format,

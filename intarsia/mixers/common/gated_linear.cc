@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <limits>
 
-#include "intarsia/autograd/tape.h"
+#include "intarsia/autograd/op.h"
 #include "intarsia/mixers/common/gated_linear_cuda.h"
 #include "intarsia/mixers/common/gated_linear_kernels.h"
 
@@ -27,13 +27,10 @@ void CheckShapes(const Context& ctx, const Tensor& q, const Tensor& k,
       << "log decay " << log_decay.shape() << ", v " << v.shape();
 }
 
-// Throws where the device has no kernels: they run without a tape.
-const gated_linear_cuda::Kernels& CudaKernels(const Context& ctx) {
-  CHECK(ctx.tape == nullptr) << "the core has no gradients on a GPU";
-  if (gated_linear_cuda::kernels == nullptr) {
-    throw EngineError("[gated_linear] no CUDA kernels in this build");
-  }
-  return *gated_linear_cuda::kernels;
+using gated_linear_cuda::Kernels;
+
+OpDoor<Kernels> Door() {
+  return {"gated_linear", "gated_linear", gated_linear_cuda::kernels};
 }
 
 // Holds the contiguous tensors that Args points into.
@@ -81,8 +78,9 @@ std::span<const GatedLinearPlan::Chunk> ChunksOf(const GatedLinearPlan& plan,
 // Runs all segments; `in(n)` and `out(n)` are segment n's states, `decay` is
 // [N, H] or null. A task takes a few heads of a group, which share q kᵀ.
 template <typename In, typename Out>
-void Run(const Context& ctx, const Args& args, const GatedLinearPlan& plan,
-         const In& in, const Out& out_state, float* out, float* decay) {
+void RunSegments(const Context& ctx, const Args& args,
+                 const GatedLinearPlan& plan, const In& in,
+                 const Out& out_state, float* out, float* decay) {
   const int64_t per_group = args.heads / args.groups;
   const int64_t per_task = std::min<int64_t>(per_group, 4);
   const int64_t blocks = (per_group + per_task - 1) / per_task;
@@ -182,6 +180,73 @@ std::vector<Tensor> Backward(const Context& ctx, const Inputs& inputs,
           args.a_stride == 0 ? SumRows(da) : da, ds};
 }
 
+GatedLinearResult OnCpu(const Context& ctx, const Inputs& inputs,
+                        const Tensor& initial, const Shape& state,
+                        const GatedLinearOptions& options) {
+  const Args& args = inputs.args;
+  GatedLinearResult result{Tensor::Empty(inputs.v.shape()),
+                           Tensor::Empty(state),
+                           Tensor::Empty({state[0], args.heads})};
+  const int64_t size = args.heads * args.state_size();
+  const float* first = DataOrNull(initial);
+  float* last = result.state.mutable_data<float>();
+  RunSegments(
+      ctx, args, PlanOf(ctx, options),
+      [&](int64_t n) { return first ? first + n * size : nullptr; },
+      [&](int64_t n) { return last + n * size; },
+      result.out.mutable_data<float>(), result.decay.mutable_data<float>());
+  return result;
+}
+
+GatedLinearResult OnCuda(Context& ctx, const Kernels& cuda,
+                         const Inputs& inputs, const Tensor& initial,
+                         const Shape& state,
+                         const GatedLinearOptions& options) {
+  GatedLinearResult result;
+  result.state = Tensor::Empty(state, DType::kF32, inputs.v.device());
+  result.out = cuda.recurrent(ctx, inputs.q, inputs.k, inputs.v, inputs.a,
+                              nullptr, initial, &result.state, options);
+  result.decay = cuda.total_decay(ctx, inputs.a);
+  return result;
+}
+
+Tensor InPlaceOnCpu(const Context& ctx, const Inputs& inputs, Tensor* states,
+                    const GatedLinearOptions& options) {
+  const Args& args = inputs.args;
+  const Batch& batch = *ctx.batch;
+  int64_t padding = 0;
+  for (int64_t n = 0; n < batch.segments(); ++n) {
+    CHECK(batch.slots[n] >= -1 && batch.slots[n] < states->dim(0))
+        << "slot " << batch.slots[n] << " of " << states->dim(0);
+    padding += batch.slots[n] < 0;
+  }
+  Tensor out = Tensor::Empty(inputs.v.shape());
+  const int64_t size = args.heads * args.state_size();
+  float* base = states->mutable_data<float>();
+  // Padding works on states that are thrown away.
+  std::vector<float> thrown(padding > 0 ? batch.segments() * size : 0, 0.0f);
+  auto slot = [&](int64_t n) {
+    return batch.slots[n] < 0 ? thrown.data() + n * size
+                              : base + batch.slots[n] * size;
+  };
+  RunSegments(ctx, args, PlanOf(ctx, options), slot, slot,
+              out.mutable_data<float>(), nullptr);
+  return out;
+}
+
+// A gradient on a GPU; a constant decay has its own on the host.
+std::vector<Tensor> BackwardOnCuda(Context& ctx, const Kernels& cuda,
+                                   const Inputs& inputs, const Tensor& initial,
+                                   const GatedLinearResult& result,
+                                   const GatedLinearOptions& options,
+                                   const std::vector<Tensor>& gradients) {
+  std::vector<Tensor> out =
+      cuda.gradients(ctx, inputs.q, inputs.k, inputs.v, inputs.a, initial,
+                     result, gradients, options);
+  if (inputs.a.rank() == 1) out[3] = SumRows(out[3].To(Cpu()));
+  return out;
+}
+
 }  // namespace
 
 GatedLinearPlan PlanGatedLinear(const Batch& batch, Form form, int chunk) {
@@ -222,42 +287,30 @@ GatedLinearResult GatedLinear(Context& ctx, const Tensor& q, const Tensor& k,
     CHECK(initial.shape() == shape)
         << "state " << initial.shape() << ", want " << shape;
   }
-  GatedLinearResult result;
-  result.state = Tensor::Empty(shape, DType::kF32, v.device());
-  if (v.device().is_cuda()) {
-    if (ctx.tape != nullptr) {
-      throw EngineError("[gated_linear] has no gradient on " +
-                        Name(v.device()) + "; train with --device cpu");
-    }
-    // The total decay is for merges, which run on the CPU.
-    result.out = CudaKernels(ctx).recurrent(ctx, q, k, v, log_decay, nullptr,
-                                            initial, &result.state, options);
-    return result;
-  }
   const Inputs inputs(q, k, v, log_decay, options);
-  const Args& args = inputs.args;
-  result.out = Tensor::Empty(v.shape());
-  result.decay = Tensor::Empty({segments, args.heads});
-  const int64_t size = args.heads * args.state_size();
-  const float* first = DataOrNull(initial);
-  float* last = result.state.mutable_data<float>();
-  Run(
-      ctx, args, PlanOf(ctx, options),
-      [&](int64_t n) { return first ? first + n * size : nullptr; },
-      [&](int64_t n) { return last + n * size; },
-      result.out.mutable_data<float>(), result.decay.mutable_data<float>());
-  if (ctx.tape != nullptr) {
-    // The gradient always comes from the chunked form.
-    ctx.tape->Record("gated_linear", ctx, {q, k, v, log_decay, state_in},
-                     {&result.out, &result.state, &result.decay},
-                     [=](Context& back, const std::vector<Tensor>& gradients) {
-                       Context chunked = back;
-                       chunked.form = Form::kChunked;
-                       return Backward(back, inputs, initial,
-                                       PlanOf(chunked, options), gradients);
-                     });
-  }
-  return result;
+  return Run(
+      ctx, Door(), v.device(), {q, k, v, log_decay, state_in},
+      [&] { return OnCpu(ctx, inputs, initial, shape, options); },
+      [&](const Kernels& cuda) {
+        return OnCuda(ctx, cuda, inputs, initial, shape, options);
+      },
+      [&](const GatedLinearResult& result) -> Tape::BackwardFn {
+        return [=](Context& back, const std::vector<Tensor>& gradients) {
+          return OnDevice(
+              inputs.v.device(), Door(),
+              [&] {
+                // The gradient always comes from the chunked form.
+                Context chunked = back;
+                chunked.form = Form::kChunked;
+                return Backward(back, inputs, initial, PlanOf(chunked, options),
+                                gradients);
+              },
+              [&](const Kernels& cuda) {
+                return BackwardOnCuda(back, cuda, inputs, initial, result,
+                                      options, gradients);
+              });
+        };
+      });
 }
 
 Tensor GatedLinearInPlace(Context& ctx, const Tensor& q, const Tensor& k,
@@ -268,31 +321,14 @@ Tensor GatedLinearInPlace(Context& ctx, const Tensor& q, const Tensor& k,
   const Shape shape = StateShape(q, v, options.value_major, states->dim(0));
   CHECK(states->contiguous() && states->shape() == shape)
       << "states " << states->shape() << ", want " << shape;
-  if (v.device().is_cuda()) {
-    return CudaKernels(ctx).recurrent(ctx, q, k, v, log_decay, states, Tensor(),
-                                      nullptr, options);
-  }
   const Inputs inputs(q, k, v, log_decay, options);
-  const Args& args = inputs.args;
-  const Batch& batch = *ctx.batch;
-  int64_t padding = 0;
-  for (int64_t n = 0; n < batch.segments(); ++n) {
-    CHECK(batch.slots[n] >= -1 && batch.slots[n] < states->dim(0))
-        << "slot " << batch.slots[n] << " of " << states->dim(0);
-    padding += batch.slots[n] < 0;
-  }
-  Tensor out = Tensor::Empty(v.shape());
-  const int64_t size = args.heads * args.state_size();
-  float* base = states->mutable_data<float>();
-  // Padding works on states that are thrown away.
-  std::vector<float> thrown(padding > 0 ? batch.segments() * size : 0, 0.0f);
-  auto slot = [&](int64_t n) {
-    return batch.slots[n] < 0 ? thrown.data() + n * size
-                              : base + batch.slots[n] * size;
-  };
-  Run(ctx, args, PlanOf(ctx, options), slot, slot, out.mutable_data<float>(),
-      nullptr);
-  return out;
+  return OnDevice(
+      v.device(), Door(),
+      [&] { return InPlaceOnCpu(ctx, inputs, states, options); },
+      [&](const Kernels& cuda) {
+        return cuda.recurrent(ctx, inputs.q, inputs.k, inputs.v, inputs.a,
+                              states, Tensor(), nullptr, options);
+      });
 }
 
 }  // namespace intarsia

@@ -22,9 +22,11 @@ struct GatedLinearOptions {
 struct GatedLinearResult {
   Tensor out;    // [T, H, V]
   Tensor state;  // [N, H, K, V] or [N, H, V, K]: S after each segment
-  // [N, H]: what each segment scaled its incoming state by; undefined on a GPU.
-  Tensor decay;
+  Tensor decay;  // [N, H]: what each segment scaled its incoming state by
 };
+inline std::vector<Tensor*> TapeOutputs(GatedLinearResult* result) {
+  return {&result->out, &result->state, &result->decay};
+}
 
 // S_t = exp(a_t) S_{t−1} + k_tᵀ v_t and o_t = scale · q_t S_t for each head, in
 // fp32. q, k: [T, G, K]. v: [T, H, V]. log_decay a ≤ 0: [T, H], or [H] when it

@@ -2,6 +2,7 @@
 // of one head's state in registers. Plain; right for decode, slow for prefill.
 #include "intarsia/cuda/room.cuh"
 #include "intarsia/mixers/common/gated_linear_cuda.h"
+#include "intarsia/mixers/common/gated_linear_gradients_cuda.h"
 
 namespace intarsia::gated_linear_cuda {
 namespace {
@@ -139,7 +140,8 @@ Tensor Recurrent(Context& ctx, const Tensor& q, const Tensor& k,
   return out;
 }
 
-constexpr Kernels kKernels = {.recurrent = Recurrent};
+constexpr Kernels kKernels = {
+    .recurrent = Recurrent, .total_decay = TotalDecay, .gradients = Gradients};
 
 }  // namespace
 

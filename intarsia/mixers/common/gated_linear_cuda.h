@@ -14,6 +14,18 @@ struct Kernels {
                       const Tensor& v, const Tensor& log_decay, Tensor* pool,
                       const Tensor& state_in, Tensor* state_out,
                       const GatedLinearOptions& options);
+  // GatedLinearResult::decay, from log_decay as above.
+  Tensor (*total_decay)(Context& ctx, const Tensor& log_decay);
+  // From the gradients of the result's fields, each undefined or contiguous, to
+  // those of q, k, v, log_decay ([T, H], a constant one too) and state_in
+  // (undefined as that is).
+  std::vector<Tensor> (*gradients)(Context& ctx, const Tensor& q,
+                                   const Tensor& k, const Tensor& v,
+                                   const Tensor& log_decay,
+                                   const Tensor& state_in,
+                                   const GatedLinearResult& result,
+                                   const std::vector<Tensor>& given,
+                                   const GatedLinearOptions& options);
 };
 extern const Kernels* kernels;
 

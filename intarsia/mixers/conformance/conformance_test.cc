@@ -5,6 +5,7 @@
 #include <cmath>
 #include <nlohmann/json.hpp>
 
+#include "intarsia/autograd/fused.h"
 #include "intarsia/mixers/conformance/harness.h"
 #include "intarsia/wiring/primitives.h"
 
@@ -235,9 +236,7 @@ TEST_P(Conformance, GradientsOnAGpuAreThoseOfTheCpu) {
       got = Gradients(instance_, batch, x, c, options);
     } catch (const EngineError& error) {
       const std::string mixer = GetParam().entry.name;
-      EXPECT_TRUE(mixer == "retention" || mixer == "mamba2" || mixer == "moe" ||
-                  mixer == "delta")
-          << error.what();
+      EXPECT_TRUE(mixer == "delta") << error.what();
       EXPECT_NE(std::string(error.what()).find("no gradient on cuda"),
                 std::string::npos)
           << error.what();
@@ -302,6 +301,19 @@ TEST_P(Conformance, GradientsAreThoseOfTheReference) {
             << name << "[" << at << "]: " << gradient[at] << ", expected "
             << want;
       }
+    }
+  }
+}
+
+TEST_P(Conformance, FusedOpsAreTheirCompositions) {
+  const Batch batch = RaggedBatch({1, 37, 70, 4});
+  const Tensor x = Input(batch);
+  for (const RunOptions& options : Targets()) {
+    FusedAudit audit;
+    Forward(instance_, batch, x, options);
+    for (const auto& [op, difference] : audit.differences()) {
+      EXPECT_LE(difference, options.dtype == DType::kBF16 ? 1e-2 : 1e-5)
+          << op << " on " << NameOf(options);
     }
   }
 }

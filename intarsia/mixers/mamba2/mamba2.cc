@@ -3,10 +3,10 @@
 #include <cmath>
 #include <nlohmann/json.hpp>
 
+#include "intarsia/autograd/fused.h"
 #include "intarsia/core/json_reader.h"
-#include "intarsia/cuda/kernels.h"
 #include "intarsia/distributed/tensor_parallel.h"
-#include "intarsia/mixers/mamba2/mamba2_cuda.h"
+#include "intarsia/mixers/mamba2/mamba2_vjp.h"
 #include "intarsia/ops/conv1d/conv1d.h"
 #include "intarsia/ops/elementwise/elementwise.h"
 #include "intarsia/ops/norm/norm.h"
@@ -178,21 +178,30 @@ Tensor Mamba2::Recur(Context& ctx, const Tensor& raw, const Tensor& x,
     }
     return AddSkip(ctx, y, x, ctx.weight(d_));
   };
-  if (x.device().is_cpu() || ctx.tape != nullptr) return composed();
-  mamba2_cuda::Recurrence call{.raw = raw.Contiguous(),
-                               .x = x.Contiguous(),
-                               .b = b.Contiguous(),
-                               .c = c.Contiguous(),
-                               .dt_bias = ctx.weight(dt_bias_),
-                               .a_log = ctx.weight(a_log_),
-                               .d = ctx.weight(d_),
-                               .dt_min = config_.dt_min,
-                               .dt_max = config_.dt_max,
-                               .state = state,
-                               .composed = composed,
-                               .y = Tensor()};
-  RequireKernels(mamba2_cuda::kernels, "mamba2").recurrence(ctx, call);
-  return call.y;
+  return Fused(
+      ctx, "mamba2",
+      [&] {
+        return OnDevice(
+            x.device(), mamba2_internal::Door("mamba2"),
+            [] { return Tensor(); },
+            [&](const mamba2_cuda::Kernels& cuda) {
+              mamba2_cuda::Recurrence call{.raw = raw.Contiguous(),
+                                           .x = x.Contiguous(),
+                                           .b = b.Contiguous(),
+                                           .c = c.Contiguous(),
+                                           .dt_bias = ctx.weight(dt_bias_),
+                                           .a_log = ctx.weight(a_log_),
+                                           .d = ctx.weight(d_),
+                                           .dt_min = config_.dt_min,
+                                           .dt_max = config_.dt_max,
+                                           .state = state,
+                                           .composed = composed,
+                                           .y = Tensor()};
+              cuda.recurrence(ctx, call);
+              return call.y;
+            });
+      },
+      composed);
 }
 
 Tensor Mamba2::Forward(Context& ctx, const Tensor& x) const {

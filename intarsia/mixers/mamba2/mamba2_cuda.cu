@@ -3,6 +3,7 @@
 #include "intarsia/core/kernel_report.h"
 #include "intarsia/cuda/room.cuh"
 #include "intarsia/mixers/mamba2/mamba2_cuda.h"
+#include "intarsia/mixers/mamba2/mamba2_gradients_cuda.h"
 #include "intarsia/mixers/mamba2/sm90_ssd_forward.h"
 #include "intarsia/mixers/mamba2/sm90_state_update.h"
 #include "intarsia/ops/elementwise/elementwise.h"
@@ -234,8 +235,13 @@ void Recur(Context& ctx, Recurrence& call) {
   RunFirst(ctx, ctx.report, "mamba2", kRecurrence, args);
 }
 
-constexpr Kernels kKernels = {
-    .discretize = Discretize, .add_skip = AddSkip, .recurrence = Recur};
+constexpr Kernels kKernels = {.discretize = Discretize,
+                              .add_skip = AddSkip,
+                              .recurrence = Recur,
+                              .discretize_gradients = DiscretizeGradients,
+                              .dots = Dots,
+                              .scale_heads = ScaleHeads,
+                              .sum_rows = SumRows};
 
 }  // namespace
 

@@ -29,6 +29,18 @@ struct Kernels {
   // Fills call.y by the first kernel that can; with ctx.dtype = kBF16 by tensor
   // cores.
   void (*recurrence)(Context& ctx, Recurrence& call);
+  // From the gradients of log_decay and value (undefined or contiguous) to
+  // those of raw and x, and the terms of A_log's [T, H].
+  std::vector<Tensor> (*discretize_gradients)(Context& ctx, const Tensor& raw,
+                                              const Tensor& x,
+                                              const Weight& dt_bias,
+                                              const Weight& a_log, float dt_min,
+                                              float dt_max, const Tensor& decay,
+                                              const Tensor& value);
+  // Σ_p a b [T, H] of a, b [T, H, P]; x times d [H] by head; columns of [T, H].
+  Tensor (*dots)(Context& ctx, const Tensor& a, const Tensor& b);
+  Tensor (*scale_heads)(Context& ctx, const Tensor& x, const Weight& d);
+  Tensor (*sum_rows)(Context& ctx, const Tensor& x);
 };
 extern const Kernels* kernels;
 

@@ -1,11 +1,12 @@
 #include "intarsia/mixers/mamba2/mamba2_vjp.h"
 
+#include <algorithm>
 #include <cmath>
 
-#include "intarsia/autograd/tape.h"
-
-namespace intarsia {
+namespace intarsia::mamba2_internal {
 namespace {
+
+using mamba2_cuda::Kernels;
 
 constexpr int64_t kRowsPerTask = 16;
 
@@ -48,66 +49,99 @@ Tensor ScaleHeads(ThreadPool& pool, const Tensor& x, const float* factor,
   return out;
 }
 
-}  // namespace
-
 // With s = raw + dt_bias and A = −exp(A_log):
 //   dΔ = A d(log_decay) + Σ_p x d(value)   dx = Δ d(value)
 //   d raw = dΔ σ(s) inside the limits      dA_log = A Σ_t Δ d(log_decay)
-void RecordDiscretize(Context& ctx, const Tensor& raw, const Tensor& x,
-                      const Weight& dt_bias, const Weight& a_log,
-                      const Tensor& delta, float dt_min, float dt_max,
-                      Mamba2Steps* steps) {
-  const Tensor in = x.Contiguous(), raw_in = raw.Contiguous();
+// decay, value: gradients, or undefined. Returns d raw, dx and the terms of
+// dA_log [T, H].
+std::vector<Tensor> DiscretizeOnCpu(Context& ctx, const Tensor& raw,
+                                    const Tensor& x, const Weight& dt_bias,
+                                    const Weight& a_log, float dt_min,
+                                    float dt_max, const Tensor& decay,
+                                    const Tensor& value) {
+  const int64_t rows = x.dim(0), heads = x.dim(1);
+  Tensor d_raw = value.defined() ? Dots(*ctx.pool, x, value)
+                                 : Tensor::Zeros({rows, heads});
+  Tensor d_a = Tensor::Zeros({rows, heads});
+  Tensor delta = Tensor::Empty({rows, heads});
+  for (int64_t i = 0; i < rows * heads; ++i) {
+    const float s = raw.data<float>()[i] + dt_bias.f32()[i % heads];
+    const float step = std::clamp(Softplus(s), dt_min, dt_max);
+    const float rate = -std::exp(a_log.f32()[i % heads]);
+    delta.mutable_data<float>()[i] = step;
+    float& d = d_raw.mutable_data<float>()[i];
+    if (decay.defined()) {
+      d += rate * decay.data<float>()[i];
+      d_a.mutable_data<float>()[i] = rate * step * decay.data<float>()[i];
+    }
+    // At a limit the step does not move.
+    d = step > dt_min && step < dt_max ? d / (1.0f + std::exp(-s)) : 0.0f;
+  }
+  Tensor dx;
+  if (value.defined()) {
+    dx = ScaleHeads(*ctx.pool, value, delta.data<float>(), rows * heads);
+  }
+  return {d_raw, dx, d_a};
+}
+
+Tensor RowSums(Context& ctx, const Tensor& x) {
+  return OnDevice(
+      x.device(), Door("sum_rows"), [&] { return SumRows(x); },
+      [&](const Kernels& cuda) { return cuda.sum_rows(ctx, x); });
+}
+
+Tensor OrUndefined(const Tensor& gradient) {
+  return gradient.defined() ? gradient.Contiguous() : Tensor();
+}
+
+}  // namespace
+
+float Softplus(float x) { return x > 20.0f ? x : std::log1p(std::exp(x)); }
+
+Tape::BackwardFn DiscretizeVjp(Tape* tape, const Tensor& raw, const Tensor& x,
+                               const Weight& dt_bias, const Weight& a_log,
+                               float dt_min, float dt_max) {
   const Weight *bias = &dt_bias, *a = &a_log;
-  ctx.tape->Record(
-      "mamba2_discretize", ctx, {raw, x}, {&steps->log_decay, &steps->value},
-      [=, tape = ctx.tape](Context& back, const std::vector<Tensor>& given) {
-        const int64_t rows = in.dim(0), heads = in.dim(1);
-        const Tensor decay =
-            given[0].defined() ? given[0].Contiguous() : Tensor();
-        const Tensor value =
-            given[1].defined() ? given[1].Contiguous() : Tensor();
-        Tensor d_raw = value.defined() ? Dots(*back.pool, in, value)
-                                       : Tensor::Zeros({rows, heads});
-        Tensor d_a = Tensor::Zeros({rows, heads});
-        for (int64_t i = 0; i < rows * heads; ++i) {
-          const float step = delta.data<float>()[i];
-          const float rate = -std::exp(a->f32()[i % heads]);
-          float& d = d_raw.mutable_data<float>()[i];
-          if (decay.defined()) {
-            d += rate * decay.data<float>()[i];
-            d_a.mutable_data<float>()[i] = rate * step * decay.data<float>()[i];
-          }
-          const float s = raw_in.data<float>()[i] + bias->f32()[i % heads];
-          // At a limit the step does not move.
-          d = step > dt_min && step < dt_max ? d / (1.0f + std::exp(-s)) : 0.0f;
-        }
-        tape->QueueWeightGradient(*bias, back,
-                                  [d_raw](Context&) { return SumRows(d_raw); });
-        tape->QueueWeightGradient(*a, back,
-                                  [d_a](Context&) { return SumRows(d_a); });
-        Tensor dx;
-        if (value.defined()) {
-          dx = ScaleHeads(*back.pool, value, delta.data<float>(), rows * heads);
-        }
-        return std::vector<Tensor>{d_raw, dx};
-      });
-}
-
-void RecordAddSkip(Context& ctx, const Tensor& y, const Tensor& x,
-                   const Weight& d, Tensor* out) {
-  const Tensor in = x.Contiguous();
-  const Weight* weight = &d;
-  ctx.tape->Record(
-      "mamba2_skip", ctx, {y, x}, {out},
-      [=, tape = ctx.tape](Context& back, const std::vector<Tensor>& given) {
-        const Tensor g = given[0].Contiguous();
-        tape->QueueWeightGradient(*weight, back, [in, g](Context& later) {
-          return SumRows(Dots(*later.pool, in, g));
+  return [=](Context& back, const std::vector<Tensor>& given) {
+    const Tensor decay = OrUndefined(given[0]), value = OrUndefined(given[1]);
+    const std::vector<Tensor> d = OnDevice(
+        x.device(), Door("mamba2_discretize"),
+        [&] {
+          return DiscretizeOnCpu(back, raw, x, *bias, *a, dt_min, dt_max, decay,
+                                 value);
+        },
+        [&](const Kernels& cuda) {
+          return cuda.discretize_gradients(back, raw, x, *bias, *a, dt_min,
+                                           dt_max, decay, value);
         });
-        return std::vector<Tensor>{
-            g, ScaleHeads(*back.pool, g, weight->f32(), in.dim(1))};
-      });
+    tape->QueueWeightGradient(*bias, back, [d_raw = d[0]](Context& later) {
+      return RowSums(later, d_raw);
+    });
+    tape->QueueWeightGradient(
+        *a, back, [d_a = d[2]](Context& later) { return RowSums(later, d_a); });
+    return std::vector<Tensor>{d[0], d[1]};
+  };
 }
 
-}  // namespace intarsia
+Tape::BackwardFn SkipVjp(Tape* tape, const Tensor& x, const Weight& d) {
+  return [=, weight = &d](Context& back, const std::vector<Tensor>& given) {
+    const Tensor g = given[0].Contiguous();
+    tape->QueueWeightGradient(*weight, back, [x, g](Context& later) {
+      return RowSums(later, OnDevice(
+                                x.device(), Door("mamba2_skip"),
+                                [&] { return Dots(*later.pool, x, g); },
+                                [&](const Kernels& cuda) {
+                                  return cuda.dots(later, x, g);
+                                }));
+    });
+    const Tensor dx = OnDevice(
+        x.device(), Door("mamba2_skip"),
+        [&] { return ScaleHeads(*back.pool, g, weight->f32(), x.dim(1)); },
+        [&](const Kernels& cuda) {
+          return cuda.scale_heads(back, g, *weight);
+        });
+    return std::vector<Tensor>{g, dx};
+  };
+}
+
+}  // namespace intarsia::mamba2_internal

@@ -93,8 +93,9 @@ void Convolve(Context& ctx, const Inputs& inputs, const Taps& taps,
 
 // dx_t = Σ_j weight[W−1−j] ⊙ g_{t+j} within the segment: the same kernel over
 // the gradients, with the taps in reverse.
-Tensor InputGradient(Context& ctx, const Batch& batch, const Taps& taps,
-                     const Tensor& g) {
+Tensor InputGradient(Context& ctx, const Weight& weight, const Tensor& g) {
+  const Batch& batch = *ctx.batch;
+  const Taps taps(weight, nullptr);
   const int64_t channels = taps.channels, width = taps.width;
   Tensor dx = Tensor::Empty(g.shape());
   float* out = dx.mutable_data<float>();
@@ -118,10 +119,11 @@ Tensor InputGradient(Context& ctx, const Batch& batch, const Taps& taps,
 }
 
 // dweight[c, W−1−j] = Σ_t g_t x_{t−j}: column c·W + W−1−j of SumColumns.
-Tensor WeightGradient(Context& ctx, const Batch& batch, const Tensor& x,
-                      const Tensor& g, int64_t width) {
-  const int64_t channels = x.dim(1);
-  Tensor out = Tensor::Empty({channels, width});
+Tensor WeightGradient(Context& ctx, const Tensor& x, const Tensor& g,
+                      const Weight& weight) {
+  const Batch& batch = *ctx.batch;
+  const int64_t channels = x.dim(1), width = weight.shape()[1];
+  Tensor out = Tensor::Empty(weight.shape());
   const RowView rows(x), grads(g);
   const std::vector<int32_t> segment = batch.SegmentIds();
   // By tap, so that the inner loop runs along the channels.
@@ -153,26 +155,6 @@ Tensor BiasGradient(Context& ctx, const Tensor& g) {
                for (int64_t i = 0; i < c1 - c0; ++i) acc[i] += from[i];
              });
   return out;
-}
-
-// The gradient before the activation; the sums are computed again.
-Tensor BeforeActivation(Context& ctx, const Tensor& x, const Taps& taps,
-                        Activation activation, const Tensor& g) {
-  if (activation == Activation::kNone) return g;
-  const RowView rows(x);
-  const std::vector<float> history =
-      History(*ctx.batch, Tensor(), taps.channels, taps.width - 1);
-  Tensor sums = Tensor::Empty(x.shape());
-  float* out = sums.mutable_data<float>();
-  Convolve(ctx, {*ctx.batch, rows, history, taps.width - 1}, taps,
-           Activation::kNone, out);
-  const float* from = g.data<float>();
-  ForRange(ctx.pool, sums.numel(), 4096, [&](int64_t begin, int64_t end) {
-    const float* in[] = {out + begin, from + begin};
-    float* to[] = {out + begin};
-    elementwise::Backward(activation, end - begin, in, to);
-  });
-  return sums;
 }
 
 void CheckArguments(const Context& ctx, const Tensor& x, const Weight& weight,
@@ -232,59 +214,85 @@ void ConvolveStep(Context& ctx, const RowView& x, const Weight& weight,
            });
 }
 
-}  // namespace
-
-Tensor CausalConv1d(Context& ctx, const Tensor& x, const Weight& weight,
-                    const Weight* bias, Activation activation, Tensor state) {
-  const OpDoor<conv1d_cuda::Kernels> door = {
-      "causal_conv1d", "conv1d", conv1d_cuda::kernels, Differentiable::kOnCpu};
-  CheckDifferentiable(ctx, x.device(), door);
-  CheckArguments(ctx, x, weight, bias, state);
-  if (x.device().is_cuda()) {
-    return RequireKernels(door.kernels, door.room)
-        .conv1d(ctx, x.dim(1) <= 1 || x.stride(1) == 1 ? x : x.Contiguous(),
-                weight, bias, activation, &state);
-  }
+Tensor OnCpu(Context& ctx, const Tensor& x, const Weight& weight,
+             const Weight* bias, Activation activation, Tensor* state) {
   const RowView rows(x);
   Tensor y = Tensor::Empty(x.shape());
   // Segments of one row each, none empty: row t is segment t's.
-  if (state.defined() && ctx.batch->longest() == 1 &&
+  if (state->defined() && ctx.batch->longest() == 1 &&
       ctx.batch->size() == ctx.batch->segments()) {
-    ConvolveStep(ctx, rows, weight, bias, activation, &state,
+    ConvolveStep(ctx, rows, weight, bias, activation, state,
                  y.mutable_data<float>());
     return y;
   }
   const Taps taps(weight, bias);
   const std::vector<float> history =
-      History(*ctx.batch, state, taps.channels, taps.width - 1);
+      History(*ctx.batch, *state, taps.channels, taps.width - 1);
   const Inputs inputs{*ctx.batch, rows, history, taps.width - 1};
   Convolve(ctx, inputs, taps, activation, y.mutable_data<float>());
-  if (state.defined()) UpdateState(inputs, &state);
-
-  if (ctx.tape != nullptr) {
-    Tape* tape = ctx.tape;
-    tape->Record(
-        "causal_conv1d", ctx, {x}, {&y},
-        [tape, x, &weight, bias, activation](Context& ctx,
-                                             const std::vector<Tensor>& grads) {
-          const Taps taps(weight, bias);
-          const Tensor g = BeforeActivation(ctx, x, taps, activation, grads[0]);
-          tape->QueueWeightGradient(
-              weight, ctx, [x, g, width = taps.width](Context& ctx) {
-                return WeightGradient(ctx, *ctx.batch, x, g, width);
-              });
-          if (bias != nullptr) {
-            tape->QueueWeightGradient(
-                *bias, ctx, [g](Context& ctx) { return BiasGradient(ctx, g); });
-          }
-          std::vector<Tensor> out(1);
-          if (x.var() >= 0) {
-            out[0] = InputGradient(ctx, *ctx.batch, taps, g);
-          }
-          return out;
-        });
-  }
+  if (state->defined()) UpdateState(inputs, state);
   return y;
+}
+
+using conv1d_cuda::Kernels;
+
+OpDoor<Kernels> Door() {
+  return {"causal_conv1d", "conv1d", conv1d_cuda::kernels};
+}
+
+// The gradient before the activation; the sums are computed again.
+Tensor BeforeActivation(Context& ctx, const Tensor& x, const Weight& weight,
+                        const Weight* bias, Activation activation,
+                        const Tensor& g) {
+  if (activation == Activation::kNone) return g;
+  const Tensor sums = CausalConv1d(ctx, x, weight, bias, Activation::kNone);
+  return ActivationGradient(ctx, activation, sums, g);
+}
+
+Tape::BackwardFn Vjp(Tape* tape, const Tensor& x, const Weight& weight,
+                     const Weight* bias, Activation activation) {
+  return [=, &weight](Context& ctx, const std::vector<Tensor>& grads) {
+    const Tensor g =
+        BeforeActivation(ctx, x, weight, bias, activation, grads[0]);
+    tape->QueueWeightGradient(weight, ctx, [x, g, &weight](Context& ctx) {
+      return OnDevice(
+          x.device(), Door(), [&] { return WeightGradient(ctx, x, g, weight); },
+          [&](const Kernels& cuda) {
+            return cuda.weight_gradient(ctx, x, weight, g);
+          });
+    });
+    if (bias != nullptr) {
+      tape->QueueWeightGradient(*bias, ctx, [g](Context& ctx) {
+        return OnDevice(
+            g.device(), Door(), [&] { return BiasGradient(ctx, g); },
+            [&](const Kernels& cuda) { return cuda.bias_gradient(ctx, g); });
+      });
+    }
+    if (x.var() < 0) return std::vector<Tensor>(1);
+    return std::vector<Tensor>{OnDevice(
+        x.device(), Door(), [&] { return InputGradient(ctx, weight, g); },
+        [&](const Kernels& cuda) {
+          return cuda.input_gradient(ctx, weight, g);
+        })};
+  };
+}
+
+}  // namespace
+
+Tensor CausalConv1d(Context& ctx, const Tensor& x, const Weight& weight,
+                    const Weight* bias, Activation activation, Tensor state) {
+  CheckArguments(ctx, x, weight, bias, state);
+  return Run(
+      ctx, Door(), x.device(), {x},
+      [&] { return OnCpu(ctx, x, weight, bias, activation, &state); },
+      [&](const Kernels& cuda) {
+        return cuda.conv1d(
+            ctx, x.dim(1) <= 1 || x.stride(1) == 1 ? x : x.Contiguous(), weight,
+            bias, activation, &state);
+      },
+      [&](const Tensor&) {
+        return Vjp(ctx.tape, x, weight, bias, activation);
+      });
 }
 
 }  // namespace intarsia

@@ -2,6 +2,7 @@
 // channel of a sequence moves its state on.
 #include "intarsia/cuda/room.cuh"
 #include "intarsia/ops/conv1d/conv1d_cuda.h"
+#include "intarsia/ops/conv1d/conv1d_gradients_cuda.h"
 
 namespace intarsia::conv1d_cuda {
 namespace {
@@ -89,7 +90,10 @@ Tensor Conv1d(Context& ctx, const Tensor& x, const Weight& weight,
              : Activate(ctx, activation, y);
 }
 
-constexpr Kernels kKernels = {.conv1d = Conv1d};
+constexpr Kernels kKernels = {.conv1d = Conv1d,
+                              .input_gradient = InputGradient,
+                              .weight_gradient = WeightGradient,
+                              .bias_gradient = BiasGradient};
 
 }  // namespace
 

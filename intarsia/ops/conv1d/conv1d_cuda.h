@@ -10,6 +10,12 @@ struct Kernels {
   // is uploaded. *state may be undefined.
   Tensor (*conv1d)(Context& ctx, const Tensor& x, const Weight& weight,
                    const Weight* bias, Activation activation, Tensor* state);
+  // Gradients from g, that of the sums before the activation: of x, and of the
+  // weight. fp32; x has a dense last axis.
+  Tensor (*input_gradient)(Context& ctx, const Weight& weight, const Tensor& g);
+  Tensor (*weight_gradient)(Context& ctx, const Tensor& x, const Weight& weight,
+                            const Tensor& g);
+  Tensor (*bias_gradient)(Context& ctx, const Tensor& g);
 };
 extern const Kernels* kernels;
 

@@ -26,26 +26,27 @@ Tensor CrossEntropy(Context& ctx, const Tensor& logits,
 
   const RowView rows(host);
   std::vector<double> lse(targets.size(), 0.0);
-  ForRange(ctx.pool, rows.rows(), 1, [&](int64_t begin, int64_t end) {
-    for (int64_t t = begin; t < end; ++t) {
-      if (targets[t] >= 0) {
-        lse[t] = cross_entropy::LogSumExp(vocabulary, rows.row(t));
+  const auto loss = [&] {
+    ForRange(ctx.pool, rows.rows(), 1, [&](int64_t begin, int64_t end) {
+      for (int64_t t = begin; t < end; ++t) {
+        if (targets[t] >= 0) {
+          lse[t] = cross_entropy::LogSumExp(vocabulary, rows.row(t));
+        }
       }
+    });
+    double sum = 0;
+    for (int64_t t = 0; t < rows.rows(); ++t) {
+      if (targets[t] >= 0) sum += lse[t] - double{rows.row(t)[targets[t]]};
     }
-  });
-  double sum = 0;
-  for (int64_t t = 0; t < rows.rows(); ++t) {
-    if (targets[t] >= 0) sum += lse[t] - double{rows.row(t)[targets[t]]};
-  }
-  Tensor loss =
-      Tensor::Full({1}, static_cast<float>(sum / static_cast<double>(counted)));
-
-  if (ctx.tape != nullptr) {
-    ctx.tape->Record(
-        "cross_entropy", ctx, {logits}, {&loss},
-        [host, device = logits.device(), counted, lse = std::move(lse),
-         targets = std::vector<int32_t>(targets.begin(), targets.end())](
-            Context& ctx, const std::vector<Tensor>& g) {
+    return Tensor::Full({1},
+                        static_cast<float>(sum / static_cast<double>(counted)));
+  };
+  return RunAnywhere(
+      ctx, "cross_entropy", {logits}, loss,
+      [&](const Tensor&) -> Tape::BackwardFn {
+        return [host, device = logits.device(), counted, lse,
+                targets = std::vector<int32_t>(targets.begin(), targets.end())](
+                   Context& ctx, const std::vector<Tensor>& g) {
           Tensor out = Tensor::Empty(host.shape());
           const RowView rows(host);
           const int64_t n = rows.cols();
@@ -64,9 +65,8 @@ Tensor CrossEntropy(Context& ctx, const Tensor& logits,
             }
           });
           return std::vector<Tensor>{out.To(device)};
-        });
-  }
-  return loss;
+        };
+      });
 }
 
 }  // namespace intarsia

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <utility>
 
+#include "intarsia/autograd/fused.h"
 #include "intarsia/autograd/op.h"
 #include "intarsia/ops/common/activation_cpu.h"
 #include "intarsia/ops/common/rows.h"
@@ -71,6 +72,37 @@ Tensor Scaled(Context& ctx, const Tensor& x, float factor) {
       ctx.pool, {x}, {y},
       [factor](int64_t n, const float* const* in, float* const* out) {
         for (int64_t i = 0; i < n; ++i) out[0][i] = factor * in[0][i];
+      });
+  return y;
+}
+
+// cap · tanh(x / cap) in one pass over the memory.
+Tensor Capped(Context& ctx, const Tensor& x, float cap) {
+  Tensor y = Tensor::Empty(x.shape());
+  const float inverse = 1.0f / cap;
+  ForStretches<1, 1>(
+      ctx.pool, {x}, {y},
+      [=](int64_t n, const float* const* in, float* const* out) {
+        constexpr int64_t kPiece = 1024;  // stays in the first-level cache
+        for (int64_t begin = 0; begin < n; begin += kPiece) {
+          const int64_t count = std::min(kPiece, n - begin);
+          float* to = out[0] + begin;
+          for (int64_t i = 0; i < count; ++i)
+            to[i] = inverse * in[0][begin + i];
+          elementwise::Forward(Activation::kTanh, count, &to, &to);
+          for (int64_t i = 0; i < count; ++i) to[i] *= cap;
+        }
+      });
+  return y;
+}
+
+Tensor GatedOnCpu(Context& ctx, Activation kind, const Tensor& gate,
+                  const Tensor& up) {
+  Tensor y = Tensor::Empty(gate.shape());
+  ForStretches<2, 1>(
+      ctx.pool, {gate, up}, {y},
+      [kind](int64_t n, const float* const* in, float* const* out) {
+        elementwise::Gated(kind, n, in, out);
       });
   return y;
 }
@@ -161,24 +193,6 @@ Tensor ScaledOnDevice(Context& ctx, const Tensor& x, float factor) {
       x.device(), Door("scale"), [&] { return Scaled(ctx, x, factor); },
       [&](const Kernels& cuda) {
         return cuda.scale(ctx, x.Contiguous(), factor);
-      });
-}
-
-Tensor ActivationGradient(Context& ctx, Activation kind, const Tensor& x,
-                          const Tensor& g) {
-  return OnDevice(
-      x.device(), Door("activate"),
-      [&] {
-        Tensor dx = Tensor::Empty(x.shape());
-        ForStretches<2, 1>(
-            ctx.pool, {x, g}, {dx},
-            [kind](int64_t n, const float* const* in, float* const* out) {
-              elementwise::Backward(kind, n, in, out);
-            });
-        return dx;
-      },
-      [&](const Kernels& cuda) {
-        return cuda.activate_backward(ctx, kind, x.Contiguous(), g);
       });
 }
 
@@ -273,30 +287,57 @@ Tensor Activate(Context& ctx, Activation kind, const Tensor& x) {
       });
 }
 
+Tensor ActivationGradient(Context& ctx, Activation kind, const Tensor& x,
+                          const Tensor& g) {
+  return OnDevice(
+      x.device(), Door("activate"),
+      [&] {
+        Tensor dx = Tensor::Empty(x.shape());
+        ForStretches<2, 1>(
+            ctx.pool, {x, g}, {dx},
+            [kind](int64_t n, const float* const* in, float* const* out) {
+              elementwise::Backward(kind, n, in, out);
+            });
+        return dx;
+      },
+      [&](const Kernels& cuda) {
+        return cuda.activate_backward(ctx, kind, x.Contiguous(), g);
+      });
+}
+
 Tensor SoftCap(Context& ctx, const Tensor& x, float cap) {
   CHECK_GT(cap, 0.0f);
-  const Tensor t = Activate(ctx, Activation::kTanh, Scale(ctx, x, 1.0f / cap));
-  return Scale(ctx, t, cap);
+  return Fused(
+      ctx, "soft_cap",
+      [&] {
+        return OnDevice(
+            x.device(), Door("soft_cap"), [&] { return Capped(ctx, x, cap); },
+            [&](const Kernels& cuda) {
+              return cuda.soft_cap(ctx, x.Contiguous(), cap);
+            });
+      },
+      [&] {
+        const Tensor part = Scale(ctx, x, 1.0f / cap);
+        return Scale(ctx, Activate(ctx, Activation::kTanh, part), cap);
+      });
 }
 
 Tensor GatedActivation(Context& ctx, Activation kind, const Tensor& gate,
                        const Tensor& up) {
   CheckSame(gate, up);
-  return Run(
-      ctx, Door("gated_activation"), gate.device(), {gate, up},
-      [&] {
-        Tensor y = Tensor::Empty(gate.shape());
-        ForStretches<2, 1>(
-            ctx.pool, {gate, up}, {y},
-            [kind](int64_t n, const float* const* in, float* const* out) {
-              elementwise::Gated(kind, n, in, out);
-            });
-        return y;
-      },
-      [&](const Kernels& cuda) { return cuda.gated(ctx, kind, gate, up); },
-      [kind, gate, up](Context& ctx, const Gradients& g) {
-        return GatedGradients(ctx, kind, gate, up, g[0]);
-      });
+  const auto fast = [&] {
+    return Run(
+        ctx, Door("gated_activation"), gate.device(), {gate, up},
+        [&] { return GatedOnCpu(ctx, kind, gate, up); },
+        [&](const Kernels& cuda) { return cuda.gated(ctx, kind, gate, up); },
+        [kind, gate, up](Context& ctx, const Gradients& g) {
+          return GatedGradients(ctx, kind, gate, up, g[0]);
+        });
+  };
+  return Fused(
+      ctx, "gated_activation", fast,
+      [&] { return Mul(ctx, Activate(ctx, kind, gate), up); },
+      FusedGradient::kOwn);
 }
 
 Tensor Cast(Context& ctx, const Tensor& x, DType dtype) {
@@ -314,22 +355,16 @@ Tensor Cast(Context& ctx, const Tensor& x, DType dtype) {
 Tensor SliceView(Context& ctx, const Tensor& x, int axis, int64_t begin,
                  int64_t end) {
   Tensor y = x.Slice(axis, begin, end);
-
   if (ctx.tape != nullptr) ctx.tape->RecordSlice(x, axis, begin, &y);
   return y;
 }
 
 Tensor ReshapeView(Context& ctx, const Tensor& x, const Shape& shape) {
-  Tensor y = x.Contiguous().Reshape(shape);
-
-  if (ctx.tape != nullptr) {
-    ctx.tape->Record(
-        "reshape", ctx, {x}, {&y},
-        [shape = x.shape()](Context&, const std::vector<Tensor>& g) {
-          return std::vector<Tensor>{g[0].Reshape(shape)};
-        });
-  }
-  return y;
+  return RunAnywhere(
+      ctx, "reshape", {x}, [&] { return x.Contiguous().Reshape(shape); },
+      [shape = x.shape()](Context&, const Gradients& g) {
+        return Gradients{g[0].Reshape(shape)};
+      });
 }
 
 }  // namespace intarsia

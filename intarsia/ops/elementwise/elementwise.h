@@ -31,6 +31,9 @@ Tensor Add(Context& ctx, const Tensor& a, const Tensor& b);  // same shape
 Tensor Mul(Context& ctx, const Tensor& a, const Tensor& b);
 Tensor Scale(Context& ctx, const Tensor& x, float factor);
 Tensor Activate(Context& ctx, Activation kind, const Tensor& x);
+// g ⊙ act'(x): for the gradients of rooms that activate. Not differentiable.
+Tensor ActivationGradient(Context& ctx, Activation kind, const Tensor& x,
+                          const Tensor& g);
 // cap · tanh(x / cap), cap > 0.
 Tensor SoftCap(Context& ctx, const Tensor& x, float cap);
 // act(gate) ⊙ up, same shape; both may be column slices of one projection.

@@ -163,6 +163,11 @@ Tensor Activate(Context& ctx, Activation kind, const Tensor& x) {
   return Unary(ctx, x, [kind] __device__(float v) { return Act(kind, v); });
 }
 
+Tensor SoftCap(Context& ctx, const Tensor& x, float cap) {
+  return Unary(ctx, x,
+               [cap] __device__(float v) { return cap * tanhf(v / cap); });
+}
+
 Tensor Cast(Context& ctx, const Tensor& x, DType dtype) {
   const auto same = [] __device__(float v) { return v; };
   if (x.dtype() == DType::kF32) {
@@ -263,6 +268,7 @@ constexpr Kernels kKernels = {.add = Add,
                               .mul = Mul,
                               .scale = Scale,
                               .activate = Activate,
+                              .soft_cap = SoftCap,
                               .gated = Gated,
                               .cast = Cast,
                               .activate_backward = ActivateBackward,

@@ -15,6 +15,7 @@ struct Kernels {
   Tensor (*mul)(Context& ctx, const Tensor& a, const Tensor& b);
   Tensor (*scale)(Context& ctx, const Tensor& x, float factor);
   Tensor (*activate)(Context& ctx, Activation kind, const Tensor& x);
+  Tensor (*soft_cap)(Context& ctx, const Tensor& x, float cap);
   Tensor (*gated)(Context& ctx, Activation kind, const Tensor& gate,
                   const Tensor& up);
   Tensor (*cast)(Context& ctx, const Tensor& x, DType dtype);

@@ -2,6 +2,7 @@
 
 #include <limits>
 
+#include "intarsia/autograd/fused.h"
 #include "intarsia/ops/common/testing.h"
 
 namespace intarsia {
@@ -67,6 +68,52 @@ TEST(SoftCapTest, IsTheFormulaWithGradients) {
                   [](Context& ctx, const std::vector<Tensor>& in) {
                     return SoftCap(ctx, in[0], 4.0f);
                   });
+}
+
+// The fast forms against their compositions, and the gradient of one that has
+// its own against the composition's.
+TEST(FusedTest, FastFormsAreTheirCompositions) {
+  Random random(10);
+  const Tensor a = RandomTensor(random, {5, 2100}, 3.0f);
+  const Tensor b = RandomTensor(random, {5, 2100}, 1.0f);
+  Context ctx;
+  FusedAudit audit;
+  SoftCap(ctx, a, 2.5f);
+  for (Activation kind : kAll) GatedActivation(ctx, kind, a, b);
+  EXPECT_EQ(audit.differences().size(), 2u);
+  EXPECT_EQ(audit.differences().at("soft_cap"), 0.0);
+  EXPECT_LE(audit.differences().at("gated_activation"), 1e-6);
+}
+
+TEST(FusedTest, GradientsOfGatedActivationAreTheCompositions) {
+  Random random(11);
+  const Tensor a = RandomTensor(random, {3, 70}, 2.0f);
+  const Tensor b = RandomTensor(random, {3, 70}, 1.0f);
+  const Tensor seed = RandomTensor(random, {3, 70}, 1.0f);
+  for (Activation kind : kAll) {
+    std::vector<std::vector<float>> fused, composed;
+    for (auto* gradients : {&fused, &composed}) {
+      Context ctx;
+      Tape tape;
+      ctx.tape = &tape;
+      Tensor gate = a.Clone(), up = b.Clone();
+      tape.Watch(&gate);
+      tape.Watch(&up);
+      const Tensor y = gradients == &fused
+                           ? GatedActivation(ctx, kind, gate, up)
+                           : Mul(ctx, Activate(ctx, kind, gate), up);
+      tape.Backward(ctx, y, seed);
+      for (const Tensor& x : {gate, up}) {
+        gradients->push_back(tape.Gradient(x).ToVector<float>());
+      }
+    }
+    for (size_t i = 0; i < fused.size(); ++i) {
+      for (size_t j = 0; j < fused[i].size(); ++j) {
+        EXPECT_NEAR(fused[i][j], composed[i][j], 1e-5)
+            << static_cast<int>(kind);
+      }
+    }
+  }
 }
 
 TEST(ActivateTest, KeepsNaNAndLimits) {

@@ -163,30 +163,22 @@ void Multiply(Context& ctx, const Tensor& rows,
   }
 }
 
-void RecordLinear(Context& ctx, const Tensor& x, const Tensor& rows,
-                  const Weight& w, const Weight* bias, Tensor* y) {
-  Tape* tape = ctx.tape;
-  const bool wants_x = x.var() >= 0;
-  tape->Record(
-      "linear", ctx, {x}, {y},
-      [tape, rows, &w, bias, wants_x](
-          Context& ctx, const std::vector<Tensor>& g) -> std::vector<Tensor> {
-        tape->QueueWeightGradient(w, ctx, [rows, &w, g = g[0]](Context& ctx) {
-          return LinearWeightGradient(ctx, w, g, rows);
-        });
-        if (bias != nullptr) {
-          tape->QueueWeightGradient(*bias, ctx, [g = g[0]](Context& ctx) {
-            return BiasGradient(ctx, g);
-          });
-        }
-        if (!wants_x) return {Tensor()};
-        return {LinearInputGradient(ctx, w, g[0])};
+Tape::BackwardFn LinearVjp(Tape* tape, const Tensor& x, const Tensor& rows,
+                           const Weight& w, const Weight* bias) {
+  return [tape, rows, &w, bias, wants_x = x.var() >= 0](
+             Context& ctx, const std::vector<Tensor>& g) {
+    tape->QueueWeightGradient(w, ctx, [rows, &w, g = g[0]](Context& ctx) {
+      return LinearWeightGradient(ctx, w, g, rows);
+    });
+    if (bias != nullptr) {
+      tape->QueueWeightGradient(*bias, ctx, [g = g[0]](Context& ctx) {
+        return BiasGradient(ctx, g);
       });
+    }
+    return std::vector<Tensor>{wants_x ? LinearInputGradient(ctx, w, g[0])
+                                       : Tensor()};
+  };
 }
-
-}  // namespace
-
-namespace {
 
 // y of weight w plus what ctx.adapters add to it.
 Tensor Adapted(Context& ctx, const Tensor& x, const Weight& w, Tensor y) {
@@ -221,8 +213,8 @@ std::vector<Tensor> Linears(Context& ctx, const Tensor& x,
     biases.push_back(layer.bias);
   }
   const Tensor rows = DenseRows(x);
-  std::vector<Tensor> y = OnDevice(
-      x.device(), Door("linear"),
+  return RunEach(
+      ctx, Door("linear"), x.device(), {x},
       [&] {
         std::vector<Tensor> y;
         for (const Weight* w : weights) {
@@ -232,13 +224,10 @@ std::vector<Tensor> Linears(Context& ctx, const Tensor& x,
         Multiply(ctx, rows, weights, biases, offsets, y);
         return y;
       },
-      [&](const Kernels& cuda) { return cuda.linears(ctx, rows, layers); });
-  if (ctx.tape != nullptr) {
-    for (size_t i = 0; i < y.size(); ++i) {
-      RecordLinear(ctx, x, rows, *weights[i], biases[i], &y[i]);
-    }
-  }
-  return y;
+      [&](const Kernels& cuda) { return cuda.linears(ctx, rows, layers); },
+      [&](size_t i) {
+        return LinearVjp(ctx.tape, x, rows, *weights[i], biases[i]);
+      });
 }
 
 Tensor Linear(Context& ctx, const Tensor& x, const Weight& w,
@@ -249,33 +238,50 @@ Tensor Linear(Context& ctx, const Tensor& x, const Weight& w,
 
 namespace {
 
-// One MatmulT per expert that has rows.
+// Matrix e of w [E, N, K]. Its values are w's.
+Weight ExpertOf(const Weight& w, int64_t e) {
+  WeightSpec spec;
+  spec.name = w.spec().name;
+  spec.shape = Shape({w.shape()[1], w.shape()[2]});
+  return Weight(spec, &w.format(), w.values().Select(0, e));
+}
+
+// fn(e, begin, end) for every expert that has rows.
+template <typename Fn>
+void ForExperts(const std::vector<int32_t>& offsets, const Fn& fn) {
+  for (size_t e = 0; e + 1 < offsets.size(); ++e) {
+    if (offsets[e] < offsets[e + 1]) fn(e, offsets[e], offsets[e + 1]);
+  }
+}
+
 Tensor GroupedInputGradient(Context& ctx, const Weight& w, const Tensor& g,
                             const std::vector<int32_t>& offsets) {
-  const int64_t n = w.shape()[1], k = w.shape()[2];
-  Tensor out = Tensor::Empty({g.dim(0), k});
-  ThreadPool serial(1);
-  const size_t bytes = w.format().row_bytes(k) * n;
-  for (size_t e = 0; e + 1 < offsets.size(); ++e) {
-    if (offsets[e] == offsets[e + 1]) continue;
-    Tensor to = out.Slice(0, offsets[e], offsets[e + 1]);
-    w.format().MatmulT(PoolOr(serial, ctx),
-                       Args(g.Slice(0, offsets[e], offsets[e + 1]),
-                            w.values().raw() + e * bytes, &to, n, k));
-  }
+  Tensor out = Tensor::Empty({g.dim(0), w.shape()[2]}, DType::kF32, g.device());
+  ForExperts(offsets, [&](int64_t e, int64_t begin, int64_t end) {
+    const Tensor part = g.Slice(0, begin, end);
+    const Weight expert = ExpertOf(w, e);
+    out.Slice(0, begin, end).CopyFrom(LinearInputGradient(ctx, expert, part));
+  });
   return out;
 }
 
 Tensor GroupedWeightGradient(Context& ctx, const Weight& w, const Tensor& g,
                              const Tensor& x,
                              const std::vector<int32_t>& offsets) {
-  Tensor out = Tensor::Empty(w.shape());
-  const int64_t matrix = w.shape()[1] * w.shape()[2];
-  for (size_t e = 0; e + 1 < offsets.size(); ++e) {
-    TransposedProduct(ctx.pool, g.Slice(0, offsets[e], offsets[e + 1]),
-                      x.Slice(0, offsets[e], offsets[e + 1]),
-                      out.mutable_data<float>() + e * matrix);
-  }
+  // Experts without rows have none.
+  Tensor out = Tensor::Zeros(w.shape(), DType::kF32, g.device());
+  ForExperts(offsets, [&](int64_t e, int64_t begin, int64_t end) {
+    const Tensor part = g.Slice(0, begin, end), rows = x.Slice(0, begin, end);
+    Tensor to = out.Select(0, e);
+    OnDevice(
+        g.device(), Door("grouped_linear"),
+        [&] {
+          TransposedProduct(ctx.pool, part, rows, to.mutable_data<float>());
+        },
+        [&](const Kernels& cuda) {
+          to.CopyFrom(cuda.product(ctx, part, true, rows, false));
+        });
+  });
   return out;
 }
 
@@ -284,9 +290,6 @@ Tensor GroupedWeightGradient(Context& ctx, const Weight& w, const Tensor& g,
 std::vector<Tensor> GroupedLinears(Context& ctx, const Tensor& x,
                                    std::span<const Weight* const> weights,
                                    std::span<const int32_t> offsets) {
-  OpDoor<Kernels> door = Door("grouped_linear");
-  door.differentiable = Differentiable::kOnCpu;
-  CheckDifferentiable(ctx, x.device(), door);
   CHECK_EQ(x.rank(), 2);
   CHECK(!offsets.empty() && offsets.front() == 0 && offsets.back() == x.dim(0));
   CHECK(std::is_sorted(offsets.begin(), offsets.end()));
@@ -297,8 +300,8 @@ std::vector<Tensor> GroupedLinears(Context& ctx, const Tensor& x,
     CHECK_EQ(static_cast<int64_t>(offsets.size()), w->shape()[0] + 1);
     CHECK(w->defined()) << w->spec().name << " has no values";
   }
-  std::vector<Tensor> y = OnDevice(
-      x.device(), door,
+  return RunEach(
+      ctx, Door("grouped_linear"), x.device(), {x},
       [&] {
         std::vector<Tensor> y;
         for (const Weight* w : weights) {
@@ -310,27 +313,20 @@ std::vector<Tensor> GroupedLinears(Context& ctx, const Tensor& x,
       },
       [&](const Kernels& cuda) {
         return cuda.grouped_linears(ctx, rows, weights, offsets);
-      });
-  if (ctx.tape == nullptr) return y;
-
-  Tape* tape = ctx.tape;
-  const bool wants_x = x.var() >= 0;
-  const std::vector<int32_t> ends(offsets.begin(), offsets.end());
-  for (size_t i = 0; i < y.size(); ++i) {
-    const Weight& w = *weights[i];
-    tape->Record(
-        "grouped_linear", ctx, {x}, {&y[i]},
-        [tape, rows, &w, ends, wants_x](
-            Context& ctx, const std::vector<Tensor>& g) -> std::vector<Tensor> {
+      },
+      [&](size_t i) -> Tape::BackwardFn {
+        return [tape = ctx.tape, rows, &w = *weights[i],
+                ends = std::vector<int32_t>(offsets.begin(), offsets.end()),
+                wants_x = x.var() >= 0](Context& ctx,
+                                        const std::vector<Tensor>& g) {
           tape->QueueWeightGradient(
               w, ctx, [rows, &w, ends, g = g[0]](Context& ctx) {
                 return GroupedWeightGradient(ctx, w, g, rows, ends);
               });
-          if (!wants_x) return {Tensor()};
-          return {GroupedInputGradient(ctx, w, g[0], ends)};
-        });
-  }
-  return y;
+          return std::vector<Tensor>{
+              wants_x ? GroupedInputGradient(ctx, w, g[0], ends) : Tensor()};
+        };
+      });
 }
 
 Tensor GroupedLinear(Context& ctx, const Tensor& x, const Weight& w,
@@ -341,12 +337,8 @@ Tensor GroupedLinear(Context& ctx, const Tensor& x, const Weight& w,
 
 namespace {
 
-Tensor Product(Context& ctx, const Tensor& a, bool trans_a, const Tensor& b,
-               bool trans_b) {
-  if (a.device().is_cuda()) {
-    return RequireKernels(matmul_cuda::kernels, "matmul")
-        .product(ctx, a, trans_a, b, trans_b);
-  }
+Tensor ProductOnCpu(Context& ctx, const Tensor& a, bool trans_a,
+                    const Tensor& b, bool trans_b) {
   GemmArgs args;
   args.m = a.dim(trans_a ? 1 : 0);
   args.k = a.dim(trans_a ? 0 : 1);
@@ -362,6 +354,16 @@ Tensor Product(Context& ctx, const Tensor& a, bool trans_a, const Tensor& b,
   args.c_row = args.n;
   Gemm(ctx.pool, args);
   return c;
+}
+
+Tensor Product(Context& ctx, const Tensor& a, bool trans_a, const Tensor& b,
+               bool trans_b) {
+  return OnDevice(
+      a.device(), Door("dense_matmul"),
+      [&] { return ProductOnCpu(ctx, a, trans_a, b, trans_b); },
+      [&](const Kernels& cuda) {
+        return cuda.product(ctx, a, trans_a, b, trans_b);
+      });
 }
 
 }  // namespace

@@ -72,8 +72,8 @@ Tensor Combined(Context& ctx, const Tensor& x, const Indices& rows,
 }
 
 // d out / d weights[i] = x[i] · g[rows[i]].
-Tensor WeightGradients(Context& ctx, const Tensor& x, const Tensor& g,
-                       const Indices& rows) {
+Tensor DotsOnCpu(Context& ctx, const Tensor& x, const Tensor& g,
+                 const Indices& rows) {
   const int64_t n = static_cast<int64_t>(rows.size()), dim = x.dim(1);
   Tensor out = Tensor::Empty({n});
   float* to = out.mutable_data<float>();
@@ -126,6 +126,36 @@ Tensor Combine(Context& ctx, const Tensor& x, const Indices& rows,
       });
 }
 
+Tensor Dots(Context& ctx, const Tensor& x, const Tensor& g,
+            const Indices& rows) {
+  return OnDevice(
+      x.device(), Door("combine_rows"),
+      [&] { return DotsOnCpu(ctx, x, g, rows); },
+      [&](const Kernels& cuda) {
+        return cuda.dots(ctx, x.Contiguous(), g.Contiguous(), rows);
+      });
+}
+
+Tensor Joined(const std::vector<Tensor>& parts, int64_t width) {
+  Tensor y = Tensor::Empty({parts[0].dim(0), width});
+  int64_t begin = 0;
+  for (const Tensor& part : parts) {
+    y.Slice(1, begin, begin + part.dim(1)).CopyFrom(part);
+    begin += part.dim(1);
+  }
+  return y;
+}
+
+std::vector<Tensor> Split(const Tensor& x, const std::vector<int64_t>& widths) {
+  std::vector<Tensor> parts;
+  int64_t begin = 0;
+  for (const int64_t width : widths) {
+    parts.push_back(x.Slice(1, begin, begin + width).Clone());
+    begin += width;
+  }
+  return parts;
+}
+
 }  // namespace
 
 Tensor GatherRows(Context& ctx, const Tensor& x,
@@ -153,52 +183,43 @@ Tensor CombineRows(Context& ctx, const Tensor& x, std::span<const int32_t> rows,
   }
   Indices indices(rows.begin(), rows.end());
   const Tensor factors = weights.defined() ? weights.Contiguous() : weights;
-  OpDoor<Kernels> door = Door("combine_rows");
-  // The weights' own gradient has no kernel.
-  if (weights.var() >= 0) door.differentiable = Differentiable::kOnCpu;
   const auto combine = [&] { return Combine(ctx, x, indices, factors, count); };
   return Run(
-      ctx, door, x.device(), {x, weights}, combine,
+      ctx, Door("combine_rows"), x.device(), {x, weights}, combine,
       [&](const Kernels&) { return combine(); },
       [indices, x, factors, wants = weights.var() >= 0](
           Context& ctx, const std::vector<Tensor>& g) {
         std::vector<Tensor> out(2);
         if (x.var() >= 0) out[0] = Gather(ctx, g[0], indices, factors);
-        if (wants) out[1] = WeightGradients(ctx, x, g[0], indices);
+        if (wants) out[1] = Dots(ctx, x, g[0], indices);
         return out;
       });
 }
 
 Tensor JoinColumns(Context& ctx, const std::vector<Tensor>& parts) {
   CHECK(!parts.empty());
+  std::vector<int64_t> widths;
   int64_t width = 0;
   for (const Tensor& part : parts) {
-    RequireCpu(part, "join columns");
     CHECK_EQ(part.rank(), 2);
     CHECK_EQ(part.dim(0), parts[0].dim(0));
+    CHECK(part.dtype() == parts[0].dtype() &&
+          part.device() == parts[0].device());
+    widths.push_back(part.dim(1));
     width += part.dim(1);
   }
-  Tensor y = Tensor::Empty({parts[0].dim(0), width});
-  std::vector<int64_t> ends;
-  for (const Tensor& part : parts) {
-    const int64_t begin = ends.empty() ? 0 : ends.back();
-    ends.push_back(begin + part.dim(1));
-    y.Slice(1, begin, ends.back()).CopyFrom(part);
-  }
-
-  if (ctx.tape != nullptr) {
-    ctx.tape->Record("join_columns", ctx, parts, {&y},
-                     [ends](Context&, const std::vector<Tensor>& g) {
-                       std::vector<Tensor> out;
-                       int64_t begin = 0;
-                       for (int64_t end : ends) {
-                         out.push_back(g[0].Slice(1, begin, end).Clone());
-                         begin = end;
-                       }
-                       return out;
-                     });
-  }
-  return y;
+  return Run(
+      ctx, Door("join_columns"), parts[0].device(), parts,
+      [&] { return Joined(parts, width); },
+      [&](const Kernels& cuda) { return cuda.join(ctx, parts, width); },
+      [widths](Context& ctx, const std::vector<Tensor>& g) {
+        return OnDevice(
+            g[0].device(), Door("join_columns"),
+            [&] { return Split(g[0], widths); },
+            [&](const Kernels& cuda) {
+              return cuda.split(ctx, g[0].Contiguous(), widths);
+            });
+      });
 }
 
 }  // namespace intarsia

@@ -1,6 +1,7 @@
 // Plain gather and sum of rows: a thread a number.
 #include "intarsia/cuda/room.cuh"
 #include "intarsia/ops/rows/rows_cuda.h"
+#include "intarsia/ops/rows/rows_gradients_cuda.h"
 
 namespace intarsia::rows_cuda {
 namespace {
@@ -76,7 +77,11 @@ Tensor CombineRows(Context& ctx, const Tensor& x,
   return out;
 }
 
-constexpr Kernels kKernels = {.gather = GatherRows, .combine = CombineRows};
+constexpr Kernels kKernels = {.gather = GatherRows,
+                              .combine = CombineRows,
+                              .join = Join,
+                              .split = Split,
+                              .dots = Dots};
 
 }  // namespace
 

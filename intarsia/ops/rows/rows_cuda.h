@@ -1,6 +1,9 @@
 // CUDA kernels of the room; null in a build without them.
 #pragma once
 
+#include <span>
+#include <vector>
+
 #include "intarsia/ops/rows/rows.h"
 
 namespace intarsia::rows_cuda {
@@ -16,6 +19,13 @@ struct Kernels {
   Tensor (*combine)(Context& ctx, const Tensor& x,
                     std::span<const int32_t> first,
                     std::span<const int32_t> order, const Tensor& factors);
+  // Parts [T, …] side by side, and a matrix cut into parts of these widths.
+  Tensor (*join)(Context& ctx, const std::vector<Tensor>& parts, int64_t width);
+  std::vector<Tensor> (*split)(Context& ctx, const Tensor& x,
+                               const std::vector<int64_t>& widths);
+  // fp32, contiguous: out[i] = x[i] · g[rows[i]].
+  Tensor (*dots)(Context& ctx, const Tensor& x, const Tensor& g,
+                 std::span<const int32_t> rows);
 };
 extern const Kernels* kernels;
 

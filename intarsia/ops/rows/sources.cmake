@@ -1,0 +1,1 @@
+set(ROOM_CUDA_SOURCES rows_gradients_cuda.cu)
