@@ -30,6 +30,22 @@ void ReadLimit(JsonReader* reader, Mamba2Part* part) {
   if (high.is_number()) part->config["dt_max"] = high;
 }
 
+// Consecutive rows of one tensor.
+using Parts = std::initializer_list<std::pair<const char*, int64_t>>;
+void Split(const std::string& ours, const std::string& foreign,
+           const std::string& end, const Parts& parts, int unsqueeze,
+           std::vector<TensorMap>* maps) {
+  int64_t row = 0;
+  for (const auto& [native, rows] : parts) {
+    maps->push_back({.native = ours + native + end,
+                     .foreign = foreign,
+                     .row_begin = row,
+                     .row_end = row + rows,
+                     .unsqueeze = unsqueeze});
+    row += rows;
+  }
+}
+
 }  // namespace
 
 Mamba2Part ReadMamba2Part(JsonReader* reader, int64_t inner, double eps) {
@@ -62,19 +78,9 @@ void MapMamba2(const Mamba2Part& part, const std::string& ours,
   const auto map = [&](const std::string& native, const std::string& foreign) {
     maps->push_back({.native = ours + native, .foreign = theirs + foreign});
   };
-  using Parts = std::initializer_list<std::pair<const char*, int64_t>>;
-  // Consecutive rows of one tensor.
-  const auto split = [&](const std::string& foreign, const std::string& end,
+  const auto split = [&](const char* foreign, const char* end,
                          const Parts& parts, int unsqueeze = -1) {
-    int64_t row = 0;
-    for (const auto& [native, rows] : parts) {
-      maps->push_back({.native = ours + native + end,
-                       .foreign = theirs + foreign,
-                       .row_begin = row,
-                       .row_end = row + rows,
-                       .unsqueeze = unsqueeze});
-      row += rows;
-    }
+    Split(ours, theirs + foreign, end, parts, unsqueeze, maps);
   };
   const Parts in = {{"in_z", inner},
                     {"in_x", inner},
@@ -94,6 +100,59 @@ void MapMamba2(const Mamba2Part& part, const std::string& ours,
   if (!part.bias) return;
   split("in_proj.bias", "_bias", in);
   map("out_bias", "out_proj.bias");
+}
+
+void MambaPart::Compose(int conv_width, const NormConfig& norm) {
+  norms = norm.kind != NormConfig::Kind::kNone && norm.affine;
+  config = {{"inner", inner},         {"state_dim", state},
+            {"dt_rank", rank},        {"conv_width", conv_width},
+            {"conv_bias", conv_bias}, {"bias", bias},
+            {"norm", NormJson(norm)}};
+}
+
+int ReadStepRank(JsonReader* reader, const std::string& name, int dim) {
+  const Json* rank = reader->Find(name);
+  if (rank == nullptr || *rank == "auto") return (dim + 15) / 16;
+  return reader->Int(name, 1, 1 << 16);
+}
+
+void MapPairs(const std::string& ours, const std::string& theirs,
+              const NamePairs& pairs, std::vector<TensorMap>* maps) {
+  for (const auto& [native, foreign] : pairs) {
+    maps->push_back({.native = ours + native, .foreign = theirs + foreign});
+  }
+}
+
+void MapMamba(const MambaPart& part, const std::string& ours,
+              const std::string& theirs, std::vector<TensorMap>* maps) {
+  const Parts in = {{"in_x", part.inner}, {"in_z", part.inner}};
+  Split(ours, theirs + "in_proj.weight", "", in, -1, maps);
+  maps->push_back({.native = ours + "conv_x",
+                   .foreign = theirs + "conv1d.weight",
+                   .unsqueeze = 1});
+  Split(ours, theirs + "x_proj.weight", "",
+        {{"x_dt", part.rank}, {"x_B", part.state}, {"x_C", part.state}}, -1,
+        maps);
+  MapPairs(ours, theirs,
+           {{"dt_proj", "dt_proj.weight"},
+            {"dt_bias", "dt_proj.bias"},
+            {"A_log", "A_log"},
+            {"D", "D"},
+            {"out_proj", "out_proj.weight"}},
+           maps);
+  if (part.conv_bias) {
+    MapPairs(ours, theirs, {{"conv_x_bias", "conv1d.bias"}}, maps);
+  }
+  if (part.norms) {
+    MapPairs(ours, theirs,
+             {{"dt_norm", "dt_layernorm.weight"},
+              {"B_norm", "b_layernorm.weight"},
+              {"C_norm", "c_layernorm.weight"}},
+             maps);
+  }
+  if (!part.bias) return;
+  Split(ours, theirs + "in_proj.bias", "_bias", in, -1, maps);
+  MapPairs(ours, theirs, {{"out_bias", "out_proj.bias"}}, maps);
 }
 
 NormConfig NoNorm() { return {.kind = NormConfig::Kind::kNone}; }

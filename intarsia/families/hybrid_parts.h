@@ -1,8 +1,10 @@
-// What the families that mix attention with Mamba-2 share.
+// What the families that mix attention with Mamba or Mamba-2 share.
 #pragma once
 
+#include <initializer_list>
 #include <nlohmann/json.hpp>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "intarsia/core/json_reader.h"
@@ -30,6 +32,30 @@ Mamba2Part ReadMamba2Part(JsonReader* reader, int64_t inner, double eps);
 // those that begin with `theirs` ("model.layers.3.mamba.").
 void MapMamba2(const Mamba2Part& part, const std::string& ours,
                const std::string& theirs, std::vector<TensorMap>* maps);
+
+// The same of a Mamba mixer.
+struct MambaPart {
+  int inner = 1, state = 1, rank = 1;
+  bool conv_bias = true, bias = false;
+  bool norms = false;     // of the steps, B and C, with weights
+  nlohmann::json config;  // of the mixer
+
+  void Compose(int conv_width, const NormConfig& norm);
+};
+void MapMamba(const MambaPart& part, const std::string& ours,
+              const std::string& theirs, std::vector<TensorMap>* maps);
+
+// The rank of the steps: a number, or "auto", a sixteenth of the width.
+int ReadStepRank(JsonReader* reader, const std::string& name, int dim);
+
+// Mamba ("mamba") or Falcon Mamba ("falcon_mamba"), whose fields are the same.
+Result<FamilyModel> MambaFromConfig(const char* family,
+                                    const nlohmann::json& json);
+
+// Whole tensors, `ours` and `theirs` before the names of each pair.
+using NamePairs = std::initializer_list<std::pair<const char*, const char*>>;
+void MapPairs(const std::string& ours, const std::string& theirs,
+              const NamePairs& pairs, std::vector<TensorMap>* maps);
 
 // {"type": "none"}.
 NormConfig NoNorm();
