@@ -21,10 +21,13 @@ struct Layers {
   }
 };
 
-// `dense`: where the names of a layer without experts begin.
-std::vector<TensorMap> MapTensors(const Layers& layers, bool tied,
-                                  const MambaPart& mamba,
-                                  const std::string& dense) {
+// Layouts: published, early files with an expert where there is no choice, and
+// transformers 5 in memory, so in recorded gradients.
+enum class Layout : uint8_t { kFile, kOneExpert, kStacked };
+
+std::vector<TensorMap> MapTensors(const Layers& layers, int64_t hidden,
+                                  bool tied, const MambaPart& mamba,
+                                  Layout layout) {
   std::vector<TensorMap> maps;
   MapPairs("", "model.",
            {{"embedding", "embed_tokens.weight"},
@@ -53,10 +56,25 @@ std::vector<TensorMap> MapTensors(const Layers& layers, bool tied,
     }
     const std::string mlp = theirs + "feed_forward.";
     if (!layers.routes(i)) {
-      MapPairs(ours + "1.", theirs + dense, unit, &maps);
+      const char* one = layout == Layout::kOneExpert ? "experts.0." : "";
+      MapPairs(ours + "1.", mlp + one, unit, &maps);
       continue;
     }
     MapPairs(ours + "1.", mlp, {{"router", "router.weight"}}, &maps);
+    if (layout == Layout::kStacked) {
+      const std::string both = mlp + "experts.gate_up_proj";
+      maps.push_back({.native = ours + "1.gate",
+                      .foreign = both,
+                      .row_end = hidden,
+                      .row_axis = 1});
+      maps.push_back({.native = ours + "1.up",
+                      .foreign = both,
+                      .row_begin = hidden,
+                      .row_end = 2 * hidden,
+                      .row_axis = 1});
+      MapPairs(ours + "1.", mlp, {{"down", "experts.down_proj"}}, &maps);
+      continue;
+    }
     for (int e = 0; e < layers.experts; ++e) {
       const size_t first = maps.size();
       MapPairs(ours + "1.", mlp + "experts." + std::to_string(e) + ".", unit,
@@ -134,10 +152,11 @@ Result<FamilyModel> FromConfig(const Json& json) {
          .pre_norm = norm}};
     config.blocks.push_back(std::move(block));
   }
-  model.tensors = MapTensors(layers, config.tied_head, mamba, "feed_forward.");
-  // Early files have an expert where there is no choice.
-  model.other_layouts = {
-      MapTensors(layers, config.tied_head, mamba, "feed_forward.experts.0.")};
+  const auto map = [&](Layout layout) {
+    return MapTensors(layers, hidden, config.tied_head, mamba, layout);
+  };
+  model.tensors = map(Layout::kFile);
+  model.other_layouts = {map(Layout::kOneExpert), map(Layout::kStacked)};
   model.unread = reader.Unread();
   return model;
 }

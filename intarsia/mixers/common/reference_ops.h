@@ -5,7 +5,6 @@
 #include <cmath>
 #include <vector>
 
-#include "intarsia/core/batch.h"
 #include "intarsia/mixers/common/weight_book.h"
 #include "intarsia/ops/elementwise/elementwise.h"
 #include "intarsia/ops/norm/norm.h"
@@ -139,26 +138,6 @@ inline void Rotate(const RopeConfig& config,
       b = scale * (b0 * std::cos(angle) + a0 * std::sin(angle));
     }
   }
-}
-
-// y_t = act(bias + Σ_j w[:, W−1−j] x_{t−j}) within each segment.
-inline Doubles CausalConvolution(const Batch& batch, Activation act,
-                                 const Doubles& x, const Doubles& w,
-                                 const Doubles* bias, int64_t channels,
-                                 int64_t width) {
-  Doubles y(x.size());
-  for (int64_t n = 0; n < batch.segments(); ++n) {
-    for (int64_t t = batch.begin(n); t < batch.begin(n + 1); ++t) {
-      for (int64_t c = 0; c < channels; ++c) {
-        double sum = bias != nullptr ? (*bias)[c] : 0.0;
-        for (int64_t j = 0; j < width && t - j >= batch.begin(n); ++j) {
-          sum += w[c * width + width - 1 - j] * x[(t - j) * channels + c];
-        }
-        y[t * channels + c] = ReferenceActivation(act, sum);
-      }
-    }
-  }
-  return y;
 }
 
 }  // namespace intarsia::reference
