@@ -63,6 +63,7 @@ Args ArgsOf(const DeltaRuleInputs& in, const DeltaRuleOptions& options) {
   args.value_dim = in.v.dim(2);
   args.scale = options.scale;
   args.before = options.before;
+  args.erase_before = options.erase_before;
   args.q = in.q.data<float>();
   args.k = in.k.data<float>();
   args.v = in.v.data<float>();

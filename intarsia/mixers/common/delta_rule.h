@@ -23,6 +23,7 @@ struct DeltaRuleOptions {
   float scale = 1.0f;   // of the outputs
   int chunk = 64;       // rows of a chunk, unless ctx.chunk says otherwise
   bool before = false;  // o_t reads the state before token t: S_{t−1}
+  bool erase_before = false;  // what is erased is read there too: e_t S_{t−1}
 };
 
 struct DeltaRuleResult {
@@ -34,6 +35,7 @@ struct DeltaRuleResult {
 //   S' = Diag(exp(g_t)) S_{t−1}
 //   S_t = S' + k_tᵀ v_t − x_tᵀ (e_t S')
 //   o_t = scale · q_t S_t      (before: scale · q_t S_{t−1})
+// erase_before: e_t S_{t−1} in place of e_t S'.
 // state_in: [N, H, K, V] or undefined for zero. Differentiable in all inputs
 // and state_in.
 DeltaRuleResult DeltaRule(Context& ctx, const DeltaRuleInputs& inputs,
@@ -51,7 +53,7 @@ Tensor DeltaRuleInPlace(Context& ctx, const DeltaRuleInputs& inputs,
 struct DeltaRuleReferenceInputs {
   int64_t heads = 0, key_dim = 0, value_dim = 0;
   double scale = 1.0;
-  bool before = false;
+  bool before = false, erase_before = false;
   std::vector<double> q, k, v, erase, removal, log_decay;
 };
 std::vector<double> DeltaRuleReference(const Batch& batch,

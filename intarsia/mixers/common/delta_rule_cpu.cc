@@ -34,7 +34,7 @@ struct StepRow {
 
   Buffer w;
   Buffer read;   // scale · q, times w unless it reads what comes in
-  Buffer erase;  // −e ⊙ w
+  Buffer erase;  // −e, times w likewise
 };
 
 // kVectors vectors of value channels from j on, all keys, in two walks: what
@@ -105,8 +105,10 @@ void Step(const Args& args, int64_t t, int64_t h, StepRow& scaled, float* s,
     Product(scaled.read.get(), scaled.w.get(), K, scaled.read.get());
   }
   if (row.erase) {
-    Product(row.erase, scaled.w.get(), K, scaled.erase.get());
-    Scaled(-1.0f, scaled.erase.get(), K, scaled.erase.get());
+    Scaled(-1.0f, row.erase, K, scaled.erase.get());
+    if (!args.erase_before) {
+      Product(scaled.erase.get(), scaled.w.get(), K, scaled.erase.get());
+    }
   }
   float* o = out + (t * args.heads + h) * V;
   const float* x = row.removal;
@@ -281,7 +283,8 @@ class HeadChunk {
 
   // One decay a head: scores are products times a factor of both rows.
   void ScoresByHead() {
-    for (const Side& side : Sides()) {
+    const std::vector<Side> sides = Sides();
+    for (const Side& side : sides) {
       const Row first = RowAt(args_, begin_, h_);
       const int64_t stride =
           (side.row(first) == first.k ? args_.groups : args_.heads) * K_;
@@ -304,6 +307,9 @@ class HeadChunk {
     // fade[m]: what has faded since row m, over the rows m + 1 .. n.
     float enter = 1.0f;
     float* fade = fade_.get();
+    const auto enters = [&](Buffer& rows, int64_t n) {
+      Scaled(enter, rows.get() + n * K_, K_, rows.get() + n * K_);
+    };
     const auto scale = [&](float* scores, int64_t n, int64_t count) {
       if (scores == nullptr) return;
       float* row = scores + n * ld_;
@@ -312,26 +318,27 @@ class HeadChunk {
     };
     for (int64_t n = 0; n < rows_; ++n) {
       const float w = w_[n * K_];
+      const bool fresh = args_.erase != nullptr && !args_.erase_before;
       if (args_.before) {
-        for (const Side& side : Sides()) scale(side.of_q, n, n);
-        Scaled(enter, q_.get() + n * K_, K_, q_.get() + n * K_);
+        for (const Side& side : sides) scale(side.of_q, n, n);
+        enters(q_, n);
+      }
+      if (args_.erase_before) {
+        for (const Side& side : sides) scale(side.of_e, n, n);
+        enters(e_, n);
       }
       Scaled(w, fade, n, fade);
       fade[n] = 1.0f;
       enter *= w;
-      for (const Side& side : Sides()) {
+      for (const Side& side : sides) {
         if (!args_.before) scale(side.of_q, n, n + 1);
-        scale(side.of_e, n, n);
+        if (fresh) scale(side.of_e, n, n);
       }
-      if (!args_.before) {
-        Scaled(enter, q_.get() + n * K_, K_, q_.get() + n * K_);
-      }
-      if (args_.erase) {
-        Scaled(enter, e_.get() + n * K_, K_, e_.get() + n * K_);
-      }
+      if (!args_.before) enters(q_, n);
+      if (fresh) enters(e_, n);
     }
     std::fill_n(total_.get(), K_, enter);
-    for (const Side& side : Sides()) {
+    for (const Side& side : sides) {
       for (int64_t i = 0; i < K_; ++i) {
         Product(side.transposed + i * ld_, fade, rows_,
                 side.transposed + i * ld_);
@@ -344,11 +351,12 @@ class HeadChunk {
   // the way.
   void PairByPair(const std::vector<Side>& sides, int64_t n, int64_t begin,
                   bool of_q, float* y) {
-    const bool with_self = of_q && !args_.before;
+    const bool before = of_q ? args_.before : args_.erase_before;
+    const bool with_self = of_q && !before;
     for (int64_t m = with_self ? n : n - 1; m >= begin; --m) {
       // A row that reads what came in has not faded by its own decay.
       const int64_t faded = m + 1;
-      if (faded <= (of_q && args_.before ? n - 1 : n)) {
+      if (faded <= (before ? n - 1 : n)) {
         Product(y, w_.get() + faded * K_, K_, y);
       }
       const Row row = RowAt(args_, begin_ + m, h_);
@@ -375,13 +383,12 @@ class HeadChunk {
       // From the start of the block to each of its rows.
       std::fill_n(prefix, K_, 1.0f);
       for (int64_t n = begin; n < end; ++n) {
-        float* q = q_.get() + n * K_;
+        float *q = q_.get() + n * K_, *e = e_.get() + n * K_;
         if (args_.before) Product(q, prefix, K_, q);
+        if (args_.erase_before) Product(e, prefix, K_, e);
         Product(prefix, w_.get() + n * K_, K_, prefix);
         if (!args_.before) Product(q, prefix, K_, q);
-        if (args_.erase) {
-          Product(e_.get() + n * K_, prefix, K_, e_.get() + n * K_);
-        }
+        if (args_.erase && !args_.erase_before) Product(e, prefix, K_, e);
       }
       for (const Side& side : sides) {
         Across(q_.get(), side.transposed, begin, end, side.of_q);

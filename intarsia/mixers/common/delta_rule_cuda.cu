@@ -21,7 +21,7 @@ struct Args {
   float* state_out;
   int heads, groups, key_dim, value_dim, decay_dim;
   float scale;
-  bool before;
+  bool before, erase_before;
 };
 
 // Adds what the kGroups threads of a column have; all of them get the sum.
@@ -90,8 +90,9 @@ __global__ void Walk(Args p) {
     for (int i = 0; i < kPerThread; ++i) {
       const int c = part + i * kGroups;
       if (c < p.key_dim) {
+        const float old = state[i];
         state[i] *= fade[c];
-        erased = fmaf(erase[c], state[i], erased);
+        erased = fmaf(erase[c], p.erase_before ? old : state[i], erased);
       }
     }
     if (p.erase) erased = ColumnSum(erased, partial);
@@ -150,7 +151,8 @@ Tensor Recurrent(Context& ctx, const DeltaRuleInputs& in, Tensor* pool,
       .decay_dim =
           in.log_decay.rank() == 3 ? static_cast<int>(in.log_decay.dim(2)) : 1,
       .scale = options.scale,
-      .before = options.before};
+      .before = options.before,
+      .erase_before = options.erase_before};
   const dim3 grid(cuda::Blocks(in.v.dim(2), kColumns),
                   static_cast<unsigned>(in.v.dim(1)),
                   static_cast<unsigned>(batch.segments()));

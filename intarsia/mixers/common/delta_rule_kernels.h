@@ -12,7 +12,7 @@ namespace intarsia::delta_rule {
 struct Args {
   int64_t heads = 0, groups = 0, key_dim = 0, value_dim = 0;
   float scale = 1.0f;
-  bool before = false;
+  bool before = false, erase_before = false;
   const float* q = nullptr;        // [T, G, K]
   const float* k = nullptr;        // [T, G, K]
   const float* v = nullptr;        // [T, H, V]

@@ -29,11 +29,13 @@ std::vector<double> DeltaRuleReference(const Batch& batch,
         erased.assign(V, 0.0);
         for (int64_t i = 0; i < K; ++i) {
           for (int64_t j = 0; j < V; ++j) {
+            const double old = s[i * V + j];
             if (!in.log_decay.empty()) {
               s[i * V + j] *= std::exp(in.log_decay[keys + i]);
             }
             if (!in.erase.empty()) {
-              erased[j] += in.erase[keys + i] * s[i * V + j];
+              erased[j] +=
+                  in.erase[keys + i] * (in.erase_before ? old : s[i * V + j]);
             }
           }
         }

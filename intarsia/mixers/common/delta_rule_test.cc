@@ -18,7 +18,7 @@ enum class Decay { kNone, kHead, kChannel };
 struct Kind {
   int groups = 2, heads = 4, key_dim = 9, value_dim = 7;
   Decay decay = Decay::kChannel;
-  bool erase = true, removal = false, before = false;
+  bool erase = true, removal = false, before = false, erase_before = false;
   float strongest = 1.0f;  // decay
 };
 
@@ -34,6 +34,8 @@ const Kind kKinds[] = {
     {.removal = true, .before = true},
     {.groups = 1, .heads = 1, .key_dim = 1, .value_dim = 1},
     {.strongest = 120},
+    {.groups = 4, .removal = true, .erase_before = true},
+    {.decay = Decay::kHead, .erase_before = true},
 };
 
 struct Problem {
@@ -47,6 +49,7 @@ struct Problem {
       : kind(k), batch(Batch::OfLengths(lengths)) {
     options.scale = 0.7f;
     options.before = k.before;
+    options.erase_before = k.erase_before;
     Random random(3);
     const auto normal = [&](const Shape& shape, float scale = 1.0f) {
       Tensor t = Tensor::Empty(shape);
@@ -88,6 +91,7 @@ struct Problem {
     r.value_dim = kind.value_dim;
     r.scale = options.scale;
     r.before = options.before;
+    r.erase_before = options.erase_before;
     r.q = RepeatGroups(wide(in.q), kind.groups, H, K);
     r.k = RepeatGroups(wide(in.k), kind.groups, H, K);
     r.v = wide(in.v);

@@ -87,14 +87,15 @@ class HeadBackward {
     }
   }
 
-  // One token forward; erased [V] is −e S'.
+  // One token forward; erased [V] is −e S', or −e S.
   void Move(int64_t t, const float* from, float* to, float* erased) {
     const Row row = RowAt(args_, t, h_);
     Factors(args_, t, h_, w_.get());
     if (row.erase != nullptr) {
       std::fill_n(erased, V_, 0.0f);
       for (int64_t i = 0; i < K_; ++i) {
-        AddScaled(1.0f, -row.erase[i] * w_[i], from + i * V_, V_, erased);
+        AddScaled(1.0f, -row.erase[i] * (args_.erase_before ? 1.0f : w_[i]),
+                  from + i * V_, V_, erased);
       }
     }
     const float* x = row.removal ? row.removal : row.k;
@@ -140,8 +141,9 @@ class HeadBackward {
       float* ds = ds_.get() + i * V_;
       const float* s = before + i * V_;
       if (row.erase) {
-        g_.erase[keys + i] = -w_[i] * Dot(s, de, V_);
-        AddScaled(1.0f, -row.erase[i], de, V_, ds);
+        const float w = args_.erase_before ? 1.0f : w_[i];
+        g_.erase[keys + i] = -w * Dot(s, de, V_);
+        if (!args_.erase_before) AddScaled(1.0f, -row.erase[i], de, V_, ds);
       }
       if (args_.decay != nullptr) {
         const float decay = w_[i] * Dot(ds, s, V_);
@@ -149,6 +151,7 @@ class HeadBackward {
         if (args_.decay_dim == K_) g_.decay[keys + i] = decay;
       }
       Scaled(w_[i], ds, V_, ds);
+      if (args_.erase_before) AddScaled(1.0f, -row.erase[i], de, V_, ds);
       if (dout && args_.before) {
         AddScaled(1.0f, args_.scale * row.q[i], dout, V_, ds);
       }
