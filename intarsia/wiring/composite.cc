@@ -59,10 +59,9 @@ Tensor ForwardWhole(Context& ctx, const Mixer& mixer, const Tensor& x) {
 Doubles ReferenceOf(const Mixer& mixer, const Batch& batch,
                     const std::vector<Doubles>& weights, const Doubles& x,
                     ReferenceStreams* streams) {
-  const auto* composite = dynamic_cast<const Composite*>(&mixer);
-  return composite != nullptr
-             ? composite->ReferenceWith(batch, weights, x, streams)
-             : mixer.Reference(batch, weights, x);
+  const auto* reader = dynamic_cast<const StreamMixer*>(&mixer);
+  return reader != nullptr ? reader->ReferenceWith(batch, weights, x, streams)
+                           : mixer.Reference(batch, weights, x);
 }
 
 void AddStateEndsOf(const Mixer& mixer, std::vector<int64_t>* ends) {

@@ -2,36 +2,21 @@
 // parts, one after the other, and references that pass named values on.
 #pragma once
 
-#include <map>
 #include <memory>
 #include <string>
 #include <vector>
 
-#include "intarsia/mixers/mixer.h"
+#include "intarsia/mixers/stream_mixer.h"
 
 namespace intarsia {
 
-using Doubles = std::vector<double>;
-// Named values in double: what Streams are to Forward.
-using ReferenceStreams = std::map<std::string, Doubles>;
-
-class Composite : public Mixer {
+class Composite : public StreamMixer {
  public:
   // It does the sums over the ranks of tensor parallelism itself.
   bool whole() const override { return true; }
 
   // The lengths at which the state of some part ends.
   virtual void AddStateEnds(std::vector<int64_t>* ends) const = 0;
-
-  Doubles Reference(const Batch& batch, const std::vector<Doubles>& weights,
-                    const Doubles& x) const final {
-    ReferenceStreams streams;
-    return ReferenceWith(batch, weights, x, &streams);
-  }
-  virtual Doubles ReferenceWith(const Batch& batch,
-                                const std::vector<Doubles>& weights,
-                                const Doubles& x,
-                                ReferenceStreams* streams) const = 0;
 };
 
 // Where the weights and states of a part stand among those of the whole.

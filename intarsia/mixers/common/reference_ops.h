@@ -78,6 +78,24 @@ inline Doubles CausalConvolution(const Batch& batch, Activation act,
   return y;
 }
 
+// A token and the one before it in its segment (0 before the first) in shares
+// by channel: x_t + μ (x_{t−1} − x_t), or of_current: μ x_t + (1 − μ) x_{t−1}.
+inline Doubles ShiftedMix(const Batch& batch, const Doubles& x,
+                          const Doubles& share, int64_t dim,
+                          bool of_current = false) {
+  Doubles y(x.size());
+  for (int64_t n = 0; n < batch.segments(); ++n) {
+    for (int64_t t = batch.begin(n); t < batch.begin(n + 1); ++t) {
+      for (int64_t c = 0; c < dim; ++c) {
+        const double before = t > batch.begin(n) ? x[(t - 1) * dim + c] : 0.0;
+        const double mu = of_current ? 1.0 - share[c] : share[c];
+        y[t * dim + c] = x[t * dim + c] + mu * (before - x[t * dim + c]);
+      }
+    }
+  }
+  return y;
+}
+
 // A mixer's weights by their handles. `values` are those that
 // Mixer::Reference gets.
 class Weights {

@@ -131,6 +131,18 @@ std::vector<MixerExample> StackExamples() {
          {"mixer": "glu", "from": "memory", "residual_scale": 0.5,
           "config": {"hidden": 10}}]})",
        .dim = 12},
+      {.name = "values_of_the_first",
+       .config = R"({"sublayers": [
+         {"mixer": "rwkv7", "pre_norm": {"type": "layer"},
+          "config": {"heads": 2, "head_dim": 6, "decay_rank": 4,
+                     "rate_rank": 4, "gate_rank": 4, "values": "first"}},
+         {"mixer": "rwkv_mix", "pre_norm": {"type": "layer"},
+          "config": {"hidden": 20}},
+         {"mixer": "rwkv7", "pre_norm": {"type": "layer"},
+          "config": {"heads": 2, "head_dim": 6, "decay_rank": 4,
+                     "rate_rank": 4, "gate_rank": 4, "value_rank": 3,
+                     "values": "later"}}]})",
+       .dim = 12},
   };
 }
 
