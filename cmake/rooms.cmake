@@ -9,10 +9,15 @@
 #                                             set(ROOM_CUDA_SOURCES ...) and
 #                                             set(ROOM_DEPS ...), other rooms
 
-# Names of a registry: lines MACRO(name) or MACRO(name, ...).
+# Names of a registry: lines MACRO(name) or MACRO(name, ...). With a kind those
+# whose last column it is.
 function(intarsia_registry file macro out)
+  set(kind)
+  if(ARGC GREATER 3)
+    set(kind ".*, ${ARGV3}\\)")
+  endif()
   set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS ${file})
-  file(STRINGS ${file} lines REGEX "^${macro}\\(")
+  file(STRINGS ${file} lines REGEX "^${macro}\\(${kind}")
   set(names)
   foreach(line ${lines})
     string(REGEX REPLACE "^${macro}\\(([a-z0-9_]+).*" "\\1" name "${line}")
@@ -27,15 +32,19 @@ function(intarsia_bench room)
   set_property(GLOBAL APPEND PROPERTY INTARSIA_BENCHES ${room})
 endfunction()
 
-# intarsia_rooms(kind macro DEPS ... TEST_DEPS ...): one library a room, named
+# intarsia_rooms(kind macro REGISTRY file KIND column DEPS ... TEST_DEPS ...):
+# the rooms of registry.def or another file (of one KIND), one library each, named
 # intarsia_<kind>_<room>, with its test <kind>_<room>_test, and intarsia_<kind>
 # that links them all. In a build
 # without CUDA, or for a room without x_cuda.cu, the room's kernel table is a
 # null pointer in a generated file: no room carries an #ifdef.
 function(intarsia_rooms kind macro)
-  cmake_parse_arguments(ARG "" "" "DEPS;TEST_DEPS" ${ARGN})
+  cmake_parse_arguments(ARG "" "REGISTRY;KIND" "DEPS;TEST_DEPS" ${ARGN})
   set(dir ${CMAKE_CURRENT_SOURCE_DIR})
-  intarsia_registry(${dir}/registry.def ${macro} rooms)
+  if(NOT ARG_REGISTRY)
+    set(ARG_REGISTRY ${dir}/registry.def)
+  endif()
+  intarsia_registry(${ARG_REGISTRY} ${macro} rooms ${ARG_KIND})
   set(libraries)
   set(no_cuda "")
   foreach(room ${rooms})
@@ -61,7 +70,7 @@ function(intarsia_rooms kind macro)
       list(APPEND sources ${room}/${source})
     endforeach()
     if(NOT sources)
-      message(FATAL_ERROR "${kind}/registry.def names ${room}, but "
+      message(FATAL_ERROR "${ARG_REGISTRY} names ${room}, but "
                           "${dir}/${room} has no sources")
     endif()
     set(library intarsia_${kind}_${room})

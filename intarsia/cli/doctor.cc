@@ -18,7 +18,7 @@
 #include "intarsia/hub/model_cache.h"
 #include "intarsia/hub/package_index.h"
 #include "intarsia/hub/url.h"
-#include "intarsia/mixers/registry.h"
+#include "intarsia/wiring/primitives.h"
 
 namespace intarsia {
 namespace {
@@ -107,8 +107,7 @@ Finding Threads(int threads, double bandwidth) {
 }
 
 Finding Gpu() {
-  const bool built = std::ranges::any_of(
-      MixerRegistry(), [](const MixerEntry& entry) { return entry.cuda; });
+  const bool built = Example(Primitives()[0])->Supports(Cuda()).ok();
   if (!built) {
     return {.name = "GPU",
             .text = "not used: this program was built without CUDA",

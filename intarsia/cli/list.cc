@@ -1,28 +1,22 @@
 // intarsia list: what the registries hold, and on which device each runs.
 #include <nlohmann/json.hpp>
 
-#include "intarsia/channel_mixers/registry.h"
 #include "intarsia/cli/command.h"
 #include "intarsia/families/family.h"
-#include "intarsia/mixers/registry.h"
 #include "intarsia/wiring/primitives.h"
 
 namespace intarsia {
 namespace {
 
-nlohmann::json Primitives() {
+nlohmann::json PrimitiveList() {
+  static constexpr const char* kKinds[] = {"mixer", "channel mixer", "wiring"};
   nlohmann::json out = nlohmann::json::array();
-  auto add = [&](const std::vector<MixerEntry>& entries, const char* kind) {
-    for (const MixerEntry& entry : entries) {
-      out.push_back({{"name", entry.name},
-                     {"kind", kind},
-                     {"cpu", true},
-                     {"cuda", entry.cuda}});
-    }
-  };
-  add(MixerRegistry(), "mixer");
-  add(ChannelMixerRegistry(), "channel mixer");
-  add(WiringRegistry(), "wiring");
+  for (const MixerEntry& entry : Primitives()) {
+    out.push_back({{"name", entry.name},
+                   {"kind", kKinds[static_cast<int>(entry.kind)]},
+                   {"cpu", true},
+                   {"cuda", Example(entry)->Supports(Cuda()).ok()}});
+  }
   return out;
 }
 
@@ -49,7 +43,7 @@ nlohmann::json FamilyList() {
 }
 
 Status Run(const CommonFlags& flags) {
-  const nlohmann::json all = {{"primitives", Primitives()},
+  const nlohmann::json all = {{"primitives", PrimitiveList()},
                               {"formats", Formats()},
                               {"families", FamilyList()}};
   if (flags.json) {

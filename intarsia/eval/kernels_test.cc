@@ -22,12 +22,13 @@ std::vector<KernelRow> Quick(const std::string& name) {
   return rows.ok() ? *rows : std::vector<KernelRow>();
 }
 
-// The first name of each line.
+// The first name of each line, but those of mixers made of mixers.
 std::set<std::string> Registered(const std::string& file) {
   std::ifstream in(file);
   std::set<std::string> names;
   for (std::string line; std::getline(in, line);) {
     const size_t open = line.find('('), end = line.find_first_of(",)");
+    if (line.ends_with("kMixers)")) continue;
     if (open < end) names.insert(line.substr(open + 1, end - open - 1));
   }
   EXPECT_FALSE(names.empty()) << file;
@@ -49,7 +50,7 @@ TEST(KernelsTest, EveryRoomGivesRowsAndTheyAreRight) {
       formats.insert(row.name.substr(dot + 1, row.name.rfind('.') - dot - 1));
     }
   }
-  for (const char* kind : {"ops", "mixers", "channel_mixers"}) {
+  for (const char* kind : {"ops", "mixers"}) {
     const std::string folder = std::string("intarsia/") + kind;
     for (const std::string& room : Registered(folder + "/registry.def")) {
       EXPECT_TRUE(rooms.count(room))

@@ -21,9 +21,9 @@ bool HasOriginal(const std::string& type) {
 }
 
 // One set of parameters, flat.
-class Fields {
+class RopeFields {
  public:
-  Fields(const Json& json, const RopeDefaults& defaults, const char* path)
+  RopeFields(const Json& json, const RopeDefaults& defaults, const char* path)
       : json_(json),
         defaults_(defaults),
         path_(path),
@@ -204,7 +204,7 @@ Json RopeFromConfig(JsonReader* reader, const RopeDefaults& defaults,
     path += "." + layer_type;
     original = 0;
   }
-  const Json rope = reader->Take(Fields(part, defaults, path.c_str())
+  const Json rope = reader->Take(RopeFields(part, defaults, path.c_str())
                                      .Read(theta, partial, original, &lines),
                                  Json(false));
   AddNew(lines, warnings);

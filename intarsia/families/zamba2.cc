@@ -8,6 +8,7 @@
 #include "intarsia/families/hybrid_parts.h"
 #include "intarsia/families/rope_fields.h"
 #include "intarsia/families/transformer.h"
+#include "intarsia/wiring/stack/stack.h"
 
 namespace intarsia {
 namespace {
@@ -104,11 +105,9 @@ SublayerConfig Hybrid(const Json& unit, const std::string& name, int rank,
   const SublayerConfig linear = {
       .mixer = "linear", .config = "{}", .pre_norm = NoNorm(), .replace = true};
   const auto stack = [](const SublayerConfig& a, const SublayerConfig& b) {
-    return SublayerConfig{
-        .mixer = "stack",
-        .config =
-            Json{{"sublayers", Json::array({ToJson(a), ToJson(b)})}}.dump(),
-        .pre_norm = NoNorm()};
+    return SublayerConfig{.mixer = "stack",
+                          .config = ToJson(StackConfig{{a, b}}).dump(),
+                          .pre_norm = NoNorm()};
   };
   SublayerConfig inner = mamba;
   inner.replace = true;
@@ -190,8 +189,7 @@ Result<FamilyModel> FromConfig(const Json& json) {
       .config = Json{{"hidden", d.hidden}, {"activation", activation}}.dump(),
       .pre_norm = norm,
       .replace = true};
-  const Json unit = {
-      {"sublayers", Json::array({ToJson(attention), ToJson(mlp)})}};
+  const Json unit = ToJson(StackConfig{{attention, mlp}});
   const SublayerConfig plain = {
       .mixer = "mamba2", .config = mamba.config.dump(), .pre_norm = norm};
   size_t use = 0;

@@ -14,7 +14,7 @@
 #include "intarsia/cache/state_spec.h"
 #include "intarsia/cache/state_view.h"
 #include "intarsia/core/context.h"
-#include "intarsia/core/status.h"
+#include "intarsia/core/json_fields.h"
 #include "intarsia/formats/weight.h"
 #include "intarsia/mixers/common/weight_book.h"
 
@@ -50,9 +50,9 @@ class Mixer {
   // Whether Forward of a rank returns the whole result. Otherwise it returns a
   // part, and the caller sums the ranks' (distributed/tensor_parallel.h).
   virtual bool whole() const { return false; }
-  // Says why where its configuration does not run on a device on which its room
-  // does (MixerEntry::cuda).
-  virtual Status Supports(Device) const { return Status::Ok(); }
+  // Whether it runs there, with its configuration. By default it does where the
+  // ops and common cores have kernels.
+  virtual Status Supports(Device device) const;
 
   // x: [T, D] fp32 of ctx.batch's tokens; returns [T, out_dim]. Weights come in
   // the order of weights(), state in that of state(). With ctx.state set, state
@@ -83,13 +83,37 @@ struct MixerExample {
   bool chunked = true;  // has forms other than recurrent
 };
 
+// What a room mixes; kMixers: others, which it is made of.
+enum class MixerKind : uint8_t { kToken, kChannel, kMixers };
+
 struct MixerEntry {
   const char* name;
+  MixerKind kind;
   // dim: D, the width of the residual. The message of a bad config starts with
   // "[name]" and says which field is wrong and what is allowed.
   Result<std::unique_ptr<Mixer>> (*create)(const Json& config, int dim);
   std::vector<MixerExample> (*examples)();
-  bool cuda;  // has kernels in this build
+  void (*fields)(Fields& f, int dim);  // visits a fresh configuration
 };
+
+// What `create` and `fields` of a room come to: M is made from a Config that
+// declares its fields and, if it wants to know it, has the width as `dim`.
+template <typename Config>
+Config FreshConfig(int dim) {
+  Config config;
+  if constexpr (requires { config.dim = dim; }) config.dim = dim;
+  return config;
+}
+template <typename Config>
+void VisitFresh(Fields& f, int dim) {
+  FreshConfig<Config>(dim).Visit(f);
+}
+template <typename M, typename Config>
+Result<std::unique_ptr<Mixer>> MakeMixer(const Json& json, const char* room,
+                                         int dim) {
+  ASSIGN_OR_RETURN(const Config config,
+                   ParseFields(json, room, FreshConfig<Config>(dim)));
+  return std::unique_ptr<Mixer>(std::make_unique<M>(config));
+}
 
 }  // namespace intarsia

@@ -46,6 +46,9 @@ struct ModelConfig {
   // them and goes along.
   std::vector<std::string> stop_texts;
 
+  // All but the blocks.
+  void Visit(Fields& f);
+
   // Tokens that a sequence can have at all: the rows of the table of positions;
   // 0: no limit (rotary positions go on past max_positions, less well).
   int64_t position_limit() const {

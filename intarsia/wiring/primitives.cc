@@ -1,18 +1,17 @@
 #include "intarsia/wiring/primitives.h"
 
-#include <algorithm>
 #include <nlohmann/json.hpp>
-
-#include "intarsia/channel_mixers/registry.h"
-#include "intarsia/mixers/registry.h"
 
 namespace intarsia {
 
-#define WIRING(room, Name)                                                  \
+// What each room exports. MIXER(room, Name, kind): Create<Name>, <Name>Examples
+// and <Name>Fields.
+#define MIXER(room, Name, kind)                                             \
   Result<std::unique_ptr<Mixer>> Create##Name(const Json& config, int dim); \
-  std::vector<MixerExample> Name##Examples();
-#include "intarsia/wiring/registry.def"
-#undef WIRING
+  std::vector<MixerExample> Name##Examples();                               \
+  void Name##Fields(Fields& f, int dim);
+#include "intarsia/mixers/registry.def"
+#undef MIXER
 
 namespace {
 
@@ -25,25 +24,28 @@ struct Nested {
 
 }  // namespace
 
-const std::vector<MixerEntry>& WiringRegistry() {
-  // In a build with kernels they run where their parts do, which
-  // Mixer::Supports asks.
-  static const bool cuda =
-      std::ranges::any_of(MixerRegistry(), &MixerEntry::cuda);
+const std::vector<MixerEntry>& Primitives() {
   static const auto* entries = new std::vector<MixerEntry>{
-#define WIRING(room, Name) {#room, &Create##Name, &Name##Examples, cuda},
-#include "intarsia/wiring/registry.def"
-#undef WIRING
+#define MIXER(room, Name, kind) \
+  {#room, MixerKind::kind, &Create##Name, &Name##Examples, &Name##Fields},
+#include "intarsia/mixers/registry.def"
+#undef MIXER
   };
   return *entries;
 }
 
 const MixerEntry* FindPrimitive(const std::string& name) {
-  for (const MixerEntry& entry : WiringRegistry()) {
+  for (const MixerEntry& entry : Primitives()) {
     if (name == entry.name) return &entry;
   }
-  const MixerEntry* entry = FindMixer(name);
-  return entry != nullptr ? entry : FindChannelMixer(name);
+  return nullptr;
+}
+
+std::unique_ptr<Mixer> Example(const MixerEntry& entry) {
+  const MixerExample example = entry.examples().at(0);
+  auto mixer = entry.create(Json::parse(example.config), example.dim);
+  CHECK(mixer.ok()) << mixer.status().message();
+  return std::move(mixer).value();
 }
 
 Result<std::unique_ptr<Mixer>> CreatePrimitive(const std::string& name,
@@ -60,16 +62,6 @@ Result<std::unique_ptr<Mixer>> CreatePrimitive(const std::string& name,
                            std::to_string(kMaxNesting) + " deep");
   }
   return entry->create(config, dim);
-}
-
-Status SupportsDevice(const std::string& name, const Mixer& mixer,
-                      Device device) {
-  if (device.is_cuda() && !FindPrimitive(name)->cuda) {
-    return Unsupported("[model] " + name +
-                       " has no CUDA kernels in this build; run this model "
-                       "with --device cpu");
-  }
-  return mixer.Supports(device);
 }
 
 }  // namespace intarsia

@@ -1,5 +1,4 @@
-// Every primitive by its name: token mixers, channel mixers, and the mixers of
-// this folder, which are made of others (one line in registry.def each).
+// Every primitive by its name: one line in mixers/registry.def each.
 #pragma once
 
 #include <memory>
@@ -11,9 +10,11 @@
 namespace intarsia {
 
 // In the order of registry.def.
-const std::vector<MixerEntry>& WiringRegistry();
+const std::vector<MixerEntry>& Primitives();
 // Null when there is none of that name.
 const MixerEntry* FindPrimitive(const std::string& name);
+// A mixer from the first example.
+std::unique_ptr<Mixer> Example(const MixerEntry& entry);
 
 // A mixer over [T, dim]. `room` starts the message where there is no such
 // primitive or where mixers are nested more than kMaxNesting deep.
@@ -21,9 +22,5 @@ inline constexpr int kMaxNesting = 16;
 Result<std::unique_ptr<Mixer>> CreatePrimitive(const std::string& name,
                                                const Json& config, int dim,
                                                const std::string& room);
-
-// Whether `mixer`, the primitive `name`, runs on the device in this build.
-Status SupportsDevice(const std::string& name, const Mixer& mixer,
-                      Device device);
 
 }  // namespace intarsia

@@ -101,7 +101,7 @@ Status Sublayer::Supports(Device device) const {
         "[model] joining named values to a mixer's input has no CUDA kernel; "
         "run this model with --device cpu");
   }
-  return SupportsDevice(config_.mixer, *mixer_, device);
+  return mixer_->Supports(device);
 }
 
 void Sublayer::Run(Context& ctx, Flow* flow) const {

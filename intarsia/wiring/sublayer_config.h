@@ -1,11 +1,10 @@
 // SublayerConfig: how a mixer joins the residual, as data.
 #pragma once
 
-#include <nlohmann/json_fwd.hpp>
 #include <string>
 #include <vector>
 
-#include "intarsia/core/status.h"
+#include "intarsia/core/fields.h"
 #include "intarsia/ops/norm/norm.h"
 
 namespace intarsia {
@@ -17,10 +16,17 @@ enum class SublayerInput : uint8_t {
   kPrevious,  // what the sublayer before worked on, already normed
 };
 
+// A mixer as a part of another: {"mixer": ..., "config": {...}}.
+struct PartConfig {
+  std::string mixer;          // the name of a primitive: "attention", "glu"
+  std::string config = "{}";  // the mixer's own JSON object, as text
+
+  void Visit(Fields& f);
+};
+
 // x ← x + residual_scale · post_norm(mixer(pre_norm(input))).
 struct SublayerConfig {
-  std::string mixer;    // the name of a primitive: "attention", "glu", "mamba2"
-  std::string config;   // the mixer's own JSON object, as text
+  std::string mixer, config = "{}";  // as PartConfig has them
   NormConfig pre_norm;  // before the mixer; none of its own with kPrevious
   float residual_scale = 1.0f;
   NormConfig post_norm = {.kind = NormConfig::Kind::kNone};
@@ -33,12 +39,16 @@ struct SublayerConfig {
   struct Named {
     std::string name;
     int dim = 0;
+    void Visit(Fields& f);
   };
   std::vector<Named> concat = {};  // joined to the input, before pre_norm
   // Another residual stream than the model's, D wide, in its place: read by
   // input kResidual, and written. Empty: the model's.
   std::string from = {}, to = {};
   std::string save_as = {};  // the residual after this sublayer under a name
+
+  // `first`: no sublayer stands before it.
+  void Visit(Fields& f, bool first);
 
   int concat_width() const {
     int width = 0;
@@ -47,18 +57,7 @@ struct SublayerConfig {
   }
 };
 
-// `room` starts messages, `place` is the path of the object; `first`: no
-// sublayer stands before it.
-Result<SublayerConfig> ParseSublayer(const nlohmann::json& json,
-                                     const std::string& room,
-                                     const std::string& place, bool first);
-nlohmann::json ToJson(const SublayerConfig& config);
-
-// The entries of `list`, which stands at `place`; at most 256.
-Result<std::vector<SublayerConfig>> ParseSublayers(const nlohmann::json& list,
-                                                   const std::string& room,
-                                                   const std::string& place);
-
-nlohmann::json NormJson(const NormConfig& norm);
+// "sublayers": a list of 1 to 256.
+void VisitSublayers(Fields& f, std::vector<SublayerConfig>* sublayers);
 
 }  // namespace intarsia

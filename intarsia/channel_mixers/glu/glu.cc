@@ -1,10 +1,13 @@
 #include "intarsia/channel_mixers/glu/glu.h"
 
-#include <nlohmann/json.hpp>
-
-#include "intarsia/core/json_reader.h"
-
 namespace intarsia {
+
+void GluConfig::Visit(Fields& f) {
+  f.Int("hidden", &hidden, {1, 1 << 24});
+  f.ChoiceOr("activation", &activation, ActivationNames());
+  f.BoolOr("bias", &bias);
+  f.NumberOr("gate_multiplier", &gate_multiplier);
+}
 
 Glu::Glu(const GluConfig& config) : config_(config) {
   const int64_t d = config.dim, f = config.hidden;
@@ -26,19 +29,10 @@ Tensor Glu::Forward(Context& ctx, const Tensor& x) const {
 }
 
 Result<std::unique_ptr<Mixer>> CreateGlu(const Json& json, int dim) {
-  JsonReader reader(json, "glu");
-  GluConfig config;
-  config.dim = dim;
-  config.hidden = reader.Int("hidden", 1, 1 << 24);
-  config.activation =
-      reader.Take(ParseActivation(reader.StringOr("activation", "silu"), "glu"),
-                  Activation::kSilu);
-  config.bias = reader.BoolOr("bias", false);
-  config.gate_multiplier =
-      static_cast<float>(reader.NumberOr("gate_multiplier", 1.0));
-  RETURN_IF_ERROR(reader.Finish());
-  return std::unique_ptr<Mixer>(new Glu(config));
+  return MakeMixer<Glu, GluConfig>(json, "glu", dim);
 }
+
+void GluFields(Fields& f, int dim) { VisitFresh<GluConfig>(f, dim); }
 
 std::vector<MixerExample> GluExamples() {
   return {

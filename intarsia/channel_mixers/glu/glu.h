@@ -16,6 +16,8 @@ struct GluConfig {
   Activation activation = Activation::kSilu;
   bool bias = false;             // on all three projections
   float gate_multiplier = 1.0f;  // of the gate, before its activation
+
+  void Visit(Fields& f);
 };
 
 class Glu final : public Mixer {
@@ -35,8 +37,8 @@ class Glu final : public Mixer {
   WeightHandle gate_, up_, down_, gate_bias_, up_bias_, down_bias_;
 };
 
-// {"hidden": F, "activation": "silu", "bias": false, "gate_multiplier": 1}
 Result<std::unique_ptr<Mixer>> CreateGlu(const Json& config, int dim);
+void GluFields(Fields& f, int dim);
 std::vector<MixerExample> GluExamples();
 
 }  // namespace intarsia

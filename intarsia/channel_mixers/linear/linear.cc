@@ -1,10 +1,11 @@
 #include "intarsia/channel_mixers/linear/linear.h"
 
-#include <nlohmann/json.hpp>
-
-#include "intarsia/core/json_reader.h"
-
 namespace intarsia {
+
+void LinearConfig::Visit(Fields& f) {
+  f.IntOr("out_dim", &out, {1, 1 << 24}, dim, "the width");
+  f.BoolOr("bias", &bias);
+}
 
 LinearMixer::LinearMixer(const LinearConfig& config) : config_(config) {
   weight_ = book_.Matrix("weight", {config.out, config.dim});
@@ -16,14 +17,10 @@ Tensor LinearMixer::Forward(Context& ctx, const Tensor& x) const {
 }
 
 Result<std::unique_ptr<Mixer>> CreateLinear(const Json& json, int dim) {
-  JsonReader reader(json, "linear");
-  LinearConfig config;
-  config.dim = dim;
-  config.out = reader.IntOr("out_dim", dim, 1, 1 << 24);
-  config.bias = reader.BoolOr("bias", false);
-  RETURN_IF_ERROR(reader.Finish());
-  return std::unique_ptr<Mixer>(new LinearMixer(config));
+  return MakeMixer<LinearMixer, LinearConfig>(json, "linear", dim);
 }
+
+void LinearFields(Fields& f, int dim) { VisitFresh<LinearConfig>(f, dim); }
 
 std::vector<MixerExample> LinearExamples() {
   return {{.name = "plain", .config = "{}", .dim = 12},

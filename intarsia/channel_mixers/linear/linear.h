@@ -11,6 +11,8 @@ namespace intarsia {
 struct LinearConfig {
   int dim = 0, out = 0;  // channels in and out
   bool bias = false;
+
+  void Visit(Fields& f);
 };
 
 class LinearMixer final : public Mixer {
@@ -31,8 +33,8 @@ class LinearMixer final : public Mixer {
   WeightHandle weight_, bias_;
 };
 
-// {"out_dim": D, "bias": false}
 Result<std::unique_ptr<Mixer>> CreateLinear(const Json& config, int dim);
+void LinearFields(Fields& f, int dim);
 std::vector<MixerExample> LinearExamples();
 
 }  // namespace intarsia

@@ -1,10 +1,12 @@
 #include "intarsia/channel_mixers/mlp/mlp.h"
 
-#include <nlohmann/json.hpp>
-
-#include "intarsia/core/json_reader.h"
-
 namespace intarsia {
+
+void MlpConfig::Visit(Fields& f) {
+  f.Int("hidden", &hidden, {1, 1 << 24});
+  f.ChoiceOr("activation", &activation, ActivationNames());
+  f.BoolOr("bias", &bias);
+}
 
 Mlp::Mlp(const MlpConfig& config) : config_(config) {
   const int64_t d = config.dim, f = config.hidden;
@@ -21,17 +23,10 @@ Tensor Mlp::Forward(Context& ctx, const Tensor& x) const {
 }
 
 Result<std::unique_ptr<Mixer>> CreateMlp(const Json& json, int dim) {
-  JsonReader reader(json, "mlp");
-  MlpConfig config;
-  config.dim = dim;
-  config.hidden = reader.Int("hidden", 1, 1 << 24);
-  config.activation = reader.Take(
-      ParseActivation(reader.StringOr("activation", "gelu_tanh"), "mlp"),
-      Activation::kGeluTanh);
-  config.bias = reader.BoolOr("bias", true);
-  RETURN_IF_ERROR(reader.Finish());
-  return std::unique_ptr<Mixer>(new Mlp(config));
+  return MakeMixer<Mlp, MlpConfig>(json, "mlp", dim);
 }
+
+void MlpFields(Fields& f, int dim) { VisitFresh<MlpConfig>(f, dim); }
 
 std::vector<MixerExample> MlpExamples() {
   return {

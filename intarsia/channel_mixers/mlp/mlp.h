@@ -15,6 +15,8 @@ struct MlpConfig {
   int hidden = 0;  // F
   Activation activation = Activation::kGeluTanh;
   bool bias = true;
+
+  void Visit(Fields& f);
 };
 
 class Mlp final : public Mixer {
@@ -34,8 +36,8 @@ class Mlp final : public Mixer {
   WeightHandle up_, up_bias_, down_, down_bias_;
 };
 
-// {"hidden": F, "activation": "gelu_tanh", "bias": true}
 Result<std::unique_ptr<Mixer>> CreateMlp(const Json& config, int dim);
+void MlpFields(Fields& f, int dim);
 std::vector<MixerExample> MlpExamples();
 
 }  // namespace intarsia

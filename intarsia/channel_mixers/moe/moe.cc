@@ -1,10 +1,8 @@
 #include "intarsia/channel_mixers/moe/moe.h"
 
 #include <cmath>
-#include <nlohmann/json.hpp>
 
 #include "intarsia/autograd/op.h"
-#include "intarsia/core/json_reader.h"
 #include "intarsia/ops/common/rows.h"
 #include "intarsia/ops/matmul/matmul.h"
 #include "intarsia/ops/rows/rows.h"
@@ -41,6 +39,29 @@ void RoutingWeights(const float* logits, int64_t n, const int32_t* chosen,
 }
 
 }  // namespace
+
+void MoeConfig::Visit(Fields& f) {
+  f.Int("experts", &experts, {1, 1 << 16});
+  f.Int("top_k", &top_k, {1, 1 << 16});
+  f.Require(top_k <= experts, "\"top_k\" (" + std::to_string(top_k) +
+                                  ") is more than there are \"experts\" (" +
+                                  std::to_string(experts) + ")");
+  f.Int("hidden", &hidden, {1, 1 << 24});
+  f.ChoiceOr("activation", &activation, ActivationNames());
+  f.BoolOr("normalize", &normalize);
+  // The softmax stands before or after the choice. Over the chosen alone it
+  // sums to 1 by itself.
+  enum class Softmax { kBefore, kAfter } softmax = Softmax::kBefore;
+  static constexpr ChoiceName kPlaces[] = {{"before", Softmax::kBefore},
+                                           {"after", Softmax::kAfter}};
+  f.ChoiceOr("router_softmax", &softmax, kPlaces);
+  if (softmax == Softmax::kAfter) normalize = true;
+  f.IntOr("shared_hidden", &shared_hidden, {0, 1 << 24});
+  constexpr int64_t kMaxNumbers = int64_t{1} << 44;  // in one stack of experts
+  f.Require(int64_t{hidden} * dim <= kMaxNumbers / experts,
+            "\"experts\" of \"hidden\" by the width have more than 2^44 "
+            "numbers");
+}
 
 MoeRouting RouteTokens(Context& ctx, const MoeConfig& config,
                        const Tensor& logits) {
@@ -139,35 +160,10 @@ Tensor Moe::Forward(Context& ctx, const Tensor& x) const {
 }
 
 Result<std::unique_ptr<Mixer>> CreateMoe(const Json& json, int dim) {
-  JsonReader reader(json, "moe");
-  MoeConfig config;
-  config.dim = dim;
-  config.experts = reader.Int("experts", 1, 1 << 16);
-  config.top_k = reader.Int("top_k", 1, 1 << 16);
-  reader.Require(config.top_k <= config.experts,
-                 "\"top_k\" (" + std::to_string(config.top_k) +
-                     ") is more than there are \"experts\" (" +
-                     std::to_string(config.experts) + ")");
-  config.hidden = reader.Int("hidden", 1, 1 << 24);
-  config.activation =
-      reader.Take(ParseActivation(reader.StringOr("activation", "silu"), "moe"),
-                  Activation::kSilu);
-  config.normalize = reader.BoolOr("normalize", true);
-  const std::string softmax = reader.StringOr("router_softmax", "before");
-  reader.Require(softmax == "before" || softmax == "after",
-                 "\"router_softmax\" must be \"before\" or \"after\" the "
-                 "choice, got \"" +
-                     softmax + "\"");
-  // Over the chosen alone it sums to 1 by itself.
-  if (softmax == "after") config.normalize = true;
-  config.shared_hidden = reader.IntOr("shared_hidden", 0, 0, 1 << 24);
-  constexpr int64_t kMaxNumbers = int64_t{1} << 44;  // in one stack of experts
-  reader.Require(
-      int64_t{config.hidden} * dim <= kMaxNumbers / config.experts,
-      "\"experts\" of \"hidden\" by the width have more than 2^44 numbers");
-  RETURN_IF_ERROR(reader.Finish());
-  return std::unique_ptr<Mixer>(new Moe(config));
+  return MakeMixer<Moe, MoeConfig>(json, "moe", dim);
 }
+
+void MoeFields(Fields& f, int dim) { VisitFresh<MoeConfig>(f, dim); }
 
 std::vector<MixerExample> MoeExamples() {
   return {

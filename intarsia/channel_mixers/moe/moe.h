@@ -24,6 +24,8 @@ struct MoeConfig {
   // logits. Otherwise they are the chosen entries of the softmax over all.
   bool normalize = true;
   int shared_hidden = 0;  // > 0: one more expert that sees every token
+
+  void Visit(Fields& f);
 };
 
 // Where tokens go: entry t·k + r is token t's expert of rank r, best first.
@@ -76,10 +78,8 @@ class Moe final : public Mixer {
   WeightHandle shared_gate_, shared_up_, shared_down_;
 };
 
-// {"experts": E, "top_k": k, "hidden": F, "activation": "silu",
-//  "normalize": true, "router_softmax": "before" | "after" the choice,
-//  "shared_hidden": 0}
 Result<std::unique_ptr<Mixer>> CreateMoe(const Json& config, int dim);
+void MoeFields(Fields& f, int dim);
 std::vector<MixerExample> MoeExamples();
 
 namespace moe_internal {

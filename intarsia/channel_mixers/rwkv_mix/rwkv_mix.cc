@@ -1,12 +1,17 @@
 #include "intarsia/channel_mixers/rwkv_mix/rwkv_mix.h"
 
-#include <nlohmann/json.hpp>
-
-#include "intarsia/core/json_reader.h"
 #include "intarsia/mixers/common/token_mix.h"
 #include "intarsia/ops/elementwise/elementwise.h"
 
 namespace intarsia {
+
+void RwkvMixConfig::Visit(Fields& f) {
+  f.Int("hidden", &hidden, {1, 1 << 24});
+  f.BoolOr("receptance", &receptance);
+  static constexpr ChoiceName kMixOf[] = {{"previous", false},
+                                          {"current", true}};
+  f.ChoiceOr("mix_of", &of_current, kMixOf);
+}
 
 RwkvMix::RwkvMix(const RwkvMixConfig& config) : config_(config) {
   const int64_t d = config.dim, f = config.hidden;
@@ -40,18 +45,10 @@ Tensor RwkvMix::Forward(Context& ctx, const Tensor& x) const {
 }
 
 Result<std::unique_ptr<Mixer>> CreateRwkvMix(const Json& json, int dim) {
-  JsonReader reader(json, "rwkv_mix");
-  RwkvMixConfig config;
-  config.dim = dim;
-  config.hidden = reader.Int("hidden", 1, 1 << 24);
-  config.receptance = reader.BoolOr("receptance", false);
-  const std::string of = reader.StringOr("mix_of", "previous");
-  config.of_current = of == "current";
-  reader.RequireField(of == "previous" || of == "current", "mix_of",
-                      "\"previous\" or \"current\"");
-  RETURN_IF_ERROR(reader.Finish());
-  return std::unique_ptr<Mixer>(std::make_unique<RwkvMix>(config));
+  return MakeMixer<RwkvMix, RwkvMixConfig>(json, "rwkv_mix", dim);
 }
+
+void RwkvMixFields(Fields& f, int dim) { VisitFresh<RwkvMixConfig>(f, dim); }
 
 std::vector<MixerExample> RwkvMixExamples() {
   return {{.name = "rwkv7", .config = R"({"hidden": 24})", .dim = 16},

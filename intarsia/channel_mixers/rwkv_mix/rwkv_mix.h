@@ -15,6 +15,8 @@ struct RwkvMixConfig {
   bool receptance = false;  // a gate of the result
   // The mix's weights are of the token itself, not of the one before it.
   bool of_current = false;
+
+  void Visit(Fields& f);
 };
 
 class RwkvMix final : public Mixer {
@@ -35,8 +37,8 @@ class RwkvMix final : public Mixer {
   WeightHandle x_k_, x_r_, key_, receptance_, value_;
 };
 
-// {"hidden": F, "receptance": false, "mix_of": "previous" | "current"}
 Result<std::unique_ptr<Mixer>> CreateRwkvMix(const Json& config, int dim);
+void RwkvMixFields(Fields& f, int dim);
 std::vector<MixerExample> RwkvMixExamples();
 
 }  // namespace intarsia

@@ -1,8 +1,5 @@
 #include "intarsia/mixers/attention/attention.h"
 
-#include <nlohmann/json.hpp>
-
-#include "intarsia/core/json_reader.h"
 #include "intarsia/distributed/communicator.h"
 #include "intarsia/distributed/tensor_parallel.h"
 #include "intarsia/mixers/attention/attention_cuda.h"
@@ -14,46 +11,6 @@ namespace {
 
 enum : size_t { kQ = 0, kK, kV, kO };
 
-Status ReadBias(JsonReader* reader, AttentionConfig* config) {
-  const Json* bias = reader->Find("bias");
-  if (bias == nullptr) return Status::Ok();
-  if (bias->is_boolean()) {
-    const bool on = bias->get<bool>();
-    config->bias_q = config->bias_k = config->bias_v = config->bias_o = on;
-    return Status::Ok();
-  }
-  if (!bias->is_object()) {
-    return InvalidArgument(
-        "[attention] \"bias\" must be true, false or an object with booleans "
-        "q, k, v, o");
-  }
-  JsonReader parts(*bias, "attention", {.path = "bias"});
-  config->bias_q = parts.BoolOr("q", false);
-  config->bias_k = parts.BoolOr("k", false);
-  config->bias_v = parts.BoolOr("v", false);
-  config->bias_o = parts.BoolOr("o", false);
-  return parts.Finish();
-}
-
-Status ReadMask(JsonReader* reader, AttentionMask* mask) {
-  mask->window = reader->IntOr("window", 0, 1, 1 << 30);
-  const Json* json = reader->Find("mask");
-  if (json == nullptr || *json == "causal") return Status::Ok();
-  if (*json == "bidirectional") {
-    mask->kind = AttentionMask::Kind::kBidirectional;
-    return Status::Ok();
-  }
-  if (!json->is_object()) {
-    return InvalidArgument(
-        "[attention] \"mask\" must be \"causal\", \"bidirectional\" or "
-        "{\"prefix\": n}");
-  }
-  JsonReader prefix(*json, "attention", {.path = "mask"});
-  mask->kind = AttentionMask::Kind::kPrefix;
-  mask->prefix = prefix.Int("prefix", 0, 1 << 30);
-  return prefix.Finish();
-}
-
 void Append(Context& ctx, const Tensor& rows, TokenPages* pages) {
   if (!rows.device().is_cuda()) return AppendRows(*ctx.batch, rows, pages);
   CHECK(attention_cuda::kernels != nullptr) << "no CUDA kernels in this build";
@@ -62,48 +19,47 @@ void Append(Context& ctx, const Tensor& rows, TokenPages* pages) {
 
 }  // namespace
 
+void AttentionConfig::Visit(Fields& f) {
+  f.Int("heads", &heads, {1, 1 << 16});
+  f.IntOr("kv_heads", &kv_heads, {1, 1 << 16}, heads, "heads");
+  f.Require(heads % kv_heads == 0,
+            "\"heads\" (" + std::to_string(heads) +
+                ") must be a multiple of \"kv_heads\" (" +
+                std::to_string(kv_heads) + ")");
+  f.IntOr("head_dim", &head_dim, {1, 1 << 16},
+          dim % heads == 0 ? dim / heads : 0, "the width / heads");
+  f.Require(
+      head_dim > 0,
+      "\"head_dim\" is missing, and \"heads\" does not divide the width " +
+          std::to_string(dim));
+  f.FlagsOr("bias",
+            {{"q", &bias_q}, {"k", &bias_k}, {"v", &bias_v}, {"o", &bias_o}});
+  f.IntOr("window", &core.mask.window, {1, 1 << 30});
+  using Kind = AttentionMask::Kind;
+  static constexpr ChoiceName kMasks[] = {
+      {"causal", Kind::kCausal}, {"bidirectional", Kind::kBidirectional}};
+  f.ChoiceOrObject(
+      "mask", &core.mask.kind, kMasks, Kind::kPrefix,
+      [this](Fields& g) { g.Int("prefix", &core.mask.prefix, {}); });
+  f.ObjectOrOff("rope", &rope, &RopeConfig::enabled,
+                [this](Fields& g) { rope.Visit(g, head_dim); });
+  f.Object("qk_norm", &qk_norm);
+  static constexpr ChoiceName kOver[] = {{"head", false}, {"all", true}};
+  f.ChoiceOr("qk_norm_over", &qk_norm_all, kOver);
+  f.IntOr("out_dim", &out_dim, {1, 1 << 24}, dim, "the width");
+  f.NumberOr("scale", &core.scale, "head_dim^-1/2");
+  f.RequireField(core.scale >= 0, "scale", "positive");
+  f.NumberOr("softcap", &core.softcap);
+  f.RequireField(core.softcap >= 0, "softcap", "positive");
+  f.BoolOr("sinks", &sinks);
+}
+
 Result<std::unique_ptr<Mixer>> CreateAttention(const Json& json, int dim) {
-  JsonReader reader(json, "attention");
-  AttentionConfig config;
-  config.dim = dim;
-  config.heads = reader.Int("heads", 1, 1 << 16);
-  config.kv_heads = reader.IntOr("kv_heads", config.heads, 1, 1 << 16);
-  reader.Require(config.heads % config.kv_heads == 0,
-                 "\"heads\" (" + std::to_string(config.heads) +
-                     ") must be a multiple of \"kv_heads\" (" +
-                     std::to_string(config.kv_heads) + ")");
-  const int64_t head_dim = reader.IntOr("head_dim", 0, 1, 1 << 16);
-  reader.Require(head_dim > 0 || dim % config.heads == 0,
-                 "\"head_dim\" is missing, and \"heads\" does not divide the "
-                 "width " +
-                     std::to_string(dim));
-  config.head_dim =
-      static_cast<int>(head_dim > 0 ? head_dim : dim / config.heads);
-  RETURN_IF_ERROR(reader.status());
-  RETURN_IF_ERROR(ReadBias(&reader, &config));
-  RETURN_IF_ERROR(ReadMask(&reader, &config.core.mask));
-  config.rope.enabled = false;
-  if (const Json* rope = reader.Find("rope"); rope != nullptr) {
-    config.rope = reader.Take(ParseRope(*rope, config.head_dim, "attention"),
-                              config.rope);
-  }
-  config.qk_norm.kind = NormConfig::Kind::kNone;
-  if (const Json* norm = reader.Find("qk_norm"); norm != nullptr) {
-    config.qk_norm =
-        reader.Take(ParseNorm(*norm, "attention", "qk_norm"), config.qk_norm);
-  }
-  const std::string over = reader.StringOr("qk_norm_over", "head");
-  reader.RequireField(over == "head" || over == "all", "qk_norm_over",
-                      "\"head\" or \"all\"");
-  config.qk_norm_all = over == "all";
-  config.out_dim = reader.IntOr("out_dim", dim, 1, 1 << 24);
-  config.core.scale = reader.NumberOr("scale", 0.0);
-  reader.Require(config.core.scale >= 0, "\"scale\" must be positive");
-  config.core.softcap = reader.NumberOr("softcap", 0.0);
-  reader.Require(config.core.softcap >= 0, "\"softcap\" must be positive");
-  config.sinks = reader.BoolOr("sinks", false);
-  RETURN_IF_ERROR(reader.Finish());
-  return std::unique_ptr<Mixer>(new Attention(config));
+  return MakeMixer<Attention, AttentionConfig>(json, "attention", dim);
+}
+
+void AttentionFields(Fields& f, int dim) {
+  VisitFresh<AttentionConfig>(f, dim);
 }
 
 Attention::Layout Attention::layout() const {

@@ -87,12 +87,14 @@ struct AttentionConfig {
   int out_dim = 0;  // of what comes out, D unless the configuration says
   int heads = 0, kv_heads = 0, head_dim = 0;
   bool bias_q = false, bias_k = false, bias_v = false, bias_o = false;
-  RopeConfig rope;
+  RopeConfig rope = {.enabled = false};
   // Before rotation: of each head's channels, or of all heads' together.
-  NormConfig qk_norm;
+  NormConfig qk_norm = {.kind = NormConfig::Kind::kNone};
   bool qk_norm_all = false;
   AttentionCoreConfig core;
   bool sinks = false;
+
+  void Visit(Fields& f);
 };
 
 class Attention final : public Mixer {
@@ -128,13 +130,8 @@ class Attention final : public Mixer {
   AttentionConfig config_;
 };
 
-// {"heads", "kv_heads" (default heads), "head_dim" (default dim / heads),
-//  "bias": b or {"q", "k", "v", "o": b}, "rope": {...} or false,
-//  "qk_norm": {...} or null, "qk_norm_over": "head" | "all", "out_dim": n,
-//  "window": n or null,
-//  "mask": "causal" | "bidirectional" | {"prefix": n},
-//  "scale": x or null, "softcap": x or null, "sinks": b}
 Result<std::unique_ptr<Mixer>> CreateAttention(const Json& config, int dim);
+void AttentionFields(Fields& f, int dim);
 std::vector<MixerExample> AttentionExamples();
 
 }  // namespace intarsia

@@ -47,8 +47,7 @@ class Conformance : public ::testing::TestWithParam<Subject> {
   std::vector<RunOptions> Targets() const {
     std::vector<RunOptions> targets(1);
     if (CudaBackendOrNull() == nullptr ||
-        !SupportsDevice(GetParam().entry.name, instance_.mixer(), Cuda())
-             .ok()) {
+        !instance_.mixer().Supports(Cuda()).ok()) {
       return targets;
     }
     RunOptions gpu;

@@ -8,8 +8,6 @@
 #include <numeric>
 
 #include "intarsia/autograd/tape.h"
-#include "intarsia/channel_mixers/registry.h"
-#include "intarsia/mixers/registry.h"
 #include "intarsia/ops/elementwise/elementwise.h"
 #include "intarsia/wiring/primitives.h"
 
@@ -76,13 +74,10 @@ bool AllNaN(const Tensor& t) {
 
 std::vector<Subject> AllSubjects() {
   std::vector<Subject> subjects;
-  for (const auto* registry :
-       {&MixerRegistry(), &ChannelMixerRegistry(), &WiringRegistry()}) {
-    for (const MixerEntry& entry : *registry) {
-      for (const MixerExample& example : entry.examples()) {
-        subjects.push_back(
-            {std::string(entry.name) + "_" + example.name, entry, example});
-      }
+  for (const MixerEntry& entry : Primitives()) {
+    for (const MixerExample& example : entry.examples()) {
+      subjects.push_back(
+          {std::string(entry.name) + "_" + example.name, entry, example});
     }
   }
   return subjects;

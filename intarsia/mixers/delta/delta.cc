@@ -1,9 +1,7 @@
 #include "intarsia/mixers/delta/delta.h"
 
 #include <cmath>
-#include <nlohmann/json.hpp>
 
-#include "intarsia/core/json_reader.h"
 #include "intarsia/distributed/tensor_parallel.h"
 #include "intarsia/ops/conv1d/conv1d.h"
 
@@ -14,74 +12,44 @@ using By = DeltaConfig::By;
 
 enum StateIndex : size_t { kConvQ, kConvK, kConvV };
 
-By ReadBy(JsonReader* reader, const char* name, By fallback, bool none) {
-  const char* const names[] = {"none", "head", "channel"};
-  const std::string given =
-      reader->StringOr(name, names[static_cast<int>(fallback)]);
-  for (int i = none ? 0 : 1; i < 3; ++i) {
-    if (given == names[i]) return static_cast<By>(i);
-  }
-  reader->RequireField(
-      false, name,
-      none ? "\"head\", \"channel\" or \"none\"" : "\"head\" or \"channel\"");
-  return fallback;
-}
+constexpr ChoiceName kBy[] = {
+    {"head", By::kHead}, {"channel", By::kChannel}, {"none", By::kNone}};
 
 }  // namespace
 
-Result<DeltaConfig> ParseDelta(const Json& json, int dim) {
-  JsonReader reader(json, "delta");
-  DeltaConfig c;
-  c.dim = dim;
-  c.heads = reader.Int("heads", 1, 1 << 14);
-  c.key_heads = reader.IntOr("key_heads", c.heads, 1, 1 << 14);
-  c.key_dim = reader.Int("key_dim", 1, 1 << 12);
-  c.value_dim = reader.Int("value_dim", 1, 1 << 12);
-  c.conv_width = reader.IntOr("conv_width", c.conv_width, 0, 64);
-  c.conv_bias = reader.BoolOr("conv_bias", false);
-  c.conv_activation = reader.Take(
-      ParseActivation(reader.StringOr("conv_activation", "silu"), "delta"),
-      c.conv_activation);
-  c.decay = ReadBy(&reader, "decay", By::kHead, /*none=*/true);
-  c.decay_rank = reader.IntOr("decay_rank", 0, 0, 1 << 16);
-  c.decay_floor = static_cast<float>(reader.NumberOr("decay_floor", 0));
-  c.erase = ReadBy(&reader, "erase", By::kHead, /*none=*/false);
-  c.beta_scale = static_cast<float>(reader.NumberOr("beta_scale", 1));
-  if (const Json* norm = reader.Find("norm")) {
-    c.norm = reader.Take(ParseNorm(*norm, "delta"), NormConfig());
-  }
-  c.gate = Activation::kSilu;
-  if (const Json* gate = reader.Find("gate")) {
-    if (*gate == false) {
-      c.gate.reset();
-    } else {
-      c.gate =
-          reader.Take(ParseActivation(reader.StringOr("gate", "silu"), "delta"),
-                      Activation::kSilu);
-    }
-  }
-  c.gate_rank = reader.IntOr("gate_rank", 0, 0, 1 << 16);
-  c.gate_bias = reader.BoolOr("gate_bias", false);
-  c.qk_eps = static_cast<float>(reader.NumberOr("qk_eps", c.qk_eps));
-  c.chunk = reader.IntOr("chunk", c.chunk, 1, 1 << 12);
-  reader.Require(c.heads % c.key_heads == 0,
-                 "\"heads\" must be a multiple of \"key_heads\", got " +
-                     std::to_string(c.heads) + " and " +
-                     std::to_string(c.key_heads));
-  reader.Require(c.conv_width != 1, "\"conv_width\" must be 0 or at least 2");
-  reader.Require(c.conv_width > 0 || !c.conv_bias,
-                 "\"conv_bias\" without convolutions");
-  reader.Require(c.decay_floor <= 0, "\"decay_floor\" must be negative");
-  reader.Require(
-      c.decay != By::kNone || (c.decay_rank == 0 && c.decay_floor == 0),
-      "\"decay_rank\" and \"decay_floor\" are of decays: \"decay\" is none");
-  reader.Require(c.beta_scale > 0, "\"beta_scale\" must be positive");
-  reader.Require(c.gate || (c.gate_rank == 0 && !c.gate_bias),
-                 "\"gate_rank\" and \"gate_bias\" without a gate");
-  reader.Require(c.qk_eps >= 0, "\"qk_eps\" must not be negative");
-  reader.Require(dim > 0, "the width of the residual must be positive");
-  RETURN_IF_ERROR(reader.Finish());
-  return c;
+void DeltaConfig::Visit(Fields& f) {
+  f.Int("heads", &heads, {1, 1 << 14});
+  f.IntOr("key_heads", &key_heads, {1, 1 << 14}, heads, "heads");
+  f.Int("key_dim", &key_dim, {1, 1 << 12});
+  f.Int("value_dim", &value_dim, {1, 1 << 12});
+  f.IntOr("conv_width", &conv_width, {0, 64});
+  f.BoolOr("conv_bias", &conv_bias);
+  f.ChoiceOr("conv_activation", &conv_activation, ActivationNames());
+  f.ChoiceOr("decay", &decay, kBy);
+  f.IntOr("decay_rank", &decay_rank, {0, 1 << 16});
+  f.NumberOr("decay_floor", &decay_floor);
+  f.ChoiceOr("erase", &erase, ChoiceNames(kBy).first(2));
+  f.NumberOr("beta_scale", &beta_scale);
+  f.Object("norm", &norm);
+  f.ChoiceOrOff("gate", &gate, ActivationNames());
+  f.IntOr("gate_rank", &gate_rank, {0, 1 << 16});
+  f.BoolOr("gate_bias", &gate_bias);
+  f.NumberOr("qk_eps", &qk_eps);
+  f.IntOr("chunk", &chunk, {1, 1 << 12});
+  f.Require(heads % key_heads == 0,
+            "\"heads\" must be a multiple of \"key_heads\", got " +
+                std::to_string(heads) + " and " + std::to_string(key_heads));
+  f.Require(conv_width != 1, "\"conv_width\" must be 0 or at least 2");
+  f.Require(conv_width > 0 || !conv_bias, "\"conv_bias\" without convolutions");
+  f.Require(decay_floor <= 0, "\"decay_floor\" must be negative");
+  f.Require(decay != By::kNone || (decay_rank == 0 && decay_floor == 0),
+            "\"decay_rank\" and \"decay_floor\" are of decays: \"decay\" is "
+            "none");
+  f.Require(beta_scale > 0, "\"beta_scale\" must be positive");
+  f.Require(gate || (gate_rank == 0 && !gate_bias),
+            "\"gate_rank\" and \"gate_bias\" without a gate");
+  f.Require(qk_eps >= 0, "\"qk_eps\" must not be negative");
+  f.Require(dim > 0, "the width of the residual must be positive");
 }
 
 // Heads are what tensor parallelism cuts, keys go with theirs. Low ranks are on
@@ -255,9 +223,10 @@ Tensor Delta::Forward(Context& ctx, const Tensor& x) const {
 }
 
 Result<std::unique_ptr<Mixer>> CreateDelta(const Json& json, int dim) {
-  ASSIGN_OR_RETURN(const DeltaConfig config, ParseDelta(json, dim));
-  return std::unique_ptr<Mixer>(std::make_unique<Delta>(config));
+  return MakeMixer<Delta, DeltaConfig>(json, "delta", dim);
 }
+
+void DeltaFields(Fields& f, int dim) { VisitFresh<DeltaConfig>(f, dim); }
 
 std::vector<MixerExample> DeltaExamples() {
   std::vector<MixerExample> examples;

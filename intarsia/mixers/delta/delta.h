@@ -33,21 +33,16 @@ struct DeltaConfig {
   float decay_floor = 0.0f;
   By erase = By::kHead;  // kChannel: of keys, and writes by channel of values
   float beta_scale = 1.0f;
-  NormConfig norm;                 // of each head's output
-  std::optional<Activation> gate;  // none: the output is not gated
+  NormConfig norm = {};  // of each head's output
+  // None: the output is not gated.
+  std::optional<Activation> gate = Activation::kSilu;
   int gate_rank = 0;
   bool gate_bias = false;
   float qk_eps = 1e-6f;  // of the lengths of q and k
   int chunk = 64;
-};
 
-// {"heads", "key_heads" (default heads), "key_dim", "value_dim",
-//  "conv_width": 4 or 0, "conv_bias": false, "conv_activation": "silu",
-//  "decay": "head" | "channel" | "none", "decay_rank": 0, "decay_floor": null,
-//  "erase": "head" | "channel", "beta_scale": 1, "norm": {},
-//  "gate": "silu" or false, "gate_rank": 0, "gate_bias": false,
-//  "qk_eps": 1e-6, "chunk": 64}
-Result<DeltaConfig> ParseDelta(const Json& json, int dim);
+  void Visit(Fields& f);
+};
 
 // How a head's decay comes from raw numbers [T, H·C], C channels a head (or 1):
 //   −e^{A_log} softplus(raw + dt_bias), or with a floor < 0
@@ -105,6 +100,7 @@ class Delta final : public Mixer {
 };
 
 Result<std::unique_ptr<Mixer>> CreateDelta(const Json& config, int dim);
+void DeltaFields(Fields& f, int dim);
 std::vector<MixerExample> DeltaExamples();
 
 namespace delta_internal {

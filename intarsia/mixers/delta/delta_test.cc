@@ -111,7 +111,8 @@ TEST(Delta, ConfigurationsAreChecked) {
     const std::string text =
         std::string(R"({"heads": 4, "key_dim": 8, "value_dim": 8)") + more +
         "}";
-    const auto parsed = ParseDelta(Json::parse(text), 16);
+    const auto parsed =
+        ParseFields<DeltaConfig>(Json::parse(text), "delta", {.dim = 16});
     return parsed.ok() ? std::string() : parsed.status().message();
   };
   EXPECT_EQ(message(""), "");

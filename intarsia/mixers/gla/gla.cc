@@ -1,40 +1,20 @@
 #include "intarsia/mixers/gla/gla.h"
 
 #include <cmath>
-#include <nlohmann/json.hpp>
-
-#include "intarsia/core/json_reader.h"
 
 namespace intarsia {
 
-Result<GlaConfig> ParseGla(const Json& json, int dim) {
-  JsonReader reader(json, "gla");
-  GlaConfig c;
-  c.dim = dim;
-  c.heads = reader.Int("heads", 1, 1 << 12);
-  c.key_dim = reader.Int("key_dim", 1, 1 << 14);
-  c.value_dim = reader.Int("value_dim", 1, 1 << 14);
-  c.decay_rank = reader.IntOr("decay_rank", c.decay_rank, 1, 1 << 16);
-  c.normalizer =
-      static_cast<float>(reader.NumberOr("normalizer", c.normalizer));
-  if (const Json* norm = reader.Find("norm")) {
-    c.norm = reader.Take(ParseNorm(*norm, "gla"), NormConfig());
-  }
-  c.gate = Activation::kSilu;
-  if (const Json* gate = reader.Find("gate")) {
-    if (*gate == false) {
-      c.gate.reset();
-    } else {
-      c.gate =
-          reader.Take(ParseActivation(reader.StringOr("gate", "silu"), "gla"),
-                      Activation::kSilu);
-    }
-  }
-  c.chunk = reader.IntOr("chunk", c.chunk, 1, 1 << 12);
-  reader.Require(c.normalizer > 0, "\"normalizer\" must be positive");
-  reader.Require(dim > 0, "the width of the residual must be positive");
-  RETURN_IF_ERROR(reader.Finish());
-  return c;
+void GlaConfig::Visit(Fields& f) {
+  f.Int("heads", &heads, {1, 1 << 12});
+  f.Int("key_dim", &key_dim, {1, 1 << 14});
+  f.Int("value_dim", &value_dim, {1, 1 << 14});
+  f.IntOr("decay_rank", &decay_rank, {1, 1 << 16});
+  f.NumberOr("normalizer", &normalizer);
+  f.Object("norm", &norm);
+  f.ChoiceOrOff("gate", &gate, ActivationNames());
+  f.IntOr("chunk", &chunk, {1, 1 << 12});
+  f.Require(normalizer > 0, "\"normalizer\" must be positive");
+  f.Require(dim > 0, "the width of the residual must be positive");
 }
 
 Gla::Gla(const GlaConfig& config) : config_(config) {
@@ -93,9 +73,10 @@ Tensor Gla::Forward(Context& ctx, const Tensor& x) const {
 }
 
 Result<std::unique_ptr<Mixer>> CreateGla(const Json& json, int dim) {
-  ASSIGN_OR_RETURN(const GlaConfig config, ParseGla(json, dim));
-  return std::unique_ptr<Mixer>(std::make_unique<Gla>(config));
+  return MakeMixer<Gla, GlaConfig>(json, "gla", dim);
 }
+
+void GlaFields(Fields& f, int dim) { VisitFresh<GlaConfig>(f, dim); }
 
 std::vector<MixerExample> GlaExamples() {
   std::vector<MixerExample> examples;

@@ -15,20 +15,19 @@
 namespace intarsia {
 
 struct GlaConfig {
-  int dim = 0;                     // D
-  int heads = 0;                   // H
-  int key_dim = 0;                 // K of a head
-  int value_dim = 0;               // V of a head
-  int decay_rank = 16;             // of the projection of decays
-  float normalizer = 16;           // what their logarithms are divided by
-  NormConfig norm;                 // of each head's output
-  std::optional<Activation> gate;  // none: the output is not gated
+  int dim = 0;            // D
+  int heads = 0;          // H
+  int key_dim = 0;        // K of a head
+  int value_dim = 0;      // V of a head
+  int decay_rank = 16;    // of the projection of decays
+  float normalizer = 16;  // what their logarithms are divided by
+  NormConfig norm = {};   // of each head's output
+  std::optional<Activation> gate =
+      Activation::kSilu;  // none: the output is not gated
   int chunk = 64;
-};
 
-// {"heads", "key_dim", "value_dim", "decay_rank": 16, "normalizer": 16,
-//  "norm": {}, "gate": "silu" or false, "chunk": 64}
-Result<GlaConfig> ParseGla(const Json& json, int dim);
+  void Visit(Fields& f);
+};
 
 class Gla final : public Mixer {
  public:
@@ -51,6 +50,7 @@ class Gla final : public Mixer {
 };
 
 Result<std::unique_ptr<Mixer>> CreateGla(const Json& config, int dim);
+void GlaFields(Fields& f, int dim);
 std::vector<MixerExample> GlaExamples();
 
 }  // namespace intarsia

@@ -12,7 +12,8 @@ TEST(Gla, ConfigurationsAreChecked) {
     const std::string text =
         std::string(R"({"heads": 2, "key_dim": 8, "value_dim": 8)") + more +
         "}";
-    const auto parsed = ParseGla(Json::parse(text), 16);
+    const auto parsed =
+        ParseFields<GlaConfig>(Json::parse(text), "gla", {.dim = 16});
     return parsed.ok() ? std::string() : parsed.status().message();
   };
   EXPECT_EQ(message(""), "");

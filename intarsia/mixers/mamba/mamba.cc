@@ -1,9 +1,7 @@
 #include "intarsia/mixers/mamba/mamba.h"
 
 #include <cmath>
-#include <nlohmann/json.hpp>
 
-#include "intarsia/core/json_reader.h"
 #include "intarsia/distributed/tensor_parallel.h"
 #include "intarsia/ops/conv1d/conv1d.h"
 
@@ -14,23 +12,15 @@ enum StateIndex : size_t { kConv, kSsm };
 
 }  // namespace
 
-Result<MambaConfig> ParseMamba(const Json& json, int dim) {
-  const std::string room = "mamba";
-  JsonReader reader(json, room);
-  MambaConfig c;
-  c.dim = dim;
-  c.inner = reader.Int("inner", 1, 1 << 20);
-  c.state_dim = reader.Int("state_dim", 1, 1 << 12);
-  c.dt_rank = reader.Int("dt_rank", 1, 1 << 16);
-  c.conv_width = reader.IntOr("conv_width", c.conv_width, 2, 64);
-  c.conv_bias = reader.BoolOr("conv_bias", c.conv_bias);
-  c.bias = reader.BoolOr("bias", c.bias);
-  if (const Json* norm = reader.Find("norm")) {
-    c.norm = reader.Take(ParseNorm(*norm, room), c.norm);
-  }
-  reader.Require(dim > 0, "the width of the residual must be positive");
-  RETURN_IF_ERROR(reader.Finish());
-  return c;
+void MambaConfig::Visit(Fields& f) {
+  f.Int("inner", &inner, {1, 1 << 20});
+  f.Int("state_dim", &state_dim, {1, 1 << 12});
+  f.Int("dt_rank", &dt_rank, {1, 1 << 16});
+  f.IntOr("conv_width", &conv_width, {2, 64});
+  f.BoolOr("conv_bias", &conv_bias);
+  f.BoolOr("bias", &bias);
+  f.Object("norm", &norm);
+  f.Require(dim > 0, "the width of the residual must be positive");
 }
 
 // Channels are what tensor parallelism cuts; steps, B and C need the sum of all
@@ -101,9 +91,10 @@ Tensor Mamba::Forward(Context& ctx, const Tensor& input) const {
 }
 
 Result<std::unique_ptr<Mixer>> CreateMamba(const Json& json, int dim) {
-  ASSIGN_OR_RETURN(const MambaConfig config, ParseMamba(json, dim));
-  return std::unique_ptr<Mixer>(std::make_unique<Mamba>(config));
+  return MakeMixer<Mamba, MambaConfig>(json, "mamba", dim);
 }
+
+void MambaFields(Fields& f, int dim) { VisitFresh<MambaConfig>(f, dim); }
 
 std::vector<MixerExample> MambaExamples() {
   std::vector<MixerExample> examples;

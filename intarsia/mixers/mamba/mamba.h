@@ -22,11 +22,9 @@ struct MambaConfig {
   bool bias = false;  // of in_x, in_z and out_proj
   // Of the steps, B and C, each over its own width.
   NormConfig norm = {.kind = NormConfig::Kind::kNone};
-};
 
-// {"inner", "state_dim", "dt_rank", "conv_width": 4, "conv_bias": true,
-// "bias": false, "norm": {"type": "none"}}.
-Result<MambaConfig> ParseMamba(const Json& json, int dim);
+  void Visit(Fields& f);
+};
 
 // The recurrence alone. For token t, channel i, state n, within a sequence:
 //   Δ = softplus(dt[t, i] + dt_bias[i])
@@ -67,6 +65,7 @@ class Mamba final : public Mixer {
 };
 
 Result<std::unique_ptr<Mixer>> CreateMamba(const Json& config, int dim);
+void MambaFields(Fields& f, int dim);
 std::vector<MixerExample> MambaExamples();
 
 }  // namespace intarsia

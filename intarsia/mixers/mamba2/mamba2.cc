@@ -1,10 +1,8 @@
 #include "intarsia/mixers/mamba2/mamba2.h"
 
 #include <cmath>
-#include <nlohmann/json.hpp>
 
 #include "intarsia/autograd/fused.h"
-#include "intarsia/core/json_reader.h"
 #include "intarsia/distributed/tensor_parallel.h"
 #include "intarsia/mixers/mamba2/mamba2_vjp.h"
 #include "intarsia/ops/conv1d/conv1d.h"
@@ -18,51 +16,32 @@ enum StateIndex : size_t { kConvX, kConvB, kConvC, kSsm };
 
 }  // namespace
 
-Result<Mamba2Config> ParseMamba2(const Json& json, int dim) {
-  JsonReader reader(json, "mamba2");
-  Mamba2Config c;
-  c.dim = dim;
-  auto whole = [&](const char* name, int fallback, int high) {
-    return reader.IntOr(name, fallback, 1, high);
-  };
-  c.heads = reader.Int("heads", 1, 1 << 14);
-  c.head_dim = reader.Int("head_dim", 1, 1 << 12);
-  c.state_dim = reader.Int("state_dim", 1, 1 << 12);
-  c.groups = whole("groups", c.groups, 1 << 14);
-  c.conv_width = whole("conv_width", c.conv_width, 64);
-  c.conv_bias = reader.BoolOr("conv_bias", c.conv_bias);
-  c.conv_activation = reader.Take(
-      ParseActivation(reader.StringOr("conv_activation", "silu"), "mamba2"),
-      c.conv_activation);
-  c.bias = reader.BoolOr("bias", c.bias);
-  if (const Json* factors = reader.Find("in_multipliers")) {
-    bool numbers = factors->is_array() && factors->size() == 5;
-    for (size_t i = 0; numbers && i < 5; ++i) {
-      numbers = (*factors)[i].is_number();
-      if (numbers) c.in_multipliers[i] = (*factors)[i].get<float>();
-    }
-    reader.RequireField(numbers, "in_multipliers", "five numbers");
-  }
-  c.norm = reader.BoolOr("norm", c.norm);
-  c.norm_eps = static_cast<float>(reader.NumberOr("norm_eps", c.norm_eps));
-  c.norm_groups = whole("norm_groups", c.norm_groups, 1 << 14);
-  c.norm_before_gate = reader.BoolOr("norm_before_gate", c.norm_before_gate);
-  c.dt_min = static_cast<float>(reader.NumberOr("dt_min", c.dt_min));
-  c.dt_max = static_cast<float>(reader.NumberOr("dt_max", c.dt_max));
-  c.chunk = whole("chunk", c.chunk, 1 << 12);
-  reader.Require(c.heads % c.groups == 0,
-                 "\"heads\" must be a multiple of \"groups\", got " +
-                     std::to_string(c.heads) + " and " +
-                     std::to_string(c.groups));
-  reader.Require(int64_t{c.heads} * c.head_dim % c.norm_groups == 0,
-                 "heads x head_dim must be a multiple of \"norm_groups\"");
-  reader.Require(c.conv_width >= 2, "\"conv_width\" must be at least 2");
-  reader.Require(c.dt_min >= 0 && c.dt_min <= c.dt_max,
-                 "\"dt_min\" must lie in [0, dt_max]");
-  reader.Require(c.norm_eps >= 0, "\"norm_eps\" must not be negative");
-  reader.Require(dim > 0, "the width of the residual must be positive");
-  RETURN_IF_ERROR(reader.Finish());
-  return c;
+void Mamba2Config::Visit(Fields& f) {
+  f.Int("heads", &heads, {1, 1 << 14});
+  f.Int("head_dim", &head_dim, {1, 1 << 12});
+  f.Int("state_dim", &state_dim, {1, 1 << 12});
+  f.IntOr("groups", &groups, {1, 1 << 14});
+  f.IntOr("conv_width", &conv_width, {2, 64});
+  f.BoolOr("conv_bias", &conv_bias);
+  f.ChoiceOr("conv_activation", &conv_activation, ActivationNames());
+  f.BoolOr("bias", &bias);
+  f.NumbersOr("in_multipliers", in_multipliers);
+  f.BoolOr("norm", &norm);
+  f.NumberOr("norm_eps", &norm_eps);
+  f.IntOr("norm_groups", &norm_groups, {1, 1 << 14});
+  f.BoolOr("norm_before_gate", &norm_before_gate);
+  f.NumberOr("dt_min", &dt_min);
+  f.NumberOr("dt_max", &dt_max);
+  f.IntOr("chunk", &chunk, {1, 1 << 12});
+  f.Require(heads % groups == 0,
+            "\"heads\" must be a multiple of \"groups\", got " +
+                std::to_string(heads) + " and " + std::to_string(groups));
+  f.Require(int64_t{heads} * head_dim % norm_groups == 0,
+            "heads x head_dim must be a multiple of \"norm_groups\"");
+  f.Require(dt_min >= 0 && dt_min <= dt_max,
+            "\"dt_min\" must lie in [0, dt_max]");
+  f.Require(norm_eps >= 0, "\"norm_eps\" must not be negative");
+  f.Require(dim > 0, "the width of the residual must be positive");
 }
 
 // Heads are what tensor parallelism cuts. B and C go with their groups; a
@@ -225,33 +204,34 @@ Tensor Mamba2::Forward(Context& ctx, const Tensor& x) const {
 }
 
 Result<std::unique_ptr<Mixer>> CreateMamba2(const Json& json, int dim) {
-  ASSIGN_OR_RETURN(const Mamba2Config config, ParseMamba2(json, dim));
-  return std::unique_ptr<Mixer>(std::make_unique<Mamba2>(config));
+  return MakeMixer<Mamba2, Mamba2Config>(json, "mamba2", dim);
 }
 
+void Mamba2Fields(Fields& f, int dim) { VisitFresh<Mamba2Config>(f, dim); }
+
 std::vector<MixerExample> Mamba2Examples() {
-  std::vector<MixerExample> examples;
-  auto add = [&](const char* name, int dim, const char* config) {
-    MixerExample example;
-    example.name = name;
-    example.dim = dim;
-    example.config = config;
-    examples.push_back(std::move(example));
+  return {
+      {.name = "published",
+       .config = R"({"heads": 4, "head_dim": 16, "state_dim": 16})",
+       .dim = 24},
+      {.name = "tensor_cores",  // what tuned kernels take
+       .config = R"({"heads": 1, "head_dim": 64, "state_dim": 64})",
+       .dim = 8},
+      {.name = "groups_biases_limits",
+       .config = R"({"heads": 6, "head_dim": 7, "state_dim": 9, "groups": 2,
+                     "conv_width": 3, "bias": true, "norm_groups": 2,
+                     "dt_min": 0.01, "dt_max": 0.5, "chunk": 24})",
+       .dim = 20},
+      {.name = "norm_before_gate",
+       .config = R"({"heads": 5, "head_dim": 8, "state_dim": 12,
+                     "conv_bias": false, "norm_before_gate": true,
+                     "conv_activation": "gelu"})",
+       .dim = 16},
+      {.name = "multipliers_without_norm",
+       .config = R"({"heads": 4, "head_dim": 8, "state_dim": 8, "norm": false,
+                     "in_multipliers": [0.5, 0.7, 1.2, 1.4, 0.9]})",
+       .dim = 16},
   };
-  add("published", 24, R"({"heads": 4, "head_dim": 16, "state_dim": 16})");
-  add("tensor_cores", 8,  // what tuned kernels take
-      R"({"heads": 1, "head_dim": 64, "state_dim": 64})");
-  add("groups_biases_limits", 20,
-      R"({"heads": 6, "head_dim": 7, "state_dim": 9, "groups": 2,
-          "conv_width": 3, "bias": true, "norm_groups": 2, "dt_min": 0.01,
-          "dt_max": 0.5, "chunk": 24})");
-  add("norm_before_gate", 16,
-      R"({"heads": 5, "head_dim": 8, "state_dim": 12, "conv_bias": false,
-          "norm_before_gate": true, "conv_activation": "gelu"})");
-  add("multipliers_without_norm", 16,
-      R"({"heads": 4, "head_dim": 8, "state_dim": 8, "norm": false,
-          "in_multipliers": [0.5, 0.7, 1.2, 1.4, 0.9]})");
-  return examples;
 }
 
 }  // namespace intarsia

@@ -32,11 +32,9 @@ struct Mamba2Config {
   bool norm_before_gate = false;
   float dt_min = 0.0f, dt_max = std::numeric_limits<float>::infinity();
   int chunk = 64;
-};
 
-// Fields as above, "dt_max" null for no limit; "heads", "head_dim" and
-// "state_dim" must be given.
-Result<Mamba2Config> ParseMamba2(const Json& json, int dim);
+  void Visit(Fields& f);
+};
 
 // From raw steps [T, H] and inputs x [T, H, P]:
 //   Δ = clamp(softplus(raw + dt_bias), dt_min, dt_max)   [T, H]
@@ -90,6 +88,7 @@ class Mamba2 final : public Mixer {
 };
 
 Result<std::unique_ptr<Mixer>> CreateMamba2(const Json& config, int dim);
+void Mamba2Fields(Fields& f, int dim);
 std::vector<MixerExample> Mamba2Examples();
 
 }  // namespace intarsia

@@ -81,11 +81,11 @@ TEST_F(Mamba2Test, GradientsOfStepsAndSkipMatchDifferences) {
 
 TEST_F(Mamba2Test, ConfigurationsAreChecked) {
   auto message = [](const char* rest) {
-    const auto parsed =
-        ParseMamba2(Json::parse(std::string(R"({"heads": 6, "head_dim": 4,
+    const auto parsed = ParseFields<Mamba2Config>(
+        Json::parse(std::string(R"({"heads": 6, "head_dim": 4,
                                     "state_dim": 8)") +
-                                rest + "}"),
-                    16);
+                    rest + "}"),
+        "mamba2", {.dim = 16});
     return parsed.ok() ? std::string() : parsed.status().message();
   };
   EXPECT_EQ(message(""), "");

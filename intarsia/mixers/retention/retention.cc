@@ -1,53 +1,31 @@
 #include "intarsia/mixers/retention/retention.h"
 
 #include <cmath>
-#include <nlohmann/json.hpp>
 
-#include "intarsia/core/json_reader.h"
 #include "intarsia/distributed/tensor_parallel.h"
 
 namespace intarsia {
-Result<RetentionConfig> ParseRetention(const Json& json, int dim) {
-  const std::string room = "retention";
-  JsonReader reader(json, room);
-  RetentionConfig config;
-  config.dim = dim;
-  config.heads = reader.Int("heads", 1, 1 << 12);
-  config.key_dim = reader.Int("key_dim", 1, 1 << 14);
-  config.value_dim = reader.Int("value_dim", 1, 1 << 14);
-  config.chunk = reader.IntOr("chunk", 64, 1, 1 << 12);
-  if (const Json* rope = reader.Find("rope")) {
-    config.rope =
-        reader.Take(ParseRope(*rope, config.key_dim, room), RopeConfig());
-  }
-  if (const Json* norm = reader.Find("norm")) {
-    config.norm = reader.Take(ParseNorm(*norm, room), NormConfig());
-  }
-  config.gate = Activation::kSilu;
-  if (const Json* gate = reader.Find("gate")) {
-    if (*gate == false) {
-      config.gate.reset();
-    } else {
-      config.gate =
-          reader.Take(ParseActivation(reader.StringOr("gate", "silu"), room),
-                      Activation::kSilu);
-    }
-  }
-  config.scale = static_cast<float>(
-      reader.NumberOr("scale", 1.0 / std::sqrt(double(config.key_dim))));
-  const int rotated = config.rope.dim > 0 ? config.rope.dim : config.key_dim;
-  reader.Require(
-      !config.rope.enabled || (rotated % 2 == 0 && rotated <= config.key_dim),
-      "rope turns pairs of channels: it needs an even \"key_dim\" "
-      "(or \"dim\" up to it), got " +
-          std::to_string(rotated));
-  reader.Require(!config.rope.by_length(),
-                 "\"rope.scaling\" by the length of the sequence is not "
-                 "supported: the state has no tokens to turn again",
-                 StatusCode::kUnsupported);
-  reader.Require(dim > 0, "the width of the residual must be positive");
-  RETURN_IF_ERROR(reader.Finish());
-  return config;
+
+void RetentionConfig::Visit(Fields& f) {
+  f.Int("heads", &heads, {1, 1 << 12});
+  f.Int("key_dim", &key_dim, {1, 1 << 14});
+  f.Int("value_dim", &value_dim, {1, 1 << 14});
+  f.IntOr("chunk", &chunk, {1, 1 << 12});
+  f.ObjectOrOff("rope", &rope, &RopeConfig::enabled,
+                [this](Fields& g) { rope.Visit(g, key_dim); });
+  f.Object("norm", &norm);
+  f.ChoiceOrOff("gate", &gate, ActivationNames());
+  f.NumberOr("scale", &scale, 1 / std::sqrt(double(key_dim)), "key_dim^-1/2");
+  const int rotated = rope.dim > 0 ? rope.dim : key_dim;
+  f.Require(!rope.enabled || (rotated % 2 == 0 && rotated <= key_dim),
+            "rope turns pairs of channels: it needs an even \"key_dim\" "
+            "(or \"dim\" up to it), got " +
+                std::to_string(rotated));
+  f.Require(!rope.by_length(),
+            "\"rope.scaling\" by the length of the sequence is not "
+            "supported: the state has no tokens to turn again",
+            StatusCode::kUnsupported);
+  f.Require(dim > 0, "the width of the residual must be positive");
 }
 
 Tensor RetentionLogDecay(int first, int heads) {
@@ -120,31 +98,30 @@ Tensor Retention::Forward(Context& ctx, const Tensor& x) const {
 }
 
 Result<std::unique_ptr<Mixer>> CreateRetention(const Json& json, int dim) {
-  ASSIGN_OR_RETURN(const RetentionConfig config, ParseRetention(json, dim));
-  return std::unique_ptr<Mixer>(std::make_unique<Retention>(config));
+  return MakeMixer<Retention, RetentionConfig>(json, "retention", dim);
+}
+
+void RetentionFields(Fields& f, int dim) {
+  VisitFresh<RetentionConfig>(f, dim);
 }
 
 std::vector<MixerExample> RetentionExamples() {
-  std::vector<MixerExample> examples;
-  auto add = [&](const char* name, int dim, const char* config) {
-    MixerExample example;
-    example.name = name;
-    example.dim = dim;
-    example.config = config;
-    examples.push_back(std::move(example));
+  return {
+      {.name = "published",
+       .config = R"({"heads": 2, "key_dim": 16, "value_dim": 32, "rope": {},
+                     "norm": {"type": "rms", "eps": 1e-6}})",
+       .dim = 32},
+      {.name = "layer_norm_odd_sizes",
+       .config = R"({"heads": 3, "key_dim": 6, "value_dim": 10,
+                     "rope": {"interleaved": true, "theta": 500},
+                     "norm": {"type": "layer", "eps": 1e-5}, "gate": "gelu",
+                     "chunk": 24})",
+       .dim = 20},
+      {.name = "plain",
+       .config = R"({"heads": 2, "key_dim": 9, "value_dim": 7, "rope": false,
+                     "norm": {"type": "none"}, "gate": false, "scale": 0.5})",
+       .dim = 16},
   };
-  add("published", 32,
-      R"({"heads": 2, "key_dim": 16, "value_dim": 32, "rope": {},
-          "norm": {"type": "rms", "eps": 1e-6}})");
-  add("layer_norm_odd_sizes", 20,
-      R"({"heads": 3, "key_dim": 6, "value_dim": 10,
-          "rope": {"interleaved": true, "theta": 500},
-          "norm": {"type": "layer", "eps": 1e-5}, "gate": "gelu",
-          "chunk": 24})");
-  add("plain", 16,
-      R"({"heads": 2, "key_dim": 9, "value_dim": 7, "rope": false,
-          "norm": {"type": "none"}, "gate": false, "scale": 0.5})");
-  return examples;
 }
 
 }  // namespace intarsia

@@ -21,16 +21,15 @@ struct RetentionConfig {
   int heads = 0;      // H
   int key_dim = 0;    // K of a head
   int value_dim = 0;  // V of a head
-  RopeConfig rope;
-  NormConfig norm;                 // of each head's output
-  std::optional<Activation> gate;  // none: the output is not gated
-  float scale = 0.0f;              // of the scores
+  RopeConfig rope = {};
+  NormConfig norm = {};  // of each head's output
+  // None: the output is not gated.
+  std::optional<Activation> gate = Activation::kSilu;
+  float scale = 0.0f;  // of the scores; by default key_dim^-1/2
   int chunk = 64;
-};
 
-// {"heads", "key_dim", "value_dim", "rope": {} | false, "norm": {},
-// "gate": "silu" | false, "chunk": 64, "scale": null for key_dim^-1/2}.
-Result<RetentionConfig> ParseRetention(const Json& json, int dim);
+  void Visit(Fields& f);
+};
 
 // log γ_h = log(1 − 2^(−5−h)) of heads [first, first + heads), fp32 [heads].
 Tensor RetentionLogDecay(int first, int heads);
@@ -63,6 +62,7 @@ class Retention final : public Mixer {
 };
 
 Result<std::unique_ptr<Mixer>> CreateRetention(const Json& config, int dim);
+void RetentionFields(Fields& f, int dim);
 std::vector<MixerExample> RetentionExamples();
 
 }  // namespace intarsia

@@ -41,7 +41,8 @@ TEST(Retention, TwoTokensByHand) {
 
 TEST(Retention, ConfigurationsAreChecked) {
   auto message = [](const char* config) {
-    const auto parsed = ParseRetention(Json::parse(config), 16);
+    const auto parsed = ParseFields<RetentionConfig>(Json::parse(config),
+                                                     "retention", {.dim = 16});
     return parsed.ok() ? std::string() : parsed.status().message();
   };
   EXPECT_EQ(message(R"({"heads": 2, "key_dim": 8, "value_dim": 8})"), "");
@@ -59,9 +60,10 @@ TEST(Retention, ConfigurationsAreChecked) {
   EXPECT_NE(message(R"({"heads": 2, "key_dim": 8, "value_dim": 8,
                         "gate": "no such"})"),
             "");
-  const auto config = ParseRetention(Json::parse(R"({"heads": 1, "key_dim": 16,
-                                     "value_dim": 8, "gate": false})"),
-                                     16);
+  const auto config = ParseFields<RetentionConfig>(
+      Json::parse(R"({"heads": 1, "key_dim": 16, "value_dim": 8,
+                      "gate": false})"),
+      "retention", {.dim = 16});
   ASSERT_TRUE(config.ok());
   EXPECT_FLOAT_EQ(config.value().scale, 0.25f);
   EXPECT_FALSE(config.value().gate.has_value());

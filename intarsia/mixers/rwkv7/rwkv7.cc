@@ -1,10 +1,8 @@
 #include "intarsia/mixers/rwkv7/rwkv7.h"
 
 #include <cmath>
-#include <nlohmann/json.hpp>
 #include <string>
 
-#include "intarsia/core/json_reader.h"
 #include "intarsia/mixers/common/token_mix.h"
 #include "intarsia/ops/elementwise/elementwise.h"
 #include "intarsia/ops/norm/norm.h"
@@ -20,31 +18,21 @@ enum Mixed { kR, kW, kK, kV, kA, kG };
 
 }  // namespace
 
-Result<Rwkv7Config> ParseRwkv7(const Json& json, int dim) {
-  JsonReader reader(json, "rwkv7");
-  Rwkv7Config c;
-  c.dim = dim;
-  c.heads = reader.Int("heads", 1, 1 << 14);
-  c.head_dim = reader.Int("head_dim", 1, 1 << 12);
-  const auto rank = [&](const char* name, int fallback) {
-    return reader.IntOr(name, fallback, 1, 1 << 16);
-  };
-  c.decay_rank = rank("decay_rank", c.decay_rank);
-  c.rate_rank = rank("rate_rank", c.rate_rank);
-  c.value_rank = rank("value_rank", c.value_rank);
-  c.gate_rank = rank("gate_rank", c.gate_rank);
-  c.norm_eps = static_cast<float>(reader.NumberOr("norm_eps", c.norm_eps));
-  const std::string values = reader.StringOr("values", "own");
-  c.values = values == "first"   ? Rwkv7Config::Values::kFirst
-             : values == "later" ? Rwkv7Config::Values::kLater
-                                 : Rwkv7Config::Values::kOwn;
-  reader.RequireField(values == "own" || values == "first" || values == "later",
-                      "values", "\"own\", \"first\" or \"later\"");
-  c.chunk = reader.IntOr("chunk", c.chunk, 1, 1 << 12);
-  reader.Require(c.norm_eps >= 0, "\"norm_eps\" must not be negative");
-  reader.Require(dim > 0, "the width of the residual must be positive");
-  RETURN_IF_ERROR(reader.Finish());
-  return c;
+void Rwkv7Config::Visit(Fields& f) {
+  f.Int("heads", &heads, {1, 1 << 14});
+  f.Int("head_dim", &head_dim, {1, 1 << 12});
+  f.IntOr("decay_rank", &decay_rank, {1, 1 << 16});
+  f.IntOr("rate_rank", &rate_rank, {1, 1 << 16});
+  f.IntOr("value_rank", &value_rank, {1, 1 << 16});
+  f.IntOr("gate_rank", &gate_rank, {1, 1 << 16});
+  f.NumberOr("norm_eps", &norm_eps);
+  static constexpr ChoiceName kValues[] = {{"own", Values::kOwn},
+                                           {"first", Values::kFirst},
+                                           {"later", Values::kLater}};
+  f.ChoiceOr("values", &values, kValues);
+  f.IntOr("chunk", &chunk, {1, 1 << 12});
+  f.Require(norm_eps >= 0, "\"norm_eps\" must not be negative");
+  f.Require(dim > 0, "the width of the residual must be positive");
 }
 
 Rwkv7::LowRank Rwkv7::AddLowRank(const char* name, int rank, bool bias) {
@@ -179,9 +167,10 @@ Tensor Rwkv7::Forward(Context& ctx, const Tensor& x) const {
 }
 
 Result<std::unique_ptr<Mixer>> CreateRwkv7(const Json& json, int dim) {
-  ASSIGN_OR_RETURN(const Rwkv7Config config, ParseRwkv7(json, dim));
-  return std::unique_ptr<Mixer>(std::make_unique<Rwkv7>(config));
+  return MakeMixer<Rwkv7, Rwkv7Config>(json, "rwkv7", dim);
 }
+
+void Rwkv7Fields(Fields& f, int dim) { VisitFresh<Rwkv7Config>(f, dim); }
 
 std::vector<MixerExample> Rwkv7Examples() {
   std::vector<MixerExample> examples;

@@ -25,12 +25,9 @@ struct Rwkv7Config {
   // which mix them into theirs.
   enum class Values : uint8_t { kOwn, kFirst, kLater } values = Values::kOwn;
   int chunk = 64;
-};
 
-// {"heads", "head_dim", "decay_rank": 64, "rate_rank": 64, "value_rank": 32,
-//  "gate_rank": 128, "norm_eps": 64e-5, "values": "own" | "first" | "later",
-//  "chunk": 64}
-Result<Rwkv7Config> ParseRwkv7(const Json& json, int dim);
+  void Visit(Fields& f);
+};
 
 class Rwkv7 final : public StreamMixer {
  public:
@@ -63,6 +60,7 @@ class Rwkv7 final : public StreamMixer {
 };
 
 Result<std::unique_ptr<Mixer>> CreateRwkv7(const Json& config, int dim);
+void Rwkv7Fields(Fields& f, int dim);
 std::vector<MixerExample> Rwkv7Examples();
 
 }  // namespace intarsia

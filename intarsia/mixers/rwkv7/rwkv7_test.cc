@@ -11,7 +11,8 @@ TEST(Rwkv7, ConfigurationsAreChecked) {
   const auto message = [](const char* more) {
     const std::string text =
         std::string(R"({"heads": 2, "head_dim": 8)") + more + "}";
-    const auto parsed = ParseRwkv7(Json::parse(text), 16);
+    const auto parsed =
+        ParseFields<Rwkv7Config>(Json::parse(text), "rwkv7", {.dim = 16});
     return parsed.ok() ? std::string() : parsed.status().message();
   };
   EXPECT_EQ(message(""), "");

@@ -1,23 +1,16 @@
 #include "intarsia/mixers/short_conv/short_conv.h"
 
 #include <cmath>
-#include <nlohmann/json.hpp>
 
-#include "intarsia/core/json_reader.h"
 #include "intarsia/ops/conv1d/conv1d.h"
 #include "intarsia/ops/elementwise/elementwise.h"
 
 namespace intarsia {
 
-Result<ShortConvConfig> ParseShortConv(const Json& json, int dim) {
-  JsonReader reader(json, "short_conv");
-  ShortConvConfig c;
-  c.dim = dim;
-  c.width = reader.IntOr("width", c.width, 2, 64);
-  c.bias = reader.BoolOr("bias", c.bias);
-  reader.Require(dim > 0, "the width of the residual must be positive");
-  RETURN_IF_ERROR(reader.Finish());
-  return c;
+void ShortConvConfig::Visit(Fields& f) {
+  f.IntOr("width", &width, {2, 64});
+  f.BoolOr("bias", &bias);
+  f.Require(dim > 0, "the width of the residual must be positive");
 }
 
 ShortConv::ShortConv(const ShortConvConfig& config) : config_(config) {
@@ -54,8 +47,11 @@ Tensor ShortConv::Forward(Context& ctx, const Tensor& input) const {
 }
 
 Result<std::unique_ptr<Mixer>> CreateShortConv(const Json& json, int dim) {
-  ASSIGN_OR_RETURN(const ShortConvConfig config, ParseShortConv(json, dim));
-  return std::unique_ptr<Mixer>(std::make_unique<ShortConv>(config));
+  return MakeMixer<ShortConv, ShortConvConfig>(json, "short_conv", dim);
+}
+
+void ShortConvFields(Fields& f, int dim) {
+  VisitFresh<ShortConvConfig>(f, dim);
 }
 
 std::vector<MixerExample> ShortConvExamples() {

@@ -14,10 +14,9 @@ struct ShortConvConfig {
   int dim = 0;        // D
   int width = 3;      // W, taps
   bool bias = false;  // of the projections and the convolution
-};
 
-// {"width": 3, "bias": false}.
-Result<ShortConvConfig> ParseShortConv(const Json& json, int dim);
+  void Visit(Fields& f);
+};
 
 class ShortConv final : public Mixer {
  public:
@@ -38,6 +37,7 @@ class ShortConv final : public Mixer {
 };
 
 Result<std::unique_ptr<Mixer>> CreateShortConv(const Json& config, int dim);
+void ShortConvFields(Fields& f, int dim);
 std::vector<MixerExample> ShortConvExamples();
 
 }  // namespace intarsia

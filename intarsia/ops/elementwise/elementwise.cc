@@ -107,11 +107,7 @@ Tensor GatedOnCpu(Context& ctx, Activation kind, const Tensor& gate,
   return y;
 }
 
-struct Named {
-  const char* name;
-  Activation kind;
-};
-constexpr Named kNames[] = {
+constexpr ChoiceName kNames[] = {
     {"none", Activation::kNone},
     {"identity", Activation::kNone},
     {"silu", Activation::kSilu},
@@ -132,16 +128,7 @@ constexpr Named kNames[] = {
 
 }  // namespace
 
-Result<Activation> ParseActivation(const std::string& name,
-                                   const std::string& room) {
-  std::string all;
-  for (const Named& named : kNames) {
-    if (name == named.name) return named.kind;
-    all += std::string(all.empty() ? "" : ", ") + named.name;
-  }
-  return InvalidArgument("[" + room + "] unknown activation \"" + name +
-                         "\"; it may be " + all);
-}
+ChoiceNames ActivationNames() { return kNames; }
 
 double ReferenceActivation(Activation kind, double x) {
   switch (kind) {

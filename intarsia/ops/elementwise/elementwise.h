@@ -2,11 +2,10 @@
 // results.
 #pragma once
 
-#include <string>
 #include <vector>
 
 #include "intarsia/core/context.h"
-#include "intarsia/core/status.h"
+#include "intarsia/core/fields.h"
 
 namespace intarsia {
 
@@ -23,8 +22,7 @@ enum class Activation : uint8_t {
   kTanh
 };
 // "silu" ("swish"), "gelu", "gelu_tanh" ("gelu_new"), "relu", "relu2", ...
-Result<Activation> ParseActivation(const std::string& name,
-                                   const std::string& room);
+ChoiceNames ActivationNames();
 double ReferenceActivation(Activation kind, double x);  // the plain formula
 
 Tensor Add(Context& ctx, const Tensor& a, const Tensor& b);  // same shape

@@ -1,6 +1,9 @@
 #include "intarsia/ops/elementwise/elementwise.h"
 
+#include "intarsia/core/json_fields.h"
+
 #include <limits>
+#include <nlohmann/json.hpp>
 
 #include "intarsia/autograd/fused.h"
 #include "intarsia/ops/common/testing.h"
@@ -249,16 +252,26 @@ TEST(ElementwiseTest, ViewsShareAndCarryGradients) {
       });
 }
 
-TEST(ParseActivationTest, KnowsNamesAndExplainsOthers) {
-  EXPECT_EQ(*ParseActivation("swish", "glu"), Activation::kSilu);
-  EXPECT_EQ(*ParseActivation("gelu_pytorch_tanh", "glu"),
-            Activation::kGeluTanh);
-  EXPECT_EQ(*ParseActivation("gelu_fast", "mlp"), Activation::kGeluTanh);
-  EXPECT_EQ(*ParseActivation("quick_gelu", "mlp"), Activation::kQuickGelu);
-  const Result<Activation> bad = ParseActivation("silo", "glu");
+struct Activated {
+  Activation activation = Activation::kSilu;
+  void Visit(Fields& f) {
+    f.ChoiceOr("activation", &activation, ActivationNames());
+  }
+};
+
+TEST(ActivationNamesTest, HaveAliasesAndExplainOthers) {
+  const auto parse = [](const char* name) {
+    return ParseFields<Activated>({{"activation", name}}, "glu");
+  };
+  EXPECT_EQ(parse("swish")->activation, Activation::kSilu);
+  EXPECT_EQ(parse("gelu_pytorch_tanh")->activation, Activation::kGeluTanh);
+  const auto bad = parse("silo");
   ASSERT_FALSE(bad.ok());
-  EXPECT_NE(bad.status().message().find("[glu] unknown activation \"silo\""),
-            std::string::npos);
+  EXPECT_EQ(bad.status().message().find(
+                "[glu] \"activation\" must be \"none\", \"identity\", "),
+            0u)
+      << bad.status().message();
+  EXPECT_NE(bad.status().message().find("got \"silo\""), std::string::npos);
 }
 
 }  // namespace

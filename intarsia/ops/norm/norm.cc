@@ -1,10 +1,8 @@
 #include "intarsia/ops/norm/norm.h"
 
 #include <algorithm>
-#include <nlohmann/json.hpp>
 
 #include "intarsia/autograd/op.h"
-#include "intarsia/core/json_reader.h"
 #include "intarsia/ops/common/rows.h"
 #include "intarsia/ops/norm/norm_cpu.h"
 #include "intarsia/ops/norm/norm_cuda.h"
@@ -252,25 +250,16 @@ Tensor LayerNorm(Context& ctx, const Tensor& x, const Weight* scale,
       Vjp(ctx.tape, call, moments));
 }
 
-Result<NormConfig> ParseNorm(const nlohmann::json& json,
-                             const std::string& room, const std::string& path) {
-  NormConfig config;
-  JsonReader reader(json, room, {.path = path});
-  const std::string type = reader.StringOr("type", "rms");
-  config.eps = static_cast<float>(reader.NumberOr("eps", config.eps));
-  config.affine = reader.BoolOr("affine", config.affine);
-  config.unit_offset = reader.BoolOr("unit_offset", config.unit_offset);
-  reader.RequireField(type == "rms" || type == "layer" || type == "none",
-                      "type", "\"rms\", \"layer\" or \"none\"");
-  reader.RequireField(config.eps >= 0 && config.eps < 1, "eps", "in [0, 1)");
-  config.kind = type == "rms"     ? NormConfig::Kind::kRms
-                : type == "layer" ? NormConfig::Kind::kLayer
-                                  : NormConfig::Kind::kNone;
-  reader.RequireField(
-      !config.unit_offset || config.kind == NormConfig::Kind::kRms,
-      "unit_offset", "false unless the type is \"rms\"");
-  RETURN_IF_ERROR(reader.Finish());
-  return config;
+void NormConfig::Visit(Fields& f) {
+  static constexpr ChoiceName kKinds[] = {
+      {"rms", Kind::kRms}, {"layer", Kind::kLayer}, {"none", Kind::kNone}};
+  f.ChoiceOr("type", &kind, kKinds);
+  f.NumberOr("eps", &eps);
+  f.BoolOr("affine", &affine);
+  f.BoolOr("unit_offset", &unit_offset);
+  f.RequireField(eps >= 0 && eps < 1, "eps", "in [0, 1)");
+  f.RequireField(!unit_offset || kind == Kind::kRms, "unit_offset",
+                 "false unless the type is \"rms\"");
 }
 
 std::vector<WeightSpec> NormWeights(const NormConfig& config,

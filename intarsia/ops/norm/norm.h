@@ -1,10 +1,8 @@
 // Normalisations over the last axis.
 #pragma once
 
-#include <nlohmann/json_fwd.hpp>
-
 #include "intarsia/core/context.h"
-#include "intarsia/core/status.h"
+#include "intarsia/core/fields.h"
 #include "intarsia/formats/weight.h"
 
 namespace intarsia {
@@ -15,14 +13,9 @@ struct NormConfig {
   float eps = 1e-6f;
   bool affine = true;        // a learned scale (and, for kLayer, a bias)
   bool unit_offset = false;  // the stored scale is (scale − 1): Gemma
-};
 
-// {"type": "rms" | "layer" | "none", "eps": x, "affine": b, "unit_offset": b};
-// absent fields take the defaults, others are refused. Errors start with
-// "[room]" and name `path`, where the object stands.
-Result<NormConfig> ParseNorm(const nlohmann::json& json,
-                             const std::string& room,
-                             const std::string& path = "norm");
+  void Visit(Fields& f);
+};
 
 // y = x / sqrt(mean(x²) + eps) · scale. x: [..., D] (rows dense, any row
 // stride); scale [D], [G·D] where x is [..., G, D] (or [G, D]), or null.

@@ -1,5 +1,7 @@
 #include "intarsia/ops/norm/norm.h"
 
+#include "intarsia/core/json_fields.h"
+
 #include <nlohmann/json.hpp>
 
 #include "intarsia/ops/common/testing.h"
@@ -152,8 +154,12 @@ TEST(NormConfigTest, ParsesAndApplies) {
   Random random(7);
   Context ctx;
   const Tensor x = RandomTensor(random, {3, 16});
-  const auto parse = [](const char* text) {
-    return ParseNorm(nlohmann::json::parse(text), "attention");
+  const auto parse = [](const char* text) -> Result<NormConfig> {
+    NormConfig config;
+    RETURN_IF_ERROR(ReadFields(
+        nlohmann::json::parse(text), "attention",
+        [&](Fields& f) { config.Visit(f); }, "norm"));
+    return config;
   };
   for (const char* text :
        {R"({})", R"({"type": "layer", "eps": 1e-5})", R"({"type": "none"})",

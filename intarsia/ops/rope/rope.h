@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "intarsia/core/context.h"
-#include "intarsia/core/status.h"
+#include "intarsia/core/fields.h"
 
 namespace intarsia {
 
@@ -41,12 +41,15 @@ struct RopeConfig {
   double proportion = 1.0;  // kProportional
   // What the rotated values are multiplied with, at least 0. Not given: the
   // scaling's own formula, which is 1 but for kYarn and kLongRope.
-  std::optional<double> attention_factor;
+  std::optional<double> attention_factor = {};
   int original_max_positions = 0;  // kDynamic, kLlama3, kYarn, kLongRope
   // Divisors of the pairs' plain frequencies, before any scaling; empty: 1.
   // kLongRope: those of sequences up to original_max_positions, and of longer
   // ones.
-  std::vector<float> factors, long_factors;
+  std::vector<float> factors = {}, long_factors = {};
+
+  // `head_dim`: channels of a head.
+  void Visit(Fields& f, int head_dim);
 
   // The angles depend on how long the sequence is.
   bool by_length() const {

@@ -1,18 +1,15 @@
-// RopeConfig from a room's JSON.
-#include <cmath>
+// The fields of RopeConfig.
 #include <nlohmann/json.hpp>
-#include <utility>
 
-#include "intarsia/core/json_reader.h"
+#include "intarsia/core/json_fields.h"
 #include "intarsia/ops/rope/rope.h"
 
 namespace intarsia {
 namespace {
 
-using Json = nlohmann::json;
 using Scaling = RopeConfig::Scaling;
 
-constexpr std::pair<const char*, Scaling> kTypes[] = {
+constexpr ChoiceName kTypes[] = {
     {"none", Scaling::kNone},
     {"linear", Scaling::kLinear},
     {"dynamic", Scaling::kDynamic},
@@ -21,145 +18,104 @@ constexpr std::pair<const char*, Scaling> kTypes[] = {
     {"longrope", Scaling::kLongRope},
     {"proportional", Scaling::kProportional},
 };
+constexpr char kOneAPair[] = "a pair of channels";
 
-// A divisor a pair.
-std::vector<float> ReadFactors(JsonReader* reader, const char* name,
-                               int pairs) {
-  const Json* list = reader->Find(name);
-  std::vector<float> factors;
-  if (list == nullptr) return factors;
-  bool right = list->is_array() && list->size() == static_cast<size_t>(pairs);
-  for (size_t i = 0; right && i < list->size(); ++i) {
-    right = (*list)[i].is_number();
-    if (!right) break;
-    factors.push_back((*list)[i].get<float>());
-    right = std::isfinite(factors.back()) && factors.back() > 0;
-  }
-  reader->RequireField(right, name,
-                       "a list of " + std::to_string(pairs) +
-                           " positive numbers, one a pair of channels");
-  return factors;
+void VisitLlama3(Fields& f, RopeConfig* c) {
+  f.NumberOr("low_freq_factor", &c->low_freq_factor);
+  f.NumberOr("high_freq_factor", &c->high_freq_factor);
+  f.RequireField(c->low_freq_factor > 0, "low_freq_factor", "positive");
+  f.RequireField(c->high_freq_factor > 0, "high_freq_factor", "positive");
 }
 
-void ReadYarn(JsonReader* reader, RopeConfig* config) {
-  config->beta_fast = reader->NumberOr("beta_fast", config->beta_fast);
-  config->beta_slow = reader->NumberOr("beta_slow", config->beta_slow);
-  config->truncate = reader->BoolOr("truncate", config->truncate);
-  config->mscale = reader->NumberOr("mscale", 0.0);
-  config->mscale_all_dim = reader->NumberOr("mscale_all_dim", 0.0);
-  for (const char* name : {"mscale", "mscale_all_dim"}) {
-    reader->RequireField(reader->NumberOr(name, 0.0) >= 0, name, "at least 0");
-  }
-  reader->RequireField(config->beta_slow > 0, "beta_slow", "positive");
-  reader->RequireField(config->beta_fast > 0, "beta_fast", "positive");
-  reader->RequireField(config->theta > 1, "type",
-                       "another than \"yarn\" where theta is 1 or less");
+void VisitYarn(Fields& f, RopeConfig* c) {
+  f.NumberOr("beta_fast", &c->beta_fast);
+  f.NumberOr("beta_slow", &c->beta_slow);
+  f.BoolOr("truncate", &c->truncate);
+  f.NumberOr("mscale", &c->mscale);
+  f.NumberOr("mscale_all_dim", &c->mscale_all_dim);
+  f.RequireField(c->mscale >= 0, "mscale", "at least 0");
+  f.RequireField(c->mscale_all_dim >= 0, "mscale_all_dim", "at least 0");
+  f.RequireField(c->beta_slow > 0, "beta_slow", "positive");
+  f.RequireField(c->beta_fast > 0, "beta_fast", "positive");
+  f.RequireField(c->theta > 1, "type",
+                 "another than \"yarn\" where theta is 1 or less");
 }
 
-Status ReadScaling(const Json& json, int dim, const std::string& room,
-                   RopeConfig* config) {
-  JsonReader reader(json, room, {.path = "rope.scaling"});
-  const std::string type = reader.StringOr("type", "none");
-  bool known = false;
-  for (const auto& [name, scaling] : kTypes) {
-    if (type != name) continue;
-    config->scaling = scaling;
-    known = true;
-  }
-  reader.RequireField(known, "type",
-                      "\"none\", \"linear\", \"dynamic\", \"llama3\", "
-                      "\"yarn\", \"longrope\" or \"proportional\"");
-  config->factor = reader.NumberOr("factor", config->factor);
-  reader.RequireField(config->factor > 0, "factor", "positive");
-  if (reader.Find("attention_factor") != nullptr) {
-    config->attention_factor = reader.NumberOr("attention_factor", 1.0);
-    reader.RequireField(*config->attention_factor >= 0, "attention_factor",
-                        "at least 0");
-  }
-  switch (config->scaling) {
-    case Scaling::kLlama3:
-      config->low_freq_factor =
-          reader.NumberOr("low_freq_factor", config->low_freq_factor);
-      config->high_freq_factor =
-          reader.NumberOr("high_freq_factor", config->high_freq_factor);
-      reader.RequireField(config->low_freq_factor > 0, "low_freq_factor",
-                          "positive");
-      reader.RequireField(config->high_freq_factor > 0, "high_freq_factor",
-                          "positive");
-      break;
-    case Scaling::kYarn:
-      ReadYarn(&reader, config);
-      break;
-    case Scaling::kLongRope:
-      config->factors = ReadFactors(&reader, "short_factor", dim / 2);
-      config->long_factors = ReadFactors(&reader, "long_factor", dim / 2);
-      reader.RequireField(!config->factors.empty(), "short_factor", "a list");
-      reader.RequireField(!config->long_factors.empty(), "long_factor",
-                          "a list");
-      break;
-    case Scaling::kProportional:
-      config->proportion = reader.NumberOr("proportion", 1.0);
-      reader.RequireField(config->proportion >= 0 && config->proportion <= 1,
-                          "proportion", "in [0, 1]");
-      break;
-    case Scaling::kDynamic:
-      reader.RequireField(dim > 2, "type",
-                          "another than \"dynamic\" for one pair of channels");
-      break;
-    case Scaling::kNone:
-    case Scaling::kLinear:
-      break;
-  }
-  if (config->by_length() || config->scaling == Scaling::kLlama3 ||
-      config->scaling == Scaling::kYarn) {
-    config->original_max_positions =
-        reader.IntOr("original_max_positions", config->original_max_positions);
-    reader.RequireField(config->original_max_positions > 0,
-                        "original_max_positions", "positive");
-  }
+void VisitLongRope(Fields& f, RopeConfig* c, int pairs) {
+  f.NumbersOr("short_factor", &c->factors, pairs, kOneAPair);
+  f.NumbersOr("long_factor", &c->long_factors, pairs, kOneAPair);
+  f.RequireField(!c->factors.empty(), "short_factor", "a list");
+  f.RequireField(!c->long_factors.empty(), "long_factor", "a list");
+}
+
+// `dim`: rotated channels.
+void VisitScaling(Fields& f, RopeConfig* c, int dim) {
+  f.ChoiceOr("type", &c->scaling, kTypes);
+  f.NumberOr("factor", &c->factor);
+  f.RequireField(c->factor > 0, "factor", "positive");
+  f.OptionalNumber("attention_factor", &c->attention_factor);
+  f.RequireField(c->attention_factor.value_or(0) >= 0, "attention_factor",
+                 "at least 0");
+  const Scaling scaling = c->scaling;
+  f.Case(scaling == Scaling::kLlama3, "llama3",
+         [&](Fields& g) { VisitLlama3(g, c); });
+  f.Case(scaling == Scaling::kYarn, "yarn",
+         [&](Fields& g) { VisitYarn(g, c); });
+  f.Case(scaling == Scaling::kLongRope, "longrope",
+         [&](Fields& g) { VisitLongRope(g, c, dim / 2); });
+  f.Case(scaling == Scaling::kProportional, "proportional", [&](Fields& g) {
+    g.NumberOr("proportion", &c->proportion);
+    g.RequireField(c->proportion >= 0 && c->proportion <= 1, "proportion",
+                   "in [0, 1]");
+  });
+  f.RequireField(scaling != Scaling::kDynamic || dim > 2, "type",
+                 "another than \"dynamic\" for one pair of channels");
+  f.Case(c->by_length() || scaling == Scaling::kLlama3 ||
+             scaling == Scaling::kYarn,
+         "dynamic, llama3, yarn, longrope", [&](Fields& g) {
+           g.IntOr("original_max_positions", &c->original_max_positions, {});
+           g.RequireField(c->original_max_positions > 0,
+                          "original_max_positions", "positive");
+         });
   // Its formula divides by the logarithm.
-  reader.RequireField(config->scaling != Scaling::kLongRope ||
-                          config->attention_factor.has_value() ||
-                          config->factor <= 1 ||
-                          config->original_max_positions > 1,
-                      "original_max_positions", "above 1");
-  return reader.Finish();
+  f.RequireField(scaling != Scaling::kLongRope ||
+                     c->attention_factor.has_value() || c->factor <= 1 ||
+                     c->original_max_positions > 1,
+                 "original_max_positions", "above 1");
 }
 
 }  // namespace
 
-Result<RopeConfig> ParseRope(const Json& json, int head_dim,
+void RopeConfig::Visit(Fields& f, int head_dim) {
+  f.NumberOr("theta", &theta);
+  f.IntOr("dim", &dim, {});
+  f.BoolOr("interleaved", &interleaved);
+  f.RequireField(theta > 0, "theta", "positive");
+  f.RequireField(dim % 2 == 0, "dim", "even");
+  f.RequireField(dim <= head_dim, "dim",
+                 "at most a head's " + std::to_string(head_dim) + " channels");
+  f.Require(dim > 0 || head_dim % 2 == 0,
+            "\"rope\" turns pairs: the " + std::to_string(head_dim) +
+                " channels of a head must be even");
+  const int channels = dim > 0 ? dim : head_dim;
+  // Those of longrope stand in its scaling.
+  std::vector<float> own;
+  if (scaling != Scaling::kLongRope) own = factors;
+  f.NumbersOr("factors", &own, channels / 2, kOneAPair);
+  if (!f.writing()) factors = own;
+  f.Group("scaling", [&](Fields& g) { VisitScaling(g, this, channels); });
+  f.Require(own.empty() || scaling != Scaling::kLongRope,
+            "\"rope.factors\" stand beside the factors of \"longrope\"; a "
+            "model has one or the other");
+}
+
+Result<RopeConfig> ParseRope(const nlohmann::json& json, int head_dim,
                              const std::string& room) {
   RopeConfig config;
-  if (json.is_boolean()) {
-    config.enabled = json.get<bool>();
-    if (!config.enabled) return config;
-  }
-  const Json fields = json.is_boolean() ? Json::object() : json;
-  JsonReader reader(fields, room, {.path = "rope"});
-  config.theta = reader.NumberOr("theta", config.theta);
-  config.dim = reader.IntOr("dim", config.dim);
-  config.interleaved = reader.BoolOr("interleaved", config.interleaved);
-  reader.RequireField(config.theta > 0, "theta", "positive");
-  reader.RequireField(config.dim % 2 == 0, "dim", "even");
-  reader.RequireField(
-      config.dim <= head_dim, "dim",
-      "at most a head's " + std::to_string(head_dim) + " channels");
-  reader.Require(config.dim > 0 || head_dim % 2 == 0,
-                 "\"rope\" turns pairs: the " + std::to_string(head_dim) +
-                     " channels of a head must be even");
-  const int dim = config.dim > 0 ? config.dim : head_dim;
-  config.factors = ReadFactors(&reader, "factors", dim / 2);
-  const Json* scaling = reader.Find("scaling");
-  RETURN_IF_ERROR(reader.Finish());
-  if (scaling == nullptr) return config;
-  const bool factors = !config.factors.empty();
-  RETURN_IF_ERROR(ReadScaling(*scaling, dim, room, &config));
-  if (factors && config.scaling == Scaling::kLongRope) {
-    return InvalidArgument("[" + room +
-                           "] \"rope.factors\" stand beside the factors of "
-                           "\"longrope\"; a model has one or the other");
-  }
+  RETURN_IF_ERROR(ReadFields({{"rope", json}}, room, [&](Fields& f) {
+    f.ObjectOrOff("rope", &config, &RopeConfig::enabled,
+                  [&](Fields& g) { config.Visit(g, head_dim); });
+  }));
   return config;
 }
 

@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
-#include "intarsia/core/json_reader.h"
 #include "intarsia/mixers/common/reference_ops.h"
 #include "intarsia/ops/elementwise/elementwise.h"
 #include "intarsia/wiring/primitives.h"
@@ -13,24 +12,6 @@ namespace {
 
 Tensor Scaled(Context& ctx, const Tensor& x, float factor) {
   return factor == 1.0f ? x : Scale(ctx, x, factor);
-}
-
-Result<Parallel::Branch> ReadBranch(const Json& json, int dim,
-                                    const std::string& place) {
-  JsonReader reader(json, "parallel", {.path = place});
-  Parallel::Branch branch;
-  branch.name = reader.String("mixer");
-  branch.input_scale = static_cast<float>(reader.NumberOr("input_scale", 1.0));
-  branch.output_scale =
-      static_cast<float>(reader.NumberOr("output_scale", 1.0));
-  if (const Json* norm = reader.Find("norm")) {
-    branch.norm = reader.Take(ParseNorm(*norm, "parallel"), branch.norm);
-  }
-  const Json config = reader.ObjectOr("config");
-  RETURN_IF_ERROR(reader.Finish());
-  ASSIGN_OR_RETURN(branch.mixer,
-                   CreatePrimitive(branch.name, config, dim, "parallel"));
-  return branch;
 }
 
 }  // namespace
@@ -43,8 +24,8 @@ Parallel::Parallel(std::vector<Branch> branches, bool mean, int dim)
     branch.place = AppendPart(name, branch.mixer->weights(),
                               branch.mixer->state(), &weights_, &states_);
     branch.norm_place =
-        AppendPart(name, NormWeights(branch.norm, "branch_norm", dim), {},
-                   &weights_, &states_);
+        AppendPart(name, NormWeights(branch.config.norm, "branch_norm", dim),
+                   {}, &weights_, &states_);
   }
 }
 
@@ -76,7 +57,7 @@ void Parallel::AddStateEnds(std::vector<int64_t>* ends) const {
 
 Status Parallel::Supports(Device device) const {
   for (const Branch& branch : branches_) {
-    RETURN_IF_ERROR(SupportsDevice(branch.name, *branch.mixer, device));
+    RETURN_IF_ERROR(branch.mixer->Supports(device));
   }
   return Status::Ok();
 }
@@ -86,11 +67,11 @@ Tensor Parallel::Forward(Context& ctx, const Tensor& x) const {
   for (const Branch& branch : branches_) {
     StateView state, none;
     Context part = PartContext(ctx, branch.place, &state);
-    Tensor h =
-        ForwardWhole(part, *branch.mixer, Scaled(ctx, x, branch.input_scale));
+    Tensor h = ForwardWhole(part, *branch.mixer,
+                            Scaled(ctx, x, branch.config.input_scale));
     Context norm = PartContext(ctx, branch.norm_place, &none);
-    h = Scaled(ctx, ApplyNorm(norm, branch.norm, h, norm.weights),
-               branch.output_scale);
+    h = Scaled(ctx, ApplyNorm(norm, branch.config.norm, h, norm.weights),
+               branch.config.output_scale);
     sum = sum.defined() ? Add(ctx, sum, h) : h;
   }
   return mean_ ? Scale(ctx, sum, 1.0f / static_cast<float>(branches_.size()))
@@ -105,37 +86,47 @@ Doubles Parallel::ReferenceWith(const Batch& batch,
   const double factor = mean_ ? 1.0 / static_cast<double>(branches_.size()) : 1;
   for (const Branch& branch : branches_) {
     Doubles in = x;
-    for (double& value : in) value *= branch.input_scale;
+    for (double& value : in) value *= branch.config.input_scale;
     const std::vector<Doubles> norm = PartWeights(weights, branch.norm_place);
     const Doubles h = reference::Normalize(
-        branch.norm,
+        branch.config.norm,
         ReferenceOf(*branch.mixer, batch, PartWeights(weights, branch.place),
                     in, streams),
         dim_, norm.empty() ? nullptr : &norm[0],
         norm.size() > 1 ? &norm[1] : nullptr);
     for (size_t i = 0; i < sum.size(); ++i) {
-      sum[i] += factor * branch.output_scale * h[i];
+      sum[i] += factor * branch.config.output_scale * h[i];
     }
   }
   return sum;
 }
 
+void ParallelConfig::Branch::Visit(Fields& f) {
+  part.Visit(f);
+  f.NumberOr("input_scale", &input_scale);
+  f.NumberOr("output_scale", &output_scale);
+  f.Object("norm", &norm);
+}
+
+void ParallelConfig::Visit(Fields& f) {
+  f.List("branches", &branches, {1, 64});
+  static constexpr ChoiceName kCombine[] = {{"sum", false}, {"mean", true}};
+  f.ChoiceOr("combine", &mean, kCombine);
+}
+
 Result<std::unique_ptr<Mixer>> CreateParallel(const Json& json, int dim) {
-  JsonReader reader(json, "parallel");
-  const Json* list = reader.List("branches");
-  const std::string combine = reader.StringOr("combine", "sum");
-  reader.RequireField(combine == "sum" || combine == "mean", "combine",
-                      "\"sum\" or \"mean\"");
-  RETURN_IF_ERROR(reader.Finish());
-  if (list->size() > 64) {
-    return InvalidArgument("[parallel] \"branches\" are more than 64");
-  }
+  ASSIGN_OR_RETURN(const ParallelConfig config,
+                   ParseFields<ParallelConfig>(json, "parallel"));
   std::vector<Parallel::Branch> branches;
   int out_dim = 0;
-  for (const Json& item : *list) {
+  for (const ParallelConfig::Branch& part : config.branches) {
     const std::string place =
         "branches[" + std::to_string(branches.size()) + "]";
-    ASSIGN_OR_RETURN(Parallel::Branch branch, ReadBranch(item, dim, place));
+    Parallel::Branch branch = {.config = part};
+    ASSIGN_OR_RETURN(
+        branch.mixer,
+        CreatePrimitive(part.part.mixer, Json::parse(part.part.config), dim,
+                        "parallel"));
     const int width =
         branch.mixer->out_dim() > 0 ? branch.mixer->out_dim() : dim;
     if (out_dim != 0 && width != out_dim) {
@@ -147,8 +138,10 @@ Result<std::unique_ptr<Mixer>> CreateParallel(const Json& json, int dim) {
     branches.push_back(std::move(branch));
   }
   return std::unique_ptr<Mixer>(
-      new Parallel(std::move(branches), combine == "mean", out_dim));
+      new Parallel(std::move(branches), config.mean, out_dim));
 }
+
+void ParallelFields(Fields& f, int dim) { VisitFresh<ParallelConfig>(f, dim); }
 
 std::vector<MixerExample> ParallelExamples() {
   return {

@@ -7,19 +7,32 @@
 #include <vector>
 
 #include "intarsia/wiring/composite.h"
+#include "intarsia/wiring/sublayer_config.h"
 
 namespace intarsia {
+
+struct ParallelConfig {
+  struct Branch {
+    PartConfig part;
+    float input_scale = 1.0f, output_scale = 1.0f;
+    NormConfig norm = {.kind = NormConfig::Kind::kNone};
+
+    void Visit(Fields& f);
+  };
+  std::vector<Branch> branches;
+  bool mean = false;  // instead of the sum
+
+  void Visit(Fields& f);
+};
 
 // y = c Σ_i output_scale_i · norm_i(mixer_i(input_scale_i · x)), c is 1, or
 // 1 / branches for the mean.
 class Parallel final : public Composite {
  public:
   struct Branch {
-    std::string name;  // of the primitive
-    std::unique_ptr<Mixer> mixer;
-    float input_scale = 1.0f, output_scale = 1.0f;
-    NormConfig norm = {.kind = NormConfig::Kind::kNone};
-    PartPlace place, norm_place;
+    ParallelConfig::Branch config;
+    std::unique_ptr<Mixer> mixer = nullptr;
+    PartPlace place = {}, norm_place = {};
   };
   Parallel(std::vector<Branch> branches, bool mean, int dim);
 
@@ -45,9 +58,8 @@ class Parallel final : public Composite {
   std::vector<StateSpec> states_;
 };
 
-// {"branches": [{"mixer", "config", "norm", "input_scale", "output_scale"}],
-//  "combine": "sum" | "mean"}
 Result<std::unique_ptr<Mixer>> CreateParallel(const Json& config, int dim);
+void ParallelFields(Fields& f, int dim);
 std::vector<MixerExample> ParallelExamples();
 
 }  // namespace intarsia

@@ -1,9 +1,5 @@
 #include "intarsia/wiring/recursion/recursion.h"
 
-#include <nlohmann/json.hpp>
-
-#include "intarsia/core/json_reader.h"
-
 namespace intarsia {
 
 Recursion::Recursion(std::unique_ptr<Stack> stack, int times)
@@ -46,22 +42,28 @@ Doubles Recursion::ReferenceWith(const Batch& batch,
   return y;
 }
 
+void RecursionConfig::Visit(Fields& f) {
+  f.Int("times", &times, {1, 256});
+  VisitSublayers(f, &sublayers);
+}
+
 Result<std::unique_ptr<Mixer>> CreateRecursion(const Json& json, int dim) {
-  JsonReader reader(json, "recursion");
-  const int times = reader.Int("times", 1, 256);
-  const Json* list = reader.List("sublayers");
-  RETURN_IF_ERROR(reader.Finish());
-  ASSIGN_OR_RETURN(std::vector<SublayerConfig> sublayers,
-                   ParseSublayers(*list, "recursion", "sublayers"));
-  ASSIGN_OR_RETURN(std::unique_ptr<Stack> stack,
-                   Stack::Create(std::move(sublayers), dim, "recursion"));
+  ASSIGN_OR_RETURN(RecursionConfig config,
+                   ParseFields<RecursionConfig>(json, "recursion"));
+  ASSIGN_OR_RETURN(
+      std::unique_ptr<Stack> stack,
+      Stack::Create(std::move(config.sublayers), dim, "recursion"));
   // Nested recursions multiply: a small file must not ask for much state.
   constexpr size_t kMaxStates = 1 << 14;
-  if (stack->state().size() * times > kMaxStates) {
+  if (stack->state().size() * config.times > kMaxStates) {
     return InvalidArgument("[recursion] \"times\" asks for more than " +
                            std::to_string(kMaxStates) + " states");
   }
-  return std::unique_ptr<Mixer>(new Recursion(std::move(stack), times));
+  return std::unique_ptr<Mixer>(new Recursion(std::move(stack), config.times));
+}
+
+void RecursionFields(Fields& f, int dim) {
+  VisitFresh<RecursionConfig>(f, dim);
 }
 
 std::vector<MixerExample> RecursionExamples() {

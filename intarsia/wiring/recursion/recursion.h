@@ -9,6 +9,13 @@
 
 namespace intarsia {
 
+struct RecursionConfig {
+  int times = 0;
+  std::vector<SublayerConfig> sublayers;  // each as in a model's block
+
+  void Visit(Fields& f);
+};
+
 class Recursion final : public Composite {
  public:
   Recursion(std::unique_ptr<Stack> stack, int times);
@@ -32,8 +39,8 @@ class Recursion final : public Composite {
   std::vector<StateSpec> states_;
 };
 
-// {"times": n, "sublayers": [...]}, each as in a model's block.
 Result<std::unique_ptr<Mixer>> CreateRecursion(const Json& config, int dim);
+void RecursionFields(Fields& f, int dim);
 std::vector<MixerExample> RecursionExamples();
 
 }  // namespace intarsia

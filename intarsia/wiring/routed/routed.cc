@@ -5,8 +5,6 @@
 #include <nlohmann/json.hpp>
 
 #include "intarsia/channel_mixers/moe/moe.h"
-#include "intarsia/channel_mixers/registry.h"
-#include "intarsia/core/json_reader.h"
 #include "intarsia/ops/elementwise/elementwise.h"
 #include "intarsia/ops/matmul/matmul.h"
 #include "intarsia/ops/rows/rows.h"
@@ -104,23 +102,16 @@ Doubles Routed::ReferenceWith(const Batch& batch,
 }
 
 Result<std::unique_ptr<Mixer>> CreateRouted(const Json& json, int dim) {
-  JsonReader reader(json, "routed");
-  const Json* list = reader.List("branches");
-  RETURN_IF_ERROR(reader.Finish());
-  if (list->size() < 2 || list->size() > 64) {
-    return InvalidArgument("[routed] \"branches\" must be 2 to 64 mixers");
-  }
+  ASSIGN_OR_RETURN(const RoutedConfig config,
+                   ParseFields<RoutedConfig>(json, "routed"));
   std::vector<Routed::Branch> branches;
-  for (const Json& item : *list) {
+  for (const PartConfig& part : config.branches) {
     const std::string place =
         "branches[" + std::to_string(branches.size()) + "]";
-    JsonReader part(item, "routed", {.path = place});
     Routed::Branch branch;
-    branch.name = part.String("mixer");
-    const Json config = part.ObjectOr("config");
-    RETURN_IF_ERROR(part.Finish());
-    ASSIGN_OR_RETURN(branch.mixer,
-                     CreatePrimitive(branch.name, config, dim, "routed"));
+    ASSIGN_OR_RETURN(
+        branch.mixer,
+        CreatePrimitive(part.mixer, Json::parse(part.config), dim, "routed"));
     const Mixer& mixer = *branch.mixer;
     if (mixer.out_dim() > 0 && mixer.out_dim() != dim) {
       return InvalidArgument("[routed] " + place +
@@ -131,11 +122,13 @@ Result<std::unique_ptr<Mixer>> CreateRouted(const Json& json, int dim) {
                              " reads or writes named values, which not every "
                              "token would have");
     }
-    branch.every_token = FindChannelMixer(branch.name) == nullptr;
+    branch.every_token = FindPrimitive(part.mixer)->kind != MixerKind::kChannel;
     branches.push_back(std::move(branch));
   }
   return std::unique_ptr<Mixer>(new Routed(std::move(branches), dim));
 }
+
+void RoutedFields(Fields& f, int dim) { VisitFresh<RoutedConfig>(f, dim); }
 
 std::vector<MixerExample> RoutedExamples() {
   return {

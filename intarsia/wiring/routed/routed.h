@@ -7,8 +7,15 @@
 #include <vector>
 
 #include "intarsia/wiring/composite.h"
+#include "intarsia/wiring/sublayer_config.h"
 
 namespace intarsia {
+
+struct RoutedConfig {
+  std::vector<PartConfig> branches;
+
+  void Visit(Fields& f) { f.List("branches", &branches, {2, 64}); }
+};
 
 // p = softmax(router x), c = argmax p, y = p_c · mixer_c(x). A mixer that keeps
 // state sees every token of its sequences, so that a later token finds all of
@@ -16,7 +23,6 @@ namespace intarsia {
 class Routed final : public Composite {
  public:
   struct Branch {
-    std::string name;  // of the primitive
     std::unique_ptr<Mixer> mixer;
     bool every_token = false;  // it mixes tokens, or keeps state
     PartPlace place;
@@ -40,8 +46,8 @@ class Routed final : public Composite {
   std::vector<StateSpec> states_;
 };
 
-// {"branches": [{"mixer", "config"}, ...]}, two at least.
 Result<std::unique_ptr<Mixer>> CreateRouted(const Json& config, int dim);
+void RoutedFields(Fields& f, int dim);
 std::vector<MixerExample> RoutedExamples();
 
 }  // namespace intarsia

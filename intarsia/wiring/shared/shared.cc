@@ -3,26 +3,23 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
-#include "intarsia/core/json_reader.h"
 #include "intarsia/wiring/primitives.h"
 
 namespace intarsia {
 
-Result<std::unique_ptr<Shared>> Shared::Create(const std::string& name,
-                                               const std::string& primitive,
-                                               std::unique_ptr<Mixer> mixer,
-                                               std::vector<Lora> loras) {
+Result<std::unique_ptr<Shared>> Shared::Create(SharedConfig config,
+                                               std::unique_ptr<Mixer> mixer) {
   std::unique_ptr<Shared> out(new Shared());
-  out->primitive_ = primitive;
   out->weights_ = mixer->weights();
   out->place_ = {.weights = out->weights_.size(),
                  .states = mixer->state().size()};
   for (WeightSpec& spec : out->weights_) {
-    if (spec.shared.empty()) spec.shared = "shared." + name + "." + spec.name;
+    if (spec.shared.empty())
+      spec.shared = "shared." + config.name + "." + spec.name;
   }
   std::vector<std::string> added;
-  for (size_t i = 0; i < loras.size(); ++i) {
-    Lora& lora = loras[i];
+  for (size_t i = 0; i < config.loras.size(); ++i) {
+    SharedConfig::Lora& lora = config.loras[i];
     const std::string front = "lora." + std::to_string(i) + ".";
     WeightSpec a;
     a.name = front + "a";
@@ -36,8 +33,8 @@ Result<std::unique_ptr<Shared>> Shared::Create(const std::string& name,
       if (found == end || found->role != WeightSpec::Role::kMatrix ||
           found->shape.rank() != 2 || std::ranges::count(added, weight) > 0) {
         return InvalidArgument("[shared] \"lora\" names \"" + weight +
-                               "\", which is no matrix of " + primitive +
-                               " or is named before");
+                               "\", which is no matrix of " +
+                               config.part.mixer + " or is named before");
       }
       added.push_back(weight);
       const WeightSpec w = *found;
@@ -62,7 +59,7 @@ Result<std::unique_ptr<Shared>> Shared::Create(const std::string& name,
     out->weights_[lora.a] = a;
   }
   out->mixer_ = std::move(mixer);
-  out->loras_ = std::move(loras);
+  out->loras_ = std::move(config.loras);
   return out;
 }
 
@@ -71,14 +68,14 @@ void Shared::AddStateEnds(std::vector<int64_t>* ends) const {
 }
 
 Status Shared::Supports(Device device) const {
-  return SupportsDevice(primitive_, *mixer_, device);
+  return mixer_->Supports(device);
 }
 
 Tensor Shared::Forward(Context& ctx, const Tensor& x) const {
   StateView state;
   Context part = PartContext(ctx, place_, &state);
   std::vector<Adapter> adapters(ctx.adapters.begin(), ctx.adapters.end());
-  for (const Lora& lora : loras_) {
+  for (const SharedConfig::Lora& lora : loras_) {
     for (size_t i = 0; i < lora.w.size(); ++i) {
       adapters.push_back({.of = ctx.weights[lora.w[i]],
                           .a = ctx.weights[lora.a],
@@ -95,7 +92,7 @@ Doubles Shared::ReferenceWith(const Batch& batch,
                               const Doubles& x,
                               ReferenceStreams* streams) const {
   std::vector<Doubles> own = PartWeights(weights, place_);
-  for (const Lora& lora : loras_) {
+  for (const SharedConfig::Lora& lora : loras_) {
     const Doubles& a = weights[lora.a];
     const int64_t k = static_cast<int64_t>(a.size()) / lora.rank;
     for (size_t i = 0; i < lora.w.size(); ++i) {
@@ -111,45 +108,37 @@ Doubles Shared::ReferenceWith(const Batch& batch,
   return ReferenceOf(*mixer_, batch, own, x, streams);
 }
 
-Result<std::unique_ptr<Mixer>> CreateShared(const Json& json, int dim) {
-  JsonReader reader(json, "shared");
-  const std::string name = reader.String("name");
-  reader.RequireField(
+void SharedConfig::Lora::Visit(Fields& f) {
+  f.Int("rank", &rank, {1, 1 << 16});
+  f.NumberOr("scale", &scale);
+  f.Names("weights", &weights, {1, 1 << 16});
+}
+
+void SharedConfig::Visit(Fields& f) {
+  f.String("name", &name);
+  f.RequireField(
       !name.empty() && std::ranges::all_of(name,
                                            [](unsigned char c) {
                                              return std::isalnum(c) || c == '_';
                                            }),
       "name", "letters, digits and _");
-  const std::string primitive = reader.String("mixer");
-  const Json config = reader.ObjectOr("config");
-  const Json* list = reader.Find("lora");
-  reader.RequireField(
-      list == nullptr || (list->is_array() && list->size() <= 64), "lora",
-      "a list of up to 64 additions");
-  RETURN_IF_ERROR(reader.Finish());
-  std::vector<Shared::Lora> loras;
-  for (const Json& item : list == nullptr ? Json::array() : *list) {
-    JsonReader part(item, "shared",
-                    {.path = "lora[" + std::to_string(loras.size()) + "]"});
-    Shared::Lora lora;
-    lora.rank = part.Int("rank", 1, 1 << 16);
-    lora.scale = static_cast<float>(part.NumberOr("scale", 1.0));
-    const Json* weights = part.List("weights");
-    RETURN_IF_ERROR(part.Finish());
-    for (const Json& weight : *weights) {
-      part.RequireField(weight.is_string(), "weights", "names");
-      RETURN_IF_ERROR(part.status());
-      lora.weights.push_back(weight.get<std::string>());
-    }
-    loras.push_back(std::move(lora));
-  }
-  ASSIGN_OR_RETURN(std::unique_ptr<Mixer> mixer,
-                   CreatePrimitive(primitive, config, dim, "shared"));
+  part.Visit(f);
+  f.List("lora", &loras, {0, 64});
+}
+
+Result<std::unique_ptr<Mixer>> CreateShared(const Json& json, int dim) {
+  ASSIGN_OR_RETURN(SharedConfig config,
+                   ParseFields<SharedConfig>(json, "shared"));
   ASSIGN_OR_RETURN(
-      std::unique_ptr<Shared> shared,
-      Shared::Create(name, primitive, std::move(mixer), std::move(loras)));
+      std::unique_ptr<Mixer> mixer,
+      CreatePrimitive(config.part.mixer, Json::parse(config.part.config), dim,
+                      "shared"));
+  ASSIGN_OR_RETURN(std::unique_ptr<Shared> shared,
+                   Shared::Create(std::move(config), std::move(mixer)));
   return std::unique_ptr<Mixer>(std::move(shared));
 }
+
+void SharedFields(Fields& f, int dim) { VisitFresh<SharedConfig>(f, dim); }
 
 std::vector<MixerExample> SharedExamples() {
   return {

@@ -8,26 +8,35 @@
 #include <vector>
 
 #include "intarsia/wiring/composite.h"
+#include "intarsia/wiring/sublayer_config.h"
 
 namespace intarsia {
 
-class Shared final : public Composite {
- public:
+struct SharedConfig {
   // W x becomes W x + scale · B A x for matrices of the mixer that have the
   // same input, and so one A: Hu et al. 2021, "LoRA".
   struct Lora {
     int rank = 0;
     float scale = 1.0f;
     std::vector<std::string> weights;  // by the mixer's names
-    // Of A among weights(), and of each W (among the mixer's) and B.
+    // Not read: of A among the mixer's and its own weights, of each W and B.
     size_t a = 0;
-    std::vector<size_t> w, b;
+    std::vector<size_t> w = {}, b = {};
+
+    void Visit(Fields& f);
   };
+  std::string name;  // of the weights
+  PartConfig part;   // the same at every place
+  std::vector<Lora> loras;
+
+  void Visit(Fields& f);
+};
+
+class Shared final : public Composite {
+ public:
   // Fails when a matrix is not there or its input differs from the others'.
-  static Result<std::unique_ptr<Shared>> Create(const std::string& name,
-                                                const std::string& primitive,
-                                                std::unique_ptr<Mixer> mixer,
-                                                std::vector<Lora> loras);
+  static Result<std::unique_ptr<Shared>> Create(SharedConfig config,
+                                                std::unique_ptr<Mixer> mixer);
 
   // The mixer's (their WeightSpec::shared is "shared.NAME.q_proj"), then for
   // each addition "lora.0.a" [rank, K] and a B by the name of its matrix:
@@ -49,16 +58,14 @@ class Shared final : public Composite {
 
  private:
   Shared() = default;
-  std::string primitive_;
   std::unique_ptr<Mixer> mixer_;
-  std::vector<Lora> loras_;
+  std::vector<SharedConfig::Lora> loras_;
   std::vector<WeightSpec> weights_;
   PartPlace place_;
 };
 
-// {"name": of the weights, "mixer", "config": the same at every place,
-//  "lora": [{"weights": ["gate", "up"], "rank": 8, "scale": 1}]}
 Result<std::unique_ptr<Mixer>> CreateShared(const Json& config, int dim);
+void SharedFields(Fields& f, int dim);
 std::vector<MixerExample> SharedExamples();
 
 }  // namespace intarsia

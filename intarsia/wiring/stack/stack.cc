@@ -3,8 +3,6 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
-#include "intarsia/core/json_reader.h"
-
 namespace intarsia {
 
 Result<std::unique_ptr<Stack>> Stack::Create(
@@ -92,15 +90,18 @@ Doubles Stack::ReferenceWith(const Batch& batch,
 }
 
 Result<std::unique_ptr<Mixer>> CreateStack(const Json& json, int dim) {
-  JsonReader reader(json, "stack");
-  const Json* list = reader.List("sublayers");
-  RETURN_IF_ERROR(reader.Finish());
-  ASSIGN_OR_RETURN(std::vector<SublayerConfig> sublayers,
-                   ParseSublayers(*list, "stack", "sublayers"));
+  ASSIGN_OR_RETURN(StackConfig config, ParseFields<StackConfig>(json, "stack"));
   ASSIGN_OR_RETURN(std::unique_ptr<Stack> stack,
-                   Stack::Create(std::move(sublayers), dim, "stack"));
+                   Stack::Create(std::move(config.sublayers), dim, "stack"));
   return std::unique_ptr<Mixer>(std::move(stack));
 }
+
+Json ToJson(StackConfig config) {
+  return WriteChanged([&](Fields& f) { config.Visit(f); },
+                      [](Fields& f) { StackConfig().Visit(f); });
+}
+
+void StackFields(Fields& f, int dim) { VisitFresh<StackConfig>(f, dim); }
 
 std::vector<MixerExample> StackExamples() {
   return {

@@ -8,6 +8,14 @@
 
 namespace intarsia {
 
+struct StackConfig {
+  std::vector<SublayerConfig> sublayers;  // each as in a model's block
+
+  void Visit(Fields& f) { VisitSublayers(f, &sublayers); }
+};
+
+Json ToJson(StackConfig config);
+
 class Stack final : public Composite {
  public:
   static Result<std::unique_ptr<Stack>> Create(
@@ -35,8 +43,8 @@ class Stack final : public Composite {
   std::vector<StateSpec> states_;
 };
 
-// {"sublayers": [...]}, each as in a model's block.
 Result<std::unique_ptr<Mixer>> CreateStack(const Json& config, int dim);
+void StackFields(Fields& f, int dim);
 std::vector<MixerExample> StackExamples();
 
 }  // namespace intarsia
