@@ -28,12 +28,9 @@ struct intarsia_model {
 struct intarsia_session {
   intarsia_session(std::shared_ptr<const intarsia::c_api::SharedModel> model,
                    const intarsia::ModelRunner::Options& options)
-      : shared(std::move(model)),
-        runner(shared->opened.model(), options),
-        sequence(runner) {}
+      : shared(std::move(model)), runner(shared->opened.model(), options) {}
 
   std::shared_ptr<const intarsia::c_api::SharedModel> shared;
   intarsia::ModelRunner runner;
-  intarsia::SeenSequence sequence;
   std::atomic<bool> busy = false;
 };

@@ -108,6 +108,7 @@ Outcome Create(const intarsia_model* model,
   ModelRunner::Options runner;
   runner.threads = options->threads;
   runner.device = shared.device;
+  runner.prefix_bytes = ModelRunner::Options::kOneConversation;
   runner.context = options->context > 0
                        ? options->context
                        : DefaultContext(shared.opened.model().config());
@@ -165,7 +166,8 @@ Outcome Run(intarsia_session& session, const std::vector<int32_t>& prompt,
   if (options.ignore_eos == 0) {
     stops = StopTexts(opened.model().config(), std::move(stops));
   }
-  session.sequence.Prepare(prompt, &request);
+  request.prompt = prompt;
+  request.reuse = Reuse::kAll;
   GenerateStats stats;
   bool ended = false;  // by the callback
   const auto show = [&](const std::string& piece) {
@@ -175,12 +177,11 @@ Outcome Run(intarsia_session& session, const std::vector<int32_t>& prompt,
   const auto answer = Ask(session.runner, *opened.tokenizer, request, stops,
                           &stats, show, [&] { return ended; });
   if (!answer.ok()) return answer.status();
-  session.sequence.Ran(prompt, answer->tokens);
   result->finish = answer->finish == "stop"     ? INTARSIA_FINISH_STOP
                    : answer->finish == "length" ? INTARSIA_FINISH_LENGTH
                                                 : INTARSIA_FINISH_CANCELLED;
   result->prompt_tokens = stats.prompt_tokens;
-  result->reused_tokens = static_cast<int64_t>(request.before.size());
+  result->reused_tokens = stats.reused_tokens;
   result->generated_tokens = stats.generated_tokens;
   result->prefill_seconds = stats.prefill_seconds;
   result->decode_seconds = stats.decode_seconds;
@@ -212,11 +213,11 @@ Outcome GenerateText(intarsia_session* session, const int32_t* prompt,
   try {
     Outcome outcome = Run(*session, tokens, *options, callback, &result);
     if (outcome.code != INTARSIA_OK) {
-      session->sequence.Forget();
+      session->runner.ForgetAll();
       return outcome;
     }
   } catch (...) {
-    session->sequence.Forget();
+    session->runner.ForgetAll();
     throw;
   }
   WriteStruct(result, out, out_size);
@@ -272,7 +273,7 @@ intarsia_status intarsia_session_reset(intarsia_session* session) {
     }
     const Hold hold(session);
     if (!hold.mine()) return Busy();
-    session->sequence.Forget();
+    session->runner.ForgetAll();
     return Status::Ok();
   });
 }

@@ -41,6 +41,10 @@ class StateSnapshot {
     auto operator<=>(const Page&) const = default;
   };
   std::vector<Page> pages() const;
+  // Of one of its pages: snapshots and sequences together.
+  int32_t holders(const Page& page) const {
+    return (*allocators_)[page.group].holders(page.page);
+  }
 
  private:
   friend class StatePool;

@@ -5,13 +5,16 @@
 #pragma once
 
 #include <cstdint>
+#include <deque>
 #include <map>
 #include <memory>
+#include <set>
 #include <span>
 #include <string>
 #include <vector>
 
 #include "intarsia/cache/pool.h"
+#include "intarsia/cache/prefix_key.h"
 
 namespace intarsia {
 
@@ -24,42 +27,40 @@ class PrefixIndex {
     // Whether a snapshot serves its shorter beginnings too
     // (StatePool::truncates()); else it serves its own length alone.
     bool truncates = false;
+    int64_t grid = 64;  // positions where a cut changes no bit
   };
   explicit PrefixIndex(const Options& options) : options_(options) {}
 
-  // Keeps a snapshot of a sequence that saw `tokens`. Others are evicted until
-  // the budget holds. One that is larger than the budget is not kept, nor is
-  // one of tokens that are known already.
-  void Add(std::span<const int32_t> tokens,
-           std::shared_ptr<const StateSnapshot> snapshot);
+  // Keeps a snapshot of a sequence that saw key.tokens. Others are evicted
+  // until the budget holds. One that is larger than the budget is not kept. Of
+  // two of the same tokens the one with more exact ones stays.
+  void Add(const PrefixKey& key, std::shared_ptr<const StateSnapshot> snapshot);
+  // Whether Add would keep nothing new.
+  bool Knows(const PrefixKey& key) const;
 
-  // Why no more of a prompt was found.
-  enum class Reason : uint8_t {
-    kWhole,     // all of it was
-    kUnknown,   // no snapshot begins like it
-    kDiverged,  // snapshots differ from it from token `common` on
-    kBetween,   // a snapshot shares `common` tokens and holds no state there
-  };
-  struct Match {
-    // To Resume, then Truncate to `length` where its own is longer; null: none.
+  struct Match : PrefixMatch {
+    // To Resume, then Truncate to `tokens` where its own is longer; null: none.
     std::shared_ptr<const StateSnapshot> snapshot;
-    int64_t length = 0;  // tokens that need not run
-    int64_t common = 0;  // the longest beginning that any snapshot shares
-    Reason reason = Reason::kUnknown;
   };
-  // The most of `tokens` that a snapshot saves. A caller that needs logits of
-  // the last token leaves it out.
-  Match Find(std::span<const int32_t> tokens);
+  // The most of key.tokens that a snapshot saves; key.exact is not read. A
+  // caller that needs logits of the last token leaves it out.
+  Match Find(const PrefixKey& key, Reuse reuse);
+  // The tokens that Find would save. Counts nothing.
+  int64_t Peek(const PrefixKey& key, Reuse reuse) const;
 
-  // Drops the snapshot whose loss costs the fewest tokens a byte; the least
-  // recently used of equals. False: there is none.
+  // Drops the snapshot whose loss costs the fewest tokens for each byte that
+  // comes free; the least recently used of equals. One whose pages all belong
+  // to others too goes last. False: there is none.
   bool Evict();
 
   int64_t bytes() const { return bytes_; }
+  // Of pages that snapshots hold and no sequence does.
+  int64_t idle_bytes() const;
   int64_t size() const { return static_cast<int64_t>(entries_.size()); }
   struct Counts {
     int64_t finds = 0, hits = 0, evictions = 0;
     int64_t tokens_asked = 0, tokens_found = 0;
+    std::map<PrefixMatch::Why, int64_t> why;
   };
   const Counts& counts() const { return counts_; }
 
@@ -67,21 +68,38 @@ class PrefixIndex {
   using Tokens = std::vector<int32_t>;
   struct Entry {
     std::shared_ptr<const StateSnapshot> snapshot;
+    std::vector<int64_t> cuts;
+    int64_t exact = 0, era = 0;
     int64_t used = 0;  // when
   };
   using Entries = std::map<Tokens, Entry>;  // in the order of their tokens
+  struct Found {
+    Entries::const_iterator entry;
+    int64_t tokens = 0, exact = 0;
+    int64_t common = 0;       // of any entry
+    bool other_cuts = false;  // more is stored that ran in other pieces
+  };
 
-  void Drop(Entries::iterator entry);
-  // Bytes that go with the entry, and tokens that would have to run again.
+  Found Search(const PrefixKey& key, Reuse reuse) const;
+  int64_t Usable(const Tokens& tokens, const Entry& entry, int64_t common,
+                 const PrefixKey& key, Reuse reuse) const;
+  void Hold(const StateSnapshot& snapshot);
+  void LetGo(const StateSnapshot& snapshot);
+  // The most of `tokens`, past `from`, that an evicted entry had.
+  int64_t Evicted(std::span<const int32_t> tokens, int64_t from) const;
+  // Bytes that come free with the entry, and tokens that would run again.
   int64_t OwnBytes(const StateSnapshot& snapshot) const;
   int64_t Cost(Entries::iterator entry);
   // The longest entry that is a beginning of `tokens`, `itself` left out.
-  Entries::iterator Beginning(Tokens tokens, const Tokens* itself);
+  Entries::iterator Beginning(Tokens tokens, const Tokens& itself);
 
   Options options_;
   Entries entries_;
   std::map<StateSnapshot::Page, int> holders_;
   int64_t bytes_ = 0, clock_ = 0;
+  // Of entries that were evicted lately, to say so; hashes of their tokens.
+  std::deque<uint64_t> evicted_;
+  std::multiset<uint64_t> evicted_hashes_;
   Counts counts_;
 };
 

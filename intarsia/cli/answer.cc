@@ -119,6 +119,7 @@ nlohmann::json StatsJson(const GenerateStats& stats) {
     return seconds > 0 ? static_cast<double>(tokens) / seconds : 0.0;
   };
   return {{"prompt_tokens", stats.prompt_tokens},
+          {"reused_tokens", stats.reused_tokens},
           {"generated_tokens", stats.generated_tokens},
           {"prefill_tokens_per_second",
            rate(stats.prompt_tokens, stats.prefill_seconds)},

@@ -148,6 +148,7 @@ class Chat {
       turn["user"] = messages[messages.size() - 2].content;
       turn["assistant"] = said;
       turn["finish"] = answer->finish;
+      turn["reuse"] = conversation_.reuse();
       if (!reasoning.empty()) turn["reasoning"] = reasoning;
       turns_.push_back(std::move(turn));
     } else if (reader_.terminal()) {
@@ -179,7 +180,7 @@ class Chat {
         Counted(static_cast<int64_t>(conversation_.messages().size()),
                 "message")
             .c_str(),
-        static_cast<long long>(conversation_.tokens_in_state()),
+        static_cast<long long>(conversation_.tokens()),
         static_cast<long long>(conversation_.runner().options().context),
         Counted(json["prompt_tokens"].get<int64_t>(), "prompt token").c_str(),
         json["prefill_tokens_per_second"].get<double>(),

@@ -10,10 +10,16 @@
 namespace intarsia {
 namespace {
 
+ModelRunner::Options Keeping(ModelRunner::Options options) {
+  options.prefix_bytes = ModelRunner::Options::kOneConversation;
+  return options;
+}
+
 constexpr char kFormat[] = "intarsia-conversation";
 
 void Add(const GenerateStats& part, GenerateStats* sum) {
   sum->prompt_tokens += part.prompt_tokens;
+  sum->reused_tokens += part.reused_tokens;
   sum->generated_tokens += part.generated_tokens;
   sum->prefill_seconds += part.prefill_seconds;
   sum->decode_seconds += part.decode_seconds;
@@ -28,17 +34,13 @@ Conversation::Conversation(const OpenedModel& opened,
     : opened_(opened),
       flags_(std::move(flags)),
       sampling_(std::move(sampling)),
-      runner_(opened.model(), runner),
-      sequence_(runner_) {}
+      runner_(opened.model(), Keeping(runner)) {}
 
 Result<Answer> Conversation::Say(const std::string& text, const Show& show,
                                  const Cancelled& cancelled) {
   messages_.push_back({"user", text});
   auto answer = Respond(show, cancelled);
-  if (!answer.ok()) {
-    messages_.pop_back();
-    sequence_.Forget();
-  }
+  if (!answer.ok()) messages_.pop_back();
   return answer;
 }
 
@@ -51,10 +53,7 @@ Result<Answer> Conversation::Regenerate(const Show& show,
   messages_.pop_back();
   ++sampling_.seed;
   auto answer = Respond(show, cancelled);
-  if (!answer.ok()) {
-    messages_.push_back(before);
-    sequence_.Forget();
-  }
+  if (!answer.ok()) messages_.push_back(before);
   return answer;
 }
 
@@ -70,7 +69,8 @@ Result<Answer> Conversation::Respond(const Show& show,
   ASSIGN_OR_RETURN(const std::vector<int32_t> all,
                    opened_.tokenizer->Encode(text, kEncoding));
   Request request;
-  sequence_.Prepare(all, &request);
+  request.prompt = all;
+  request.reuse = Reuse::kAll;
   request.max_tokens = flags_.max_tokens;
   request.sampling = sampling_;
   request.stop_ids = StopIds(opened_.model().config(), *opened_.tokenizer);
@@ -84,7 +84,8 @@ Result<Answer> Conversation::Respond(const Show& show,
           [&](const std::string& piece) { splitter.Push(piece); }, cancelled));
   splitter.Finish();
   Add(last_, &total_);
-  sequence_.Ran(all, answer.tokens);
+  tokens_ = static_cast<int64_t>(all.size() + answer.tokens.size());
+  reuse_ = Describe(answer.prefix, static_cast<int64_t>(all.size()));
   messages_.push_back({"assistant", answer.text});
   return answer;
 }
@@ -92,13 +93,13 @@ Result<Answer> Conversation::Respond(const Show& show,
 void Conversation::SetSystem(const std::string& text) {
   messages_.clear();
   if (!text.empty()) messages_.push_back({"system", text});
-  sequence_.Forget();
+  tokens_ = 0;
 }
 
 void Conversation::Reset() {
   const bool system = !messages_.empty() && messages_[0].role == "system";
   messages_.resize(system ? 1 : 0);
-  sequence_.Forget();
+  tokens_ = 0;
 }
 
 Status Conversation::Save(const std::string& path) const {
@@ -145,7 +146,7 @@ Status Conversation::Load(const std::string& path) {
     messages.push_back({item["role"], item["content"]});
   }
   messages_ = std::move(messages);
-  sequence_.Forget();
+  tokens_ = 0;
   return Status::Ok();
 }
 

@@ -1,4 +1,5 @@
-// A conversation with a model: its messages, and the state that has seen them.
+// A conversation with a model: its messages, and a runner that keeps the state
+// that has seen them.
 #pragma once
 
 #include <string>
@@ -36,7 +37,9 @@ class Conversation {
   const GenerateStats& last() const { return last_; }    // of the last answer
   const GenerateStats& total() const { return total_; }  // of all
   ModelRunner& runner() { return runner_; }
-  int64_t tokens_in_state() const { return sequence_.length(); }
+  int64_t tokens() const { return tokens_; }  // of all messages
+  // What the last answer's prompt had in common with those before it.
+  const std::string& reuse() const { return reuse_; }
 
  private:
   Result<Answer> Respond(const Show& show, const Cancelled& cancelled);
@@ -45,9 +48,10 @@ class Conversation {
   AnswerFlags flags_;
   SamplingOptions sampling_;
   ModelRunner runner_;
-  SeenSequence sequence_;
   std::vector<ChatMessage> messages_;
   GenerateStats last_, total_;
+  int64_t tokens_ = 0;
+  std::string reuse_;
 };
 
 }  // namespace intarsia

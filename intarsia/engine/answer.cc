@@ -108,39 +108,9 @@ Result<Answer> Ask(ModelRunner& runner, const Tokenizer& tokenizer,
                       ? "stop"
                   : result.finish == Generation::Finish::kLength ? "length"
                                                                  : "cancelled";
+  answer.prefix = result.prefix;
   answer.note = result.error;
   return answer;
-}
-
-SeenSequence::SeenSequence(ModelRunner& runner)
-    : runner_(runner), slot_(runner.Open()) {
-  CHECK_GE(slot_, 0);
-}
-
-SeenSequence::~SeenSequence() { runner_.Close(slot_); }
-
-void SeenSequence::Prepare(const std::vector<int32_t>& all, Request* request) {
-  const bool extends = seen_.size() < all.size() &&
-                       std::equal(seen_.begin(), seen_.end(), all.begin());
-  if (!extends) Forget();
-  request->slot = slot_;
-  request->before = seen_;
-  request->prompt.assign(all.begin() + static_cast<long>(seen_.size()),
-                         all.end());
-}
-
-// The state has seen the prompt and each token but the last one sampled.
-void SeenSequence::Ran(const std::vector<int32_t>& all,
-                       const std::vector<int32_t>& answer) {
-  seen_ = all;
-  seen_.insert(seen_.end(), answer.begin(), answer.end());
-  seen_.resize(static_cast<size_t>(runner_.length(slot_)));
-}
-
-void SeenSequence::Forget() {
-  runner_.Close(slot_);
-  slot_ = runner_.Open();
-  seen_.clear();
 }
 
 }  // namespace intarsia

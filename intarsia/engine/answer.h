@@ -42,6 +42,7 @@ struct Answer {
   std::string text;
   std::vector<int32_t> tokens;
   std::string finish;  // "stop", "length", "cancelled"
+  PrefixMatch prefix;  // what of the prompt needed no run
   Status note;         // why it is shorter than asked (the context is full)
 };
 // Streams the text to `show`, whole characters at a time; what could be the
@@ -52,30 +53,5 @@ Result<Answer> Ask(ModelRunner& runner, const Tokenizer& tokenizer,
                    const std::vector<std::string>& stops, GenerateStats* stats,
                    const std::function<void(const std::string&)>& show,
                    const std::function<bool()>& cancelled = nullptr);
-
-// A sequence of a runner that knows which tokens its state has seen, so that a
-// prompt that goes on from there runs only what is new.
-class SeenSequence {
- public:
-  // Takes a slot; `runner` must outlive it and have one free.
-  explicit SeenSequence(ModelRunner& runner);
-  ~SeenSequence();
-  SeenSequence(const SeenSequence&) = delete;
-  SeenSequence& operator=(const SeenSequence&) = delete;
-
-  // Sets the request's slot, prompt and what stands before it, for a prompt of
-  // `all` tokens from the first one on. A state that is no beginning of it is
-  // forgotten.
-  void Prepare(const std::vector<int32_t>& all, Request* request);
-  // What became of a prepared request: its prompt and answer were run.
-  void Ran(const std::vector<int32_t>& all, const std::vector<int32_t>& answer);
-  void Forget();
-  int64_t length() const { return runner_.length(slot_); }
-
- private:
-  ModelRunner& runner_;
-  int slot_ = -1;
-  std::vector<int32_t> seen_;
-};
 
 }  // namespace intarsia

@@ -83,6 +83,11 @@ class Call {
     const size_t answer = answer_of_.at(event.id);
     Generation& result = results_[answer];
     if (result.finish == Finish::kCancelled) return;
+    if (event.kind == Scheduler::Event::Kind::kStart) {
+      result.prefix = event.prefix;
+      stats_->reused_tokens += event.prefix.tokens;
+      return;
+    }
     if (event.kind == Scheduler::Event::Kind::kEnd) {
       result.finish = event.finish;
       result.error = event.error;

@@ -14,6 +14,7 @@ namespace intarsia {
 // together is split by their tokens.
 struct GenerateStats {
   int64_t prompt_tokens = 0;  // that ran
+  int64_t reused_tokens = 0;  // that were known (Request::reuse)
   int64_t generated_tokens = 0;
   double prefill_seconds = 0.0;
   double decode_seconds = 0.0;  // of the steps after the first token

@@ -1,9 +1,12 @@
 // A runner without a model, for tests of the scheduler: it keeps books of slots
-// and pages, and its state is a hash of the tokens seen.
+// and pages, and its state is a hash of the tokens seen and of where pieces
+// ended off the grid. Sequences that it keeps share their pages with those that
+// go on from them.
 #pragma once
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <map>
 #include <set>
 #include <vector>
@@ -20,15 +23,21 @@ class FakeRunner : public Runner {
     int64_t pages = 1, page = 16;
     int64_t context = 128;
     int64_t swap_pages = 0;
+    int64_t kept = 0;  // most sequences for those that begin alike; 0: none
   };
   explicit FakeRunner(const Options& options) : options_(options) {
     for (int64_t p = 0; p < options.pages; ++p) free_.insert(p);
+    holders_.resize(options.pages);
     slots_.resize(options.slots);
   }
 
   static uint64_t Next(uint64_t state, int32_t token) {
     state = (state ^ static_cast<uint64_t>(token + 1)) * 0xD6E8FEB86659FD93ULL;
     return state ^ (state >> 29);
+  }
+  // After the last token of a piece, at length `length`.
+  static uint64_t Ended(uint64_t state, int64_t length) {
+    return length % kGrid == 0 ? state : Next(state, 1000);
   }
   // One in a few hundred draws fails, as logits do that aren't finite.
   static StepToken Draw(uint64_t state, uint64_t seed) {
@@ -60,7 +69,7 @@ class FakeRunner : public Runner {
   }
   void Close(int slot) override {
     Slot& s = At(slot);
-    for (const int64_t p : s.pages) EXPECT_TRUE(free_.insert(p).second);
+    Release(s.pages);
     s = {};
   }
   int64_t length(int slot) const override { return At(slot).length; }
@@ -77,15 +86,77 @@ class FakeRunner : public Runner {
     At(copy).state = At(slot).state;
     return copy;
   }
+  // Pages that it will write are its own from here on.
   bool Reserve(int slot, int64_t tokens) override {
     Slot& s = At(slot);
-    const int64_t need = Pages(tokens) - static_cast<int64_t>(s.pages.size());
-    if (need > static_cast<int64_t>(free_.size())) return false;
-    for (int64_t i = 0; i < need; ++i) {
-      s.pages.push_back(*free_.begin());
-      free_.erase(free_.begin());
+    const auto has = static_cast<int64_t>(s.pages.size());
+    const int64_t begin = s.length / options_.page;
+    int64_t need = std::max<int64_t>(0, Pages(tokens) - has);
+    const bool part =
+        tokens > s.length && begin < has && holders_[s.pages[begin]] > 1;
+    if (need + (part ? 1 : 0) > static_cast<int64_t>(free_.size())) {
+      return false;
     }
+    if (part) {
+      --holders_[s.pages[begin]];
+      s.pages[begin] = Take();
+    }
+    for (; need > 0; --need) s.pages.push_back(Take());
     return true;
+  }
+
+  PrefixMatch Resume(int slot, const PrefixKey& key, int64_t total,
+                     Reuse reuse) override {
+    EXPECT_EQ(At(slot).length, 0);
+    EXPECT_GE(total, static_cast<int64_t>(key.tokens.size()));
+    PrefixMatch match;
+    if (options_.kept == 0) return match;
+    match.own_length = true;
+    match.why = PrefixMatch::Why::kUnknown;
+    const Kept* best = Best(key, reuse, &match.common);
+    if (best == nullptr) return match;
+    match.why = PrefixMatch::Why::kDiverged;
+    match.tokens = match.exact = best->slot.length;
+    At(slot) = best->slot;
+    At(slot).used = true;
+    for (const int64_t p : best->slot.pages) ++holders_[p];
+    reused_ += match.tokens;
+    return match;
+  }
+  int64_t Peek(const PrefixKey& key, int64_t, Reuse reuse) const override {
+    int64_t common = 0;
+    const Kept* best = Best(key, reuse, &common);
+    return best == nullptr ? 0 : best->slot.length;
+  }
+  void Remember(int slot, const PrefixKey& key) override {
+    const Slot& s = At(slot);
+    EXPECT_EQ(s.length, static_cast<int64_t>(key.tokens.size()));
+    if (options_.kept == 0) return;
+    // A sequence that goes on writing its last page needs one of its own.
+    if (s.length % options_.page != 0 && free_.empty()) return;
+    Kept kept{.tokens = {key.tokens.begin(), key.tokens.end()},
+              .cuts = {key.cuts.begin(), key.cuts.end()},
+              .exact = key.exact,
+              .slot = s};
+    kept.slot.pages.resize(Pages(s.length));
+    for (const int64_t p : kept.slot.pages) ++holders_[p];
+    kept_.push_back(std::move(kept));
+    if (static_cast<int64_t>(kept_.size()) > options_.kept) Forget();
+  }
+  bool Forget() override {
+    if (kept_.empty()) return false;
+    Release(kept_.front().slot.pages);
+    kept_.erase(kept_.begin());
+    return true;
+  }
+  int64_t idle_bytes() const override {
+    std::map<int64_t, int> kept;
+    for (const Kept& k : kept_) {
+      for (const int64_t p : k.slot.pages) ++kept[p];
+    }
+    int64_t idle = 0;
+    for (const auto& [p, n] : kept) idle += n == holders_[p];
+    return idle;
   }
 
   int64_t SwapOut(int slot) override {
@@ -138,8 +209,12 @@ class FakeRunner : public Runner {
       EXPECT_LE(Pages(s.length + n), static_cast<int64_t>(s.pages.size()))
           << "not reserved";
       EXPECT_GE(piece.total, s.length + n);
+      for (int64_t p = s.length / options_.page; p < Pages(s.length + n); ++p) {
+        EXPECT_EQ(holders_[s.pages[p]], 1) << "written while shared";
+      }
       for (const int32_t t : piece.tokens) s.state = Next(s.state, t);
       s.length += n;
+      s.state = Ended(s.state, s.length);
       tokens_run_ += n;
       last_pieces_.push_back(n);
       for (const Sampler* sampler : piece.samplers) {
@@ -153,19 +228,25 @@ class FakeRunner : public Runner {
   const std::vector<int64_t>& last_pieces() const { return last_pieces_; }
   int64_t tokens_run() const { return tokens_run_; }
 
-  // No page has two owners, none is lost.
+  // Every page has as many holders as were counted, none is lost.
   void CheckOwners() const {
-    std::set<int64_t> all = free_;
+    std::vector<int> holders(options_.pages);
     for (const Slot& s : slots_) {
       EXPECT_TRUE(s.used || s.pages.empty());
-      for (const int64_t p : s.pages) {
-        EXPECT_TRUE(all.insert(p).second) << "page " << p << " twice";
-      }
+      for (const int64_t p : s.pages) ++holders[p];
     }
-    EXPECT_EQ(static_cast<int64_t>(all.size()), options_.pages);
+    for (const Kept& k : kept_) {
+      for (const int64_t p : k.slot.pages) ++holders[p];
+    }
+    EXPECT_EQ(holders, holders_);
+    for (int64_t p = 0; p < options_.pages; ++p) {
+      EXPECT_EQ(free_.contains(p), holders[p] == 0) << "page " << p;
+    }
   }
+  int64_t reused() const { return reused_; }
   // All has come back.
-  void ExpectEmpty() const {
+  void ExpectEmpty() {
+    while (Forget()) continue;
     EXPECT_EQ(free_slots(), options_.slots);
     EXPECT_EQ(static_cast<int64_t>(free_.size()), options_.pages);
     EXPECT_TRUE(swapped_.empty());
@@ -179,6 +260,53 @@ class FakeRunner : public Runner {
     uint64_t state = 0;
     std::vector<int64_t> pages;
   };
+  struct Kept {
+    std::vector<int32_t> tokens;
+    std::vector<int64_t> cuts;
+    int64_t exact = 0;
+    Slot slot;
+  };
+  // The longest kept beginning; of an exact one the pieces are the same.
+  const Kept* Best(const PrefixKey& key, Reuse reuse, int64_t* common) const {
+    const Kept* best = nullptr;
+    for (const Kept& kept : kept_) {
+      const auto n = std::ranges::mismatch(kept.tokens, key.tokens).in1 -
+                     kept.tokens.begin();
+      *common = std::max<int64_t>(*common, n);
+      const int64_t length = kept.slot.length;
+      if (n < length || (best != nullptr && length <= best->slot.length)) {
+        continue;
+      }
+      if (reuse == Reuse::kExact &&
+          (kept.exact < length ||
+           Cuts(kept.cuts, length) !=
+               Cuts({key.cuts.begin(), key.cuts.end()}, length))) {
+        continue;
+      }
+      best = &kept;
+    }
+    return best;
+  }
+  // Pieces of the first `length` tokens end there, off the grid.
+  static std::vector<int64_t> Cuts(std::vector<int64_t> cuts, int64_t length) {
+    std::erase_if(cuts, [&](int64_t at) { return at > length; });
+    // The piece that led to a state ended with it.
+    if (length % kGrid != 0 && (cuts.empty() || cuts.back() != length)) {
+      cuts.push_back(-length);
+    }
+    return cuts;
+  }
+  int64_t Take() {
+    const int64_t page = *free_.begin();
+    free_.erase(free_.begin());
+    EXPECT_EQ(holders_[page]++, 0);
+    return page;
+  }
+  void Release(const std::vector<int64_t>& pages) {
+    for (const int64_t p : pages) {
+      if (--holders_[p] == 0) free_.insert(p);
+    }
+  }
   Slot& At(int slot) {
     CHECK(slots_.at(slot).used) << "slot " << slot;
     return slots_[slot];
@@ -193,6 +321,9 @@ class FakeRunner : public Runner {
 
   Options options_;
   std::set<int64_t> free_;
+  std::vector<int> holders_;  // by page
+  std::vector<Kept> kept_;    // the oldest goes first
+  int64_t reused_ = 0;
   std::vector<Slot> slots_;
   std::map<int64_t, Slot> swapped_;
   int64_t next_ticket_ = 0, swapped_pages_ = 0, tokens_run_ = 0;

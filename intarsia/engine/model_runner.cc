@@ -57,7 +57,15 @@ ModelRunner::ModelRunner(const Model& model, const Options& options)
       options_(Bounded(options, model.config())),
       threads_(options.threads, options.pin),
       pool_(StateSpecs(model), PoolOptions(options_, model)),
-      kept_(options_.sequences) {}
+      kept_(options_.sequences) {
+  if (options_.prefix_bytes == 0) return;
+  prefixes_ = std::make_unique<PrefixIndex>(PrefixIndex::Options{
+      .bytes = options_.prefix_bytes > 0
+                   ? options_.prefix_bytes
+                   : pool_.page_bytes() + 4 * pool_.bytes_per_sequence(),
+      .truncates = pool_.truncates(),
+      .grid = kGrid});
+}
 
 ModelRunner::~ModelRunner() = default;
 
@@ -102,6 +110,62 @@ Status ModelRunner::Check(std::span<const int32_t> tokens, int64_t end) const {
     }
   }
   return Status::Ok();
+}
+
+int64_t ModelRunner::EraOf(int64_t total) const {
+  return std::ranges::count_if(model_.state_ends(),
+                               [&](int64_t at) { return at < total; });
+}
+
+// Rotations may follow the length then (ops/rope), so that the entries of other
+// lengths have other bits.
+bool ModelRunner::PastTrained(int64_t total) const {
+  const int64_t trained = model_.config().max_positions;
+  return trained > 0 && total > trained;
+}
+
+PrefixMatch ModelRunner::Resume(int slot, const PrefixKey& key, int64_t total,
+                                Reuse reuse) {
+  CHECK_EQ(length(slot), 0);
+  if (prefixes_ == nullptr) return {};
+  kept_[slot].total = total;
+  if (reuse == Reuse::kExact && PastTrained(total)) {
+    return {.why = PrefixMatch::Why::kLength};
+  }
+  PrefixKey wanted = key;
+  wanted.era = EraOf(total);
+  const PrefixIndex::Match match = prefixes_->Find(wanted, reuse);
+  if (match.snapshot == nullptr) return match;
+  pool_.Resume(slot, *match.snapshot);
+  const auto length = pool_.Truncate(slot, match.tokens);
+  CHECK(length.ok() && *length == match.tokens);
+  kept_[slot].reserved = match.tokens;
+  if (!model_.state_ends().empty()) {
+    kept_[slot].tokens.assign(key.tokens.begin(),
+                              key.tokens.begin() + match.tokens);
+  }
+  return match;
+}
+
+int64_t ModelRunner::Peek(const PrefixKey& key, int64_t total,
+                          Reuse reuse) const {
+  if (prefixes_ == nullptr || (reuse == Reuse::kExact && PastTrained(total))) {
+    return 0;
+  }
+  PrefixKey wanted = key;
+  wanted.era = EraOf(total);
+  return prefixes_->Peek(wanted, reuse);
+}
+
+void ModelRunner::Remember(int slot, const PrefixKey& key) {
+  if (prefixes_ == nullptr) return;
+  CHECK_EQ(length(slot), static_cast<int64_t>(key.tokens.size()));
+  PrefixKey known = key;
+  known.era = EraOf(kept_[slot].total);
+  if (PastTrained(kept_[slot].total)) known.exact = 0;
+  if (prefixes_->Knows(known)) return;
+  auto snapshot = pool_.Snapshot(slot);
+  if (snapshot != nullptr) prefixes_->Add(known, std::move(snapshot));
 }
 
 int64_t ModelRunner::SwapOut(int slot) {

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "intarsia/cache/pool.h"
+#include "intarsia/cache/prefix_index.h"
 #include "intarsia/core/context.h"
 #include "intarsia/core/status.h"
 #include "intarsia/engine/runner.h"
@@ -37,6 +38,12 @@ class ModelRunner : public Runner {
     int64_t state_bytes = 0;           // most that state takes; 0: as needed
     // Tokens of a sequence in one batch; 0: 512, and 8192 on a GPU.
     int64_t prefill_chunk = 0;
+    // Most bytes that sequences which ran before hold, for those that begin
+    // alike: pages of the pool, and copies beside it of the states of one
+    // entry. 0: nothing is kept; kOneConversation: the pool's pages and copies
+    // of four sequences.
+    int64_t prefix_bytes = 0;
+    static constexpr int64_t kOneConversation = -1;
     // Most bytes of host memory for sequences that others displace.
     int64_t swap_bytes = int64_t{1} << 30;
     DType dtype = DType::kF32;       // of activations (Context::dtype)
@@ -64,6 +71,19 @@ class ModelRunner : public Runner {
   int64_t SwapOut(int slot) override;
   int SwapIn(int64_t ticket) override;
   void Drop(int64_t ticket) override;
+
+  PrefixMatch Resume(int slot, const PrefixKey& key, int64_t total,
+                     Reuse reuse) override;
+  int64_t Peek(const PrefixKey& key, int64_t total, Reuse reuse) const override;
+  void Remember(int slot, const PrefixKey& key) override;
+  bool Forget() override { return prefixes_ != nullptr && prefixes_->Evict(); }
+  void ForgetAll() {
+    while (Forget()) continue;
+  }
+  int64_t idle_bytes() const override {
+    return prefixes_ != nullptr ? prefixes_->idle_bytes() : 0;
+  }
+  const PrefixIndex* prefixes() const { return prefixes_.get(); }
 
   int free_slots() const override { return pool_.free_slots(); }
   int64_t BytesFor(int64_t tokens) const override {
@@ -132,6 +152,8 @@ class ModelRunner : public Runner {
     std::vector<StatePool::Saved> state;
     int64_t length = 0, bytes = 0;
   };
+  int64_t EraOf(int64_t total) const;
+  bool PastTrained(int64_t total) const;
   Status CheckPlan(const StepPlan& plan) const;
   Status ReserveAll(const StepPlan& plan);
   std::vector<int32_t> RunAgain(const StepPiece& piece);
@@ -152,7 +174,8 @@ class ModelRunner : public Runner {
   Options options_;
   ThreadPool threads_;
   StatePool pool_;
-  std::vector<Kept> kept_;  // by slot
+  std::unique_ptr<PrefixIndex> prefixes_;  // null: nothing is kept
+  std::vector<Kept> kept_;                 // by slot
   // By sequences and Batch::kv_capacity.
   std::map<std::pair<int64_t, int64_t>, std::unique_ptr<Graph>> graphs_;
   int64_t graph_launches_ = 0;

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "intarsia/cache/prefix_key.h"
 #include "intarsia/core/status.h"
 #include "intarsia/engine/sampler.h"
 
@@ -24,6 +25,13 @@ struct Request {
   // needs slot -1.
   int n = 1;
   int priority = 0;  // -100 to 100; more is sooner (Scheduler::Options::aging)
+  // Which states of earlier requests it may go on from. With kAll its own, the
+  // answer's too, serve those that follow, and an answer that is computed again
+  // for lack of memory agrees as far as rounding goes.
+  Reuse reuse = Reuse::kExact;
+  // Ascending: where messages end within the prompt. Its run is cut there,
+  // whatever is stored, so that later prompts can part there.
+  std::vector<int64_t> boundaries = {};
 };
 
 struct Generation {
@@ -33,6 +41,7 @@ struct Generation {
   // With kError what failed; with kLength, when it isn't ok, why the answer
   // ends before max_tokens: the context or the pool is full.
   Status error;
+  PrefixMatch prefix;                // what of the prompt needed no run
   double first_token_seconds = 0.0;  // from the call to the first token
   double decode_seconds = 0.0;       // from the first token to the last
 };

@@ -6,6 +6,7 @@
 #include <span>
 #include <vector>
 
+#include "intarsia/cache/prefix_key.h"
 #include "intarsia/core/status.h"
 #include "intarsia/engine/sampler.h"
 
@@ -66,6 +67,24 @@ class Runner {
   virtual int64_t SwapOut(int slot) = 0;
   virtual int SwapIn(int64_t ticket) = 0;
   virtual void Drop(int64_t ticket) = 0;  // never to come back
+
+  // Sequences that ran before, for those that begin alike. `total` as
+  // StepPiece::total. Resume makes a fresh sequence the longest beginning of
+  // key.tokens that is known; Peek says how long that one is.
+  virtual PrefixMatch Resume(int /*slot*/, const PrefixKey& /*key*/,
+                             int64_t /*total*/, Reuse /*reuse*/) {
+    return {};
+  }
+  virtual int64_t Peek(const PrefixKey& /*key*/, int64_t /*total*/,
+                       Reuse /*reuse*/) const {
+    return 0;
+  }
+  // Keeps the sequence as it is, which has seen key.tokens, if there is room.
+  virtual void Remember(int /*slot*/, const PrefixKey& /*key*/) {}
+  // Drops one of those that are kept; false: there is none.
+  virtual bool Forget() { return false; }
+  // Memory as below that only they hold.
+  virtual int64_t idle_bytes() const { return 0; }
 
   virtual int free_slots() const = 0;
   // Memory of per-token state: what a sequence of so many tokens takes at most,

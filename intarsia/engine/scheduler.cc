@@ -10,6 +10,10 @@ namespace {
 constexpr int kMostPriority = 100;
 constexpr int kMostAnswers = 1024;
 
+void Unique(std::vector<int64_t>* sorted) {
+  sorted->erase(std::unique(sorted->begin(), sorted->end()), sorted->end());
+}
+
 Status CheckRequest(const Request& request) {
   const auto bad = [](const char* what) {
     return InvalidArgument(std::string("[engine] ") + what);
@@ -22,6 +26,13 @@ Status CheckRequest(const Request& request) {
   }
   if (request.n > 1 && request.slot >= 0) {
     return bad("a sequence that goes on has one answer");
+  }
+  for (size_t i = 0; i < request.boundaries.size(); ++i) {
+    const int64_t at = request.boundaries[i];
+    if (at <= (i > 0 ? request.boundaries[i - 1] : 0) ||
+        at > static_cast<int64_t>(request.prompt.size())) {
+      return bad("boundaries must ascend and lie within the prompt");
+    }
   }
   if (std::abs(request.priority) > kMostPriority) {
     return bad("the priority must be from -100 to 100");
@@ -67,6 +78,18 @@ Result<int64_t> Scheduler::Submit(const Request& request) {
     }
   }
   first->reached = first->computed;
+  first->reuse = first->owned ? request.reuse : Reuse::kNone;
+  first->exact_end = first->prompt_end;
+  for (const int64_t at : request.boundaries) {
+    first->boundaries.push_back(static_cast<int64_t>(request.before.size()) +
+                                at);
+  }
+  first->cuts = first->boundaries;
+  first->cuts.push_back(first->prompt_end);
+  std::erase_if(first->cuts, [&](int64_t at) {
+    return first->position(at) % Runner::kGrid == 0;
+  });
+  Unique(&first->cuts);
   const int64_t end = first->position(first->size());
   RETURN_IF_ERROR(runner_.Check(request.prompt, end));
   if (runner_.BytesFor(end) > runner_.total_bytes()) {
@@ -99,8 +122,24 @@ bool Scheduler::Cancel(int64_t id) {
   Sequence* s = Find(id);
   if (s == nullptr) return false;
   if (!s->siblings.empty()) Promote(*s);
+  Keep(*s);
   Remove(*s);
   return true;
+}
+
+// As it stands, for those that begin alike.
+void Scheduler::Remember(Sequence& s) {
+  if (s.reuse == Reuse::kNone || !s.owned || s.slot < 0) return;
+  runner_.Remember(s.slot, s.KeyOf(s.computed));
+}
+
+// What is left of one that ends.
+void Scheduler::Keep(Sequence& s) {
+  if (s.computed == 0) return;
+  if (s.reuse == Reuse::kAll ||
+      (s.in_prompt() && s.computed % Runner::kGrid == 0)) {
+    Remember(s);
+  }
 }
 
 // The first of its siblings takes over what `s` has.
@@ -114,6 +153,9 @@ void Scheduler::Promote(Sequence& s) {
   heir.slot = std::exchange(s.slot, -1);
   heir.ticket = std::exchange(s.ticket, -1);
   heir.place = s.place;
+  heir.marks = s.marks;
+  heir.exact_end = s.exact_end;
+  heir.started = s.started;
   Ranks& ranks = s.place == Sequence::Place::kRunning ? running_ : waiting_;
   ranks.erase(s.rank);
   ranks.insert(heir.rank);
@@ -162,23 +204,24 @@ void Scheduler::StartFork(Sequence& child, const Sequence& parent) {
   child.slot = parent.slot >= 0 ? runner_.Fork(parent.slot) : -1;
   child.computed = child.slot >= 0 ? parent.computed : 0;
   child.reached = parent.reached;
+  child.started = parent.started;
   child.reserved = 0;
   child.place =
       child.slot >= 0 ? Sequence::Place::kRunning : Sequence::Place::kWaiting;
   (child.slot >= 0 ? running_ : waiting_).insert(child.rank);
 }
 
-void Scheduler::Admit() {
+void Scheduler::Admit(std::vector<Event>* events) {
   while (!waiting_.empty()) {
     Sequence& s = At(*waiting_.begin());
-    if (!Admit(s)) return;
+    if (!Admit(s, events)) return;
     waiting_.erase(s.rank);
     running_.insert(s.rank);
     s.place = Sequence::Place::kRunning;
   }
 }
 
-bool Scheduler::Admit(Sequence& s) {
+bool Scheduler::Admit(Sequence& s, std::vector<Event>* events) {
   if (!RoomToAdmit(s)) return false;
   if (!s.owned) return true;
   if (s.ticket >= 0) {
@@ -186,6 +229,7 @@ bool Scheduler::Admit(Sequence& s) {
     if (s.slot >= 0) s.ticket = -1;
   } else {
     s.slot = runner_.Open();
+    if (s.slot >= 0) Resume(s, events);
   }
   if (s.slot < 0) return false;
   // The next one to be admitted sees what is left.
@@ -195,27 +239,72 @@ bool Scheduler::Admit(Sequence& s) {
   return true;
 }
 
+// From where another one stood, if its beginning is known.
+void Scheduler::Resume(Sequence& s, std::vector<Event>* events) {
+  if (s.reuse == Reuse::kNone) return;
+  const PrefixMatch match =
+      runner_.Resume(s.slot, s.Wanted(), s.position(s.size()), s.reuse);
+  s.computed = match.tokens;
+  s.exact_end = match.exact < match.tokens ? match.exact : s.prompt_end;
+  // Where later prompts are likely to part: at its messages, at its end, where
+  // it parts from others, and where it could be asked again.
+  if (!match.own_length) {
+    s.marks = {s.prompt_end};
+  } else {
+    const auto grid = [](int64_t at) { return at - at % Runner::kGrid; };
+    s.marks = s.boundaries;
+    s.marks.insert(s.marks.end(),
+                   {grid(match.common), grid(s.prompt_end - 1), s.prompt_end});
+    std::ranges::sort(s.marks);
+    Unique(&s.marks);
+  }
+  std::erase_if(s.marks, [&](int64_t at) { return at <= match.tokens; });
+  if (match.why == PrefixMatch::Why::kOff) s.marks.clear();
+  if (s.started) return;
+  s.started = true;
+  reused_ += match.tokens;
+  if (match.why == PrefixMatch::Why::kOff) return;
+  Event event;
+  event.id = s.rank.id;
+  event.kind = Event::Kind::kStart;
+  event.prefix = match;
+  events->push_back(std::move(event));
+}
+
 // A slot, and memory for all that is known of the sequence beside a piece more
 // for each that goes before it, so that it isn't sent away at once. What comes
 // after it in the order gives way.
 bool Scheduler::RoomToAdmit(const Sequence& s) {
   const auto wanted = [&] {
     int64_t bytes = runner_.BytesFor(s.position(s.size()));
-    if (!s.owned) bytes -= runner_.BytesFor(runner_.length(s.slot));
+    if (!s.owned) {
+      bytes -= runner_.BytesFor(runner_.length(s.slot));
+    } else if (s.ticket < 0) {
+      // What is known is shared, but for the page that it goes on writing.
+      const int64_t known =
+          runner_.Peek(s.Wanted(), s.position(s.size()), s.reuse);
+      if (known > 0) bytes += runner_.BytesFor(1) - runner_.BytesFor(known);
+    }
     const auto before =
         std::distance(running_.begin(), running_.lower_bound(s.rank));
     return bytes + before * runner_.BytesFor(1);
   };
-  while ((s.owned && runner_.free_slots() == 0) ||
-         wanted() > runner_.free_bytes()) {
-    if (!Feasible(s, wanted()) || !PreemptLast(s.rank)) return false;
+  for (;;) {
+    const int64_t bytes = wanted();
+    const bool slot = !s.owned || runner_.free_slots() > 0;
+    if (slot && bytes <= runner_.free_bytes()) return true;
+    // What is kept for others goes first, where that helps.
+    if (slot && bytes <= runner_.free_bytes() + runner_.idle_bytes() &&
+        runner_.Forget()) {
+      continue;
+    }
+    if (!Feasible(s, bytes) || !PreemptLast(s.rank)) return false;
   }
-  return true;
 }
 
 // Whether it helps to preempt those after `s`.
 bool Scheduler::Feasible(const Sequence& s, int64_t bytes) {
-  int64_t free = runner_.free_bytes();
+  int64_t free = runner_.free_bytes() + runner_.idle_bytes();
   int slots = runner_.free_slots();
   for (auto it = running_.upper_bound(s.rank); it != running_.end(); ++it) {
     const Sequence& other = At(*it);
@@ -264,7 +353,8 @@ Scheduler::Counts Scheduler::counts() const {
   Counts counts{.running = static_cast<int64_t>(running_.size()),
                 .waiting = static_cast<int64_t>(waiting_.size()),
                 .preemptions = preemptions_,
-                .swaps = swaps_};
+                .swaps = swaps_,
+                .reused = reused_};
   for (const auto& [id, s] : sequences_) counts.swapped += s->ticket >= 0;
   return counts;
 }

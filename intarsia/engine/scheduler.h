@@ -3,8 +3,13 @@
 //
 // A step takes one token of each sequence that decodes and, with what is left
 // of step_tokens, pieces of prompts, which share it evenly. Pieces end at
-// absolute multiples of Runner::kGrid or with their prompt, so that the
-// schedule changes no bit of an answer on a CPU.
+// absolute multiples of Runner::kGrid, at Request::boundaries or with their
+// prompt, so that the schedule changes no bit of an answer on a CPU.
+//
+// A prompt that begins like an earlier one goes on from the state that was kept
+// of that one (Request::reuse): at its boundaries, its end, the last multiple
+// of kGrid before it and where two prompts part. What is kept gives way to
+// whatever runs.
 //
 // Requests are ranked when they arrive (Rank): by the step, less
 // priority · aging. They are admitted in this order, as soon as a slot and room
@@ -15,10 +20,10 @@
 //
 // No request starves: the first in the order is admitted at the next step, runs
 // in each and keeps its memory, so that it ends within ceil(prompt / kGrid) + 1
-// + max_tokens steps. A request of priority p that arrives at step s is
-// overtaken only by those of a higher priority q that arrive before step
-// s + (q − p) · aging. (Sequences of callers keep what they have; the first in
-// the order may have to wait for them to end.)
+// + max_tokens steps, and one more for each boundary. A request of priority p
+// that arrives at step s is overtaken only by those of a higher priority q that
+// arrive before step s + (q − p) · aging. (Sequences of callers keep what they
+// have; the first in the order may have to wait for them to end.)
 #pragma once
 
 #include <cstdint>
@@ -43,12 +48,14 @@ class Scheduler {
     int64_t aging = 256;  // steps that one level of priority is worth
   };
   struct Event {
-    enum class Kind : uint8_t { kToken, kEnd };
+    // kStart: the runner looked for what is known of its prompt.
+    enum class Kind : uint8_t { kStart, kToken, kEnd };
     int64_t id = 0;
     Kind kind = Kind::kToken;
     int32_t token = -1;
     Generation::Finish finish = Generation::Finish::kLength;
     Status error;
+    PrefixMatch prefix;  // of kStart
   };
   // What a step ran.
   struct Work {
@@ -59,6 +66,7 @@ class Scheduler {
   struct Counts {
     int64_t running = 0, waiting = 0, swapped = 0;  // now
     int64_t preemptions = 0, swaps = 0;             // so far
+    int64_t reused = 0;  // tokens that were known, so far
   };
 
   // `runner` must outlive the scheduler.
@@ -94,8 +102,11 @@ class Scheduler {
 
   Sequence& At(const Rank& rank) { return *sequences_.at(rank.id); }
   Sequence* Find(int64_t id);
-  void Admit();
-  bool Admit(Sequence& s);
+  void Admit(std::vector<Event>* events);
+  bool Admit(Sequence& s, std::vector<Event>* events);
+  void Resume(Sequence& s, std::vector<Event>* events);
+  void Remember(Sequence& s);
+  void Keep(Sequence& s);
   bool RoomToAdmit(const Sequence& s);
   bool Feasible(const Sequence& s, int64_t bytes);
   std::vector<Grant> Grants(std::vector<Event>* events);
@@ -120,7 +131,7 @@ class Scheduler {
   int64_t step_ = 0, next_id_ = 0;
   std::map<int64_t, std::unique_ptr<Sequence>> sequences_;  // by id
   Ranks waiting_, running_;
-  int64_t preemptions_ = 0, swaps_ = 0;
+  int64_t preemptions_ = 0, swaps_ = 0, reused_ = 0;
 };
 
 }  // namespace intarsia

@@ -8,7 +8,7 @@ namespace intarsia {
 Scheduler::Work Scheduler::Step(std::vector<Event>* events) {
   Work work;
   const size_t before = events->size();
-  Admit();
+  Admit(events);
   std::vector<Grant> planned;
   const StepPlan plan = Plan(Grants(events), &planned);
   ++step_;
@@ -33,10 +33,15 @@ Scheduler::Work Scheduler::Step(std::vector<Event>* events) {
     s.computed += planned[i].tokens;
     s.reached = std::max(s.reached, s.computed);
     const size_t n = plan[i].samplers.size();
-    if (n == 0) continue;
     const std::span<const StepToken> own =
         std::span<const StepToken>(*tokens).subspan(next, n);
     next += n;
+    if (std::ranges::binary_search(s.marks, s.computed) &&
+        std::ranges::all_of(own,
+                            [](const StepToken& t) { return t.error.ok(); })) {
+      Remember(s);
+    }
+    if (n == 0) continue;
     // Copies are made before the first one may end and close its slot.
     const std::vector<int64_t> siblings = std::exchange(s.siblings, {});
     for (const int64_t id : siblings) StartFork(*sequences_.at(id), s);
@@ -85,8 +90,9 @@ std::vector<Scheduler::Grant> Scheduler::Grants(std::vector<Event>* events) {
       const Sequence& s = *grant.sequence;
       if (!s.in_prompt()) continue;
       const int64_t at = s.computed + grant.tokens;
+      if (grant.tokens > 0 && s.StopsAt(at)) continue;
       const int64_t n = std::min(
-          s.prompt_end - at, Runner::kGrid - s.position(at) % Runner::kGrid);
+          s.NextStop(at) - at, Runner::kGrid - s.position(at) % Runner::kGrid);
       if (n <= 0 || (n > left && !first)) continue;
       grant.tokens += n;
       left -= n;
@@ -128,6 +134,7 @@ StepPlan Scheduler::Plan(const std::vector<Grant>& grants,
 
 bool Scheduler::RoomToRun(Sequence& s, int64_t end) {
   while (!runner_.Reserve(s.slot, end)) {
+    if (runner_.Forget()) continue;
     if (PreemptLast(s.rank)) continue;
     // It gives way itself, or stands still for a step, while others go on.
     if (running_.size() > 1) PreemptOne(s);
@@ -185,6 +192,7 @@ void Scheduler::EndEarly(Sequence& s, const Status& why,
 
 void Scheduler::End(Sequence& s, Generation::Finish finish, const Status& error,
                     std::vector<Event>* events) {
+  if (finish != Generation::Finish::kError) Keep(s);
   Event event;
   event.id = s.rank.id;
   event.kind = Event::Kind::kEnd;

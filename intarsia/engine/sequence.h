@@ -1,8 +1,10 @@
 // One request's answer while the scheduler has it.
 #pragma once
 
+#include <algorithm>
 #include <compare>
 #include <cstdint>
+#include <span>
 #include <vector>
 
 #include "intarsia/engine/request.h"
@@ -27,6 +29,31 @@ struct Sequence {
   int64_t position(int64_t token) const { return offset + token; }
   int64_t size() const { return static_cast<int64_t>(tokens.size()); }
   bool in_prompt() const { return computed < prompt_end; }
+  // The first end of a piece past token `at` other than the grid's.
+  int64_t NextStop(int64_t at) const {
+    int64_t stop = prompt_end;
+    for (const std::vector<int64_t>* stops : {&cuts, &marks}) {
+      const auto it = std::ranges::upper_bound(*stops, at);
+      if (it != stops->end()) stop = std::min(stop, *it);
+    }
+    return stop;
+  }
+  bool StopsAt(int64_t at) const {
+    return std::ranges::binary_search(cuts, at) ||
+           std::ranges::binary_search(marks, at);
+  }
+  PrefixKey KeyOf(int64_t first) const {
+    return {.tokens = std::span<const int32_t>(tokens).first(
+                static_cast<size_t>(first)),
+            .cuts = cuts,
+            .exact = std::min(first, exact_end)};
+  }
+  // What may be taken over: the last token runs for its logits. Of an answer
+  // each token ran alone, which is no piece of a prompt.
+  PrefixKey Wanted() const {
+    const int64_t most = reuse == Reuse::kAll ? size() : prompt_end;
+    return KeyOf(std::min(most, size() - 1));
+  }
   // Its state can be computed again from its tokens.
   bool recomputable() const { return offset == 0; }
 
@@ -46,6 +73,13 @@ struct Sequence {
   int64_t max_tokens = 0;
   std::vector<int32_t> stop_ids;
   Sampler sampler{SamplingOptions()};
+  Reuse reuse = Reuse::kNone;
+  std::vector<int64_t> boundaries;  // Request's
+  // Both ascending: ends of pieces off the grid, whatever is known of the
+  // prompt; and where the state is to be kept for others.
+  std::vector<int64_t> cuts, marks;
+  int64_t exact_end = 0;          // PrefixKey::exact never passes it
+  bool started = false;           // it was admitted once
   std::vector<int64_t> siblings;  // ids that wait for this prompt's end
 };
 
