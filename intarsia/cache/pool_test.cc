@@ -106,13 +106,26 @@ TEST(StatePoolTest, KeepsIntegersAsTheyAre) {
   const std::vector<int32_t> values = {1 << 30, -5, 0, 16777217, 2, 3};
   AppendRows(OneSegment(slot, 0, 2), Tensor::From(values, {2, 3}),
              &views[0].tokens(1));
+  std::vector<int32_t> counts(20);
+  for (int i = 0; i < 20; ++i) counts[i] = (1 << 24) + 2 * i + 1;  // no float
+  views[0].sequence(0).Select(0, slot).CopyFrom(Tensor::From(counts, {20}));
   pool.set_length(slot, 2);
   const auto saved = pool.Save(slot);
   ASSERT_EQ(saved.size(), 2u);
-  EXPECT_EQ(saved[1].values.ToVector<int32_t>(), values);
+  const auto expect_same = [&](int of) {
+    const auto now = pool.Save(of);
+    EXPECT_EQ(now[0].values.ToVector<int32_t>(), counts);
+    EXPECT_EQ(now[1].values.ToVector<int32_t>(), values);
+  };
+  expect_same(slot);
+  const auto snapshot = pool.Snapshot(slot);
   const int other = pool.Acquire();
   ASSERT_TRUE(pool.Restore(other, saved, 2).ok());
-  EXPECT_EQ(pool.Save(other)[1].values.ToVector<int32_t>(), values);
+  expect_same(other);
+  pool.Release(slot);
+  const int third = pool.Acquire();
+  pool.Resume(third, *snapshot);
+  expect_same(third);
 }
 
 TEST(StatePoolTest, AnEntryEveryFewTokens) {
