@@ -316,8 +316,16 @@ GatedLinearResult GatedLinear(Context& ctx, const Tensor& q, const Tensor& k,
 Tensor GatedLinearInPlace(Context& ctx, const Tensor& q, const Tensor& k,
                           const Tensor& v, const Tensor& log_decay,
                           Tensor* states, const GatedLinearOptions& options) {
+  if (ctx.tape != nullptr) {
+    for (int64_t n = 0; n < ctx.batch->segments(); ++n) {
+      CHECK_EQ(ctx.batch->slots[n], n) << "on a tape states lie by segment";
+    }
+    GatedLinearResult result =
+        GatedLinear(ctx, q, k, v, log_decay, *states, options);
+    *states = result.state;
+    return result.out;
+  }
   CheckShapes(ctx, q, k, v, log_decay);
-  CHECK(ctx.tape == nullptr) << "state in place cannot be differentiated";
   const Shape shape = StateShape(q, v, options.value_major, states->dim(0));
   CHECK(states->contiguous() && states->shape() == shape)
       << "states " << states->shape() << ", want " << shape;

@@ -38,7 +38,10 @@ GatedLinearResult GatedLinear(Context& ctx, const Tensor& q, const Tensor& k,
                               const GatedLinearOptions& options);
 
 // The same on a pool of states [slots, H, ...], segment n's at
-// ctx.batch->slots[n], updated in place. Not differentiable. Returns out.
+// ctx.batch->slots[n], updated in place. Returns out. On a tape segment n's is
+// row n, and *states becomes a tensor of its own, so that gradients flow
+// through it from one batch into the one before; where training is to cut them,
+// it goes on from a copy that the tape doesn't know.
 Tensor GatedLinearInPlace(Context& ctx, const Tensor& q, const Tensor& k,
                           const Tensor& v, const Tensor& log_decay,
                           Tensor* states, const GatedLinearOptions& options);

@@ -120,20 +120,22 @@ Tensor InputGradient(Context& ctx, const Weight& weight, const Tensor& g) {
 
 // dweight[c, W−1−j] = Σ_t g_t x_{t−j}: column c·W + W−1−j of SumColumns.
 Tensor WeightGradient(Context& ctx, const Tensor& x, const Tensor& g,
-                      const Weight& weight) {
+                      const Weight& weight, const Tensor& state) {
   const Batch& batch = *ctx.batch;
   const int64_t channels = x.dim(1), width = weight.shape()[1];
+  const std::vector<float> history = History(batch, state, channels, width - 1);
   Tensor out = Tensor::Empty(weight.shape());
   const RowView rows(x), grads(g);
   const std::vector<int32_t> segment = batch.SegmentIds();
+  const Inputs inputs{batch, rows, history, width - 1};
   // By tap, so that the inner loop runs along the channels.
   std::vector<float> sums(channels);
   for (int64_t j = 0; j < width; ++j) {
     SumColumns(ctx.pool, rows.rows(), channels, sums.data(),
                [&](int64_t t, int64_t c0, int64_t c1, double* acc) {
-                 if (t - j < batch.begin(segment[t])) return;
+                 const int64_t n = segment[t], i0 = t - batch.begin(n);
                  const float* a = grads.row(t) + c0;
-                 const float* b = rows.row(t - j) + c0;
+                 const float* b = inputs.At(n, i0, j) + c0;
                  for (int64_t i = 0; i < c1 - c0; ++i) {
                    acc[i] += double{a[i]} * b[i];
                  }
@@ -172,7 +174,8 @@ void CheckArguments(const Context& ctx, const Tensor& x, const Weight& weight,
         << bias->spec().name << " is " << bias->shape();
   }
   if (!state.defined()) return;
-  CHECK(ctx.tape == nullptr) << "recording starts from zero state";
+  CHECK(ctx.tape == nullptr || x.device().is_cpu())
+      << "on a GPU a recording starts from zero state";
   CHECK(state.rank() == 3 && state.contiguous() && state.dim(1) == x.dim(1) &&
         state.dim(2) == weight.shape()[1] - 1)
       << "state is " << state.shape() << " for a weight of " << weight.shape();
@@ -243,20 +246,24 @@ OpDoor<Kernels> Door() {
 // The gradient before the activation; the sums are computed again.
 Tensor BeforeActivation(Context& ctx, const Tensor& x, const Weight& weight,
                         const Weight* bias, Activation activation,
-                        const Tensor& g) {
+                        const Tensor& g, const Tensor& state) {
   if (activation == Activation::kNone) return g;
-  const Tensor sums = CausalConv1d(ctx, x, weight, bias, Activation::kNone);
+  const Tensor sums = CausalConv1d(ctx, x, weight, bias, Activation::kNone,
+                                   state.defined() ? state.Clone() : Tensor());
   return ActivationGradient(ctx, activation, sums, g);
 }
 
+// `state` is that before the batch.
 Tape::BackwardFn Vjp(Tape* tape, const Tensor& x, const Weight& weight,
-                     const Weight* bias, Activation activation) {
+                     const Weight* bias, Activation activation,
+                     const Tensor& state) {
   return [=, &weight](Context& ctx, const std::vector<Tensor>& grads) {
     const Tensor g =
-        BeforeActivation(ctx, x, weight, bias, activation, grads[0]);
-    tape->QueueWeightGradient(weight, ctx, [x, g, &weight](Context& ctx) {
+        BeforeActivation(ctx, x, weight, bias, activation, grads[0], state);
+    tape->QueueWeightGradient(weight, ctx, [=, &weight](Context& ctx) {
       return OnDevice(
-          x.device(), Door(), [&] { return WeightGradient(ctx, x, g, weight); },
+          x.device(), Door(),
+          [&] { return WeightGradient(ctx, x, g, weight, state); },
           [&](const Kernels& cuda) {
             return cuda.weight_gradient(ctx, x, weight, g);
           });
@@ -282,6 +289,8 @@ Tape::BackwardFn Vjp(Tape* tape, const Tensor& x, const Weight& weight,
 Tensor CausalConv1d(Context& ctx, const Tensor& x, const Weight& weight,
                     const Weight* bias, Activation activation, Tensor state) {
   CheckArguments(ctx, x, weight, bias, state);
+  const Tensor before =
+      ctx.tape != nullptr && state.defined() ? state.Clone() : Tensor();
   return Run(
       ctx, Door(), x.device(), {x},
       [&] { return OnCpu(ctx, x, weight, bias, activation, &state); },
@@ -291,7 +300,7 @@ Tensor CausalConv1d(Context& ctx, const Tensor& x, const Weight& weight,
             bias, activation, &state);
       },
       [&](const Tensor&) {
-        return Vjp(ctx.tape, x, weight, bias, activation);
+        return Vjp(ctx.tape, x, weight, bias, activation, before);
       });
 }
 

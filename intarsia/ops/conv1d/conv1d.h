@@ -13,7 +13,8 @@ namespace intarsia {
 // state: undefined (sequences start with zeros), or [slots, C, W−1] fp32
 // holding the last W−1 inputs, oldest first, read and updated at batch.slots.
 // By rows of the batch, so a selected batch convolves over its selected tokens.
-// Differentiable in x, weight and bias.
+// Differentiable in x, weight and bias. No gradient flows into a state, which a
+// recording may start from on a CPU alone.
 Tensor CausalConv1d(Context& ctx, const Tensor& x, const Weight& weight,
                     const Weight* bias, Activation activation,
                     Tensor state = Tensor());

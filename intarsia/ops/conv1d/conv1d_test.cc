@@ -175,6 +175,63 @@ TEST(CausalConv1dTest, Gradients) {
   }
 }
 
+// A piece that starts from what stood before has the gradients of the whole, of
+// whose other rows the loss sees nothing.
+TEST(CausalConv1dTest, GradientsOfAPieceThatGoesOn) {
+  Random random(14);
+  const int64_t channels = 13, width = 4, first = 5, rows = 9;
+  const Weight w = RandomWeight(random, "conv", {channels, width});
+  const Weight bias = RandomWeight(random, "conv_bias", {channels});
+  const Tensor x = RandomTensor(random, {first + rows, channels});
+  const Tensor g = RandomTensor(random, {rows, channels});
+  struct Gradients {
+    Tensor y, x, w, bias;
+  };
+  const auto run = [&](int64_t begin, Tensor state) {
+    const auto n = static_cast<int32_t>(first + rows - begin);
+    Batch batch = Batch::OfLengths(std::vector<int32_t>{n});
+    batch.slots = {0};
+    Tape tape;
+    Context ctx;
+    ctx.batch = &batch;
+    ctx.tape = &tape;
+    Tensor in = x.Slice(0, begin, first + rows).Contiguous().Clone();
+    tape.Watch(&in);
+    const Tensor y =
+        CausalConv1d(ctx, in, w, &bias, Activation::kSilu, std::move(state));
+    Tensor of_y = Tensor::Zeros(y.shape());
+    of_y.Slice(0, first - begin, n).CopyFrom(g);
+    Tensor loss = Tensor::Zeros({1});
+    tape.Record("loss", ctx, {y}, {&loss},
+                [=](Context&, const std::vector<Tensor>&) {
+                  return std::vector<Tensor>{of_y};
+                });
+    tape.Backward(ctx, loss);
+    return Gradients{y.Slice(0, first - begin, n).Contiguous(),
+                     tape.Gradient(in).Slice(0, first - begin, n).Contiguous(),
+                     tape.WeightGradient(w), tape.WeightGradient(bias)};
+  };
+  Tensor state = Tensor::Empty({1, channels, width - 1});
+  for (int64_t c = 0; c < channels; ++c) {
+    for (int64_t k = 0; k < width - 1; ++k) {
+      state.mutable_data<float>()[c * (width - 1) + k] =
+          x.data<float>()[(first - width + 1 + k) * channels + c];
+    }
+  }
+  const Gradients whole = run(0, Tensor()), piece = run(first, state);
+  const auto wide = [](const Tensor& t) {
+    const std::vector<float> values = t.ToVector<float>();
+    return std::vector<double>(values.begin(), values.end());
+  };
+  EXPECT_TRUE(BitwiseEqual(piece.y, whole.y));
+  EXPECT_TRUE(Near(piece.x, wide(whole.x), 1e-6));
+  EXPECT_TRUE(Near(piece.w, wide(whole.w), 1e-6));
+  EXPECT_TRUE(Near(piece.bias, wide(whole.bias), 1e-6));
+  // The state is that after the batch.
+  EXPECT_EQ(state.data<float>()[width - 2],
+            x.data<float>()[(first + rows - 1) * channels]);
+}
+
 TEST(CausalConv1dTest, ThreadsDoNotChangeTheBits) {
   Random random(4);
   const Batch batch = Batch::OfLengths(std::vector<int32_t>{70, 130});
