@@ -62,7 +62,7 @@ TEST(Retention, TrainsOverPiecesOfADocument) {
   };
   std::vector<Weight> weights;
   for (const WeightSpec& spec : mixer->weights()) {
-    weights.emplace_back(spec, normal(spec.shape));
+    weights.push_back(Weight::F32(spec, normal(spec.shape)));
   }
   std::vector<const Weight*> handles;
   for (const Weight& weight : weights) handles.push_back(&weight);
