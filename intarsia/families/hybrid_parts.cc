@@ -4,6 +4,8 @@
 #include <initializer_list>
 #include <utility>
 
+#include "intarsia/core/json_fields.h"
+
 namespace intarsia {
 
 void Mamba2Part::Compose(int conv_width, double eps) {
@@ -153,6 +155,10 @@ void MapMamba(const MambaPart& part, const std::string& ours,
   if (!part.bias) return;
   Split(ours, theirs + "in_proj.bias", "_bias", in, -1, maps);
   MapPairs(ours, theirs, {{"out_bias", "out_proj.bias"}}, maps);
+}
+
+Json NormJson(NormConfig norm) {
+  return WriteFields([&](Fields& f) { norm.Visit(f); });
 }
 
 NormConfig NoNorm() { return {.kind = NormConfig::Kind::kNone}; }

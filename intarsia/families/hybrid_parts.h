@@ -57,6 +57,9 @@ using NamePairs = std::initializer_list<std::pair<const char*, const char*>>;
 void MapPairs(const std::string& ours, const std::string& theirs,
               const NamePairs& pairs, std::vector<TensorMap>* maps);
 
+// As a mixer's configuration has it.
+nlohmann::json NormJson(NormConfig norm);
+
 // {"type": "none"}.
 NormConfig NoNorm();
 

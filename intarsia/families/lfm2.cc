@@ -51,7 +51,8 @@ std::vector<bool> ReadLayers(JsonReader* reader, int layers) {
 }
 
 std::vector<TensorMap> MapTensors(const std::vector<bool>& attends, int dense,
-                                  int experts, bool bias, int64_t dim) {
+                                  int experts, bool select_bias, bool bias,
+                                  int64_t dim) {
   std::vector<TensorMap> maps;
   MapPairs("", "model.",
            {{"embedding", "embed_tokens.weight"},
@@ -105,9 +106,10 @@ std::vector<TensorMap> MapTensors(const std::vector<bool>& attends, int dense,
       MapPairs(ours + "1.", mlp, unit, &maps);
       continue;
     }
-    MapPairs(ours + "1.", mlp,
-             {{"router", "gate.weight"}, {"router_bias", "expert_bias"}},
-             &maps);
+    MapPairs(ours + "1.", mlp, {{"router", "gate.weight"}}, &maps);
+    if (select_bias) {
+      MapPairs(ours + "1.", mlp, {{"select_bias", "expert_bias"}}, &maps);
+    }
     for (int e = 0; e < experts; ++e) {
       const size_t first = maps.size();
       MapPairs(ours + "1.", mlp + "experts." + std::to_string(e) + ".", unit,
@@ -148,11 +150,11 @@ Result<FamilyModel> FromConfig(const Json& json) {
     experts = {{"experts", count},
                {"top_k", reader.Int("num_experts_per_tok", 1, count)},
                {"hidden", reader.Int("moe_intermediate_size")},
-               {"scores", "sigmoid"},
-               {"selection_bias", reader.BoolOr("use_expert_bias", true)},
+               {"router_score", "sigmoid"},
+               {"select_bias", reader.BoolOr("use_expert_bias", true)},
                {"normalize", reader.BoolOr("norm_topk_prob", true)},
-               {"norm_eps", 1e-6},
-               {"scale", reader.NumberOr("routed_scaling_factor", 1.0)}};
+               {"normalize_eps", 1e-6},
+               {"routed_scale", reader.NumberOr("routed_scaling_factor", 1.0)}};
   }
   const Json rope = RopeFromConfig(&reader,
                                    {.family = config.name.c_str(),
@@ -184,9 +186,9 @@ Result<FamilyModel> FromConfig(const Json& json) {
          .pre_norm = norm}};
     config.blocks.push_back(std::move(block));
   }
-  model.tensors =
-      MapTensors(attends, dense, sparse ? experts["experts"].get<int>() : 0,
-                 bias, config.dim);
+  model.tensors = MapTensors(
+      attends, dense, sparse ? experts["experts"].get<int>() : 0,
+      sparse && experts["select_bias"].get<bool>(), bias, config.dim);
   if (!config.tied_head) {
     MapPairs("", "", {{"head", "lm_head.weight"}}, &model.tensors);
   }
