@@ -36,22 +36,21 @@ function(intarsia_cuda_options target)
       "$<$<COMPILE_LANGUAGE:CUDA>:-lineinfo>")
 endfunction()
 
-# intarsia_cuda_room(library dir sources...): the room's plain kernels, and its
-# list of those and the tuned ones, become part of its library; device lambdas
-# are allowed there.
-function(intarsia_cuda_room library dir)
+# intarsia_cuda_kernels_of(library dir): the plain kernels of a folder, and its
+# lists of those and the tuned ones, go with its library; device lambdas are
+# allowed there. Others get no folder of CUDA's to search, so that a compiler
+# cache knows their sources from builds without CUDA.
+function(intarsia_cuda_kernels_of library dir)
   set(target ${library}_cuda)
-  set(sources)
-  foreach(source ${ARGN})
-    list(APPEND sources ${dir}/${source})
-  endforeach()
+  file(GLOB sources CONFIGURE_DEPENDS ${dir}/*_cuda.cu)
+  if(NOT sources)
+    return()
+  endif()
   intarsia_cuda_kernels(${target} ${sources})
   target_compile_options(
     ${target} PRIVATE "$<$<COMPILE_LANGUAGE:CUDA>:--extended-lambda>")
   target_link_libraries(
-    ${target} PUBLIC ${ROOM_DEPS} intarsia_core intarsia_formats
-                     nlohmann_json::nlohmann_json intarsia_memory_bound_sm90
-                     intarsia_matmul_sm90 intarsia_attention_sm90
-                     intarsia_ssd_sm90)
-  target_link_libraries(${library} PUBLIC ${target})
+    ${target} PUBLIC intarsia_core intarsia_formats
+                     nlohmann_json::nlohmann_json intarsia_sm90)
+  target_link_libraries(${library} INTERFACE $<LINK_ONLY:${target}>)
 endfunction()

@@ -81,13 +81,18 @@ if(INTARSIA_COVERAGE)
   target_link_options(intarsia_options INTERFACE -fprofile-instr-generate)
 endif()
 
-# intarsia_library(name SOURCES ... DEPS ...): one folder or room. Files named
-# *_cpu.cc hold SIMD code and get the SIMD flags; the rest is baseline x86-64.
-# *_bench.cc only prepare and check what others compute, and compile fast.
+# intarsia_library(name [COLD] SOURCES ... DEPS ...): one folder or room. Files
+# named *_cpu.cc hold SIMD code and get the SIMD flags; the rest is baseline
+# x86-64. *_bench.cc only prepare and check what others compute, and compile
+# fast. COLD: no loop of it lasts, so that sanitized builds leave it as it is,
+# which takes half the time.
 function(intarsia_library name)
-  cmake_parse_arguments(ARG "" "" "SOURCES;DEPS" ${ARGN})
+  cmake_parse_arguments(ARG "COLD" "" "SOURCES;DEPS" ${ARGN})
   add_library(${name} STATIC ${ARG_SOURCES})
   target_link_libraries(${name} PUBLIC intarsia_options ${ARG_DEPS})
+  if(ARG_COLD AND INTARSIA_SANITIZE AND NOT INTARSIA_FUZZ)
+    target_compile_options(${name} PRIVATE -O0)
+  endif()
   foreach(source ${ARG_SOURCES})
     if(source MATCHES "_cpu\\.cc$")
       set_source_files_properties(
@@ -130,7 +135,8 @@ endfunction()
 # ...): a GoogleTest program. PARTS: how names of its cases go on after "/" or
 # ".". Each is an entry of ctest of its own, name.part, and the cases of none are
 # name.rest. PORTABLE: a build for several instruction sets runs it once more with
-# the portable kernels, as name.portable.
+# the portable kernels, as name.portable. Such tests compute much; others compile
+# in half the time without the optimiser.
 function(intarsia_test name)
   if(NOT INTARSIA_TESTS)
     return()
@@ -139,6 +145,9 @@ function(intarsia_test name)
   add_executable(${name} ${ARG_SOURCES})
   target_link_libraries(${name} PRIVATE ${ARG_DEPS} GTest::gtest GTest::gmock
                                         GTest::gtest_main)
+  if(NOT ARG_PORTABLE)
+    target_compile_options(${name} PRIVATE -O0)
+  endif()
   set(kernels "")
   if(ARG_PORTABLE AND INTARSIA_SIMD STREQUAL "test")
     set(kernels portable)

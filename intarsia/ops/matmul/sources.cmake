@@ -1,1 +1,0 @@
-set(ROOM_DEPS intarsia_ops_elementwise)

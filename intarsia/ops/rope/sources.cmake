@@ -1,1 +1,0 @@
-set(ROOM_SOURCES rope_config.cc rope_frequencies.cc)

@@ -1,1 +1,0 @@
-set(ROOM_CUDA_SOURCES rows_gradients_cuda.cu)
