@@ -165,7 +165,13 @@ function(intarsia_test name)
     set(rest "*-")
     foreach(part ${ARG_PARTS})
       string(APPEND rest "*/${part}*:*.${part}*:")
-      intarsia_test_entry(${name}.${part}${suffix} ${name} "*/${part}*:*.${part}*"
+      set(filter "*/${part}*:*.${part}*-")
+      foreach(other ${ARG_PARTS})  # mamba2 is no part of mamba
+        if(other MATCHES "^${part}.")
+          string(APPEND filter "*/${other}*:*.${other}*:")
+        endif()
+      endforeach()
+      intarsia_test_entry(${name}.${part}${suffix} ${name} "${filter}"
                           LABELS ${ARG_LABELS} ENV ${environment})
     endforeach()
     if(ARG_PARTS)
