@@ -64,6 +64,7 @@ TEST(Retention, TrainsOverPiecesOfADocument) {
   for (const WeightSpec& spec : mixer->weights()) {
     weights.push_back(Weight::F32(spec, normal(spec.shape)));
   }
+  for (Weight& weight : weights) weight.trainable = true;
   std::vector<const Weight*> handles;
   for (const Weight& weight : weights) handles.push_back(&weight);
   const Tensor x = normal({90, 16}), g = normal({90, 16});
@@ -108,6 +109,8 @@ TEST(Retention, TrainsOverPiecesOfADocument) {
     }
     tape.Record("loss", ctx, parts, {&loss},
                 [=](Context&, const std::vector<Tensor>&) { return inputs; });
+    ctx.tape = nullptr;
+    ctx.state = nullptr;
     tape.Backward(ctx, loss);
     result.dx = tape.Gradient(in).ToVector<float>();
     result.dq = tape.WeightGradient(weights[0]).ToVector<float>();

@@ -180,8 +180,9 @@ TEST(CausalConv1dTest, Gradients) {
 TEST(CausalConv1dTest, GradientsOfAPieceThatGoesOn) {
   Random random(14);
   const int64_t channels = 13, width = 4, first = 5, rows = 9;
-  const Weight w = RandomWeight(random, "conv", {channels, width});
-  const Weight bias = RandomWeight(random, "conv_bias", {channels});
+  Weight w = RandomWeight(random, "conv", {channels, width});
+  Weight bias = RandomWeight(random, "conv_bias", {channels});
+  w.trainable = bias.trainable = true;
   const Tensor x = RandomTensor(random, {first + rows, channels});
   const Tensor g = RandomTensor(random, {rows, channels});
   struct Gradients {
@@ -206,6 +207,7 @@ TEST(CausalConv1dTest, GradientsOfAPieceThatGoesOn) {
                 [=](Context&, const std::vector<Tensor>&) {
                   return std::vector<Tensor>{of_y};
                 });
+    ctx.tape = nullptr;
     tape.Backward(ctx, loss);
     return Gradients{y.Slice(0, first - begin, n).Contiguous(),
                      tape.Gradient(in).Slice(0, first - begin, n).Contiguous(),
