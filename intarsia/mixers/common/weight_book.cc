@@ -64,6 +64,22 @@ Tensor ApplyNorm(Context& ctx, const NormHandle& norm, const Tensor& x) {
   return ApplyNorm(ctx, norm.config, x, weights);
 }
 
+Tensor NormThenGate(Context& ctx, const NormHandle& norm, Activation activation,
+                    const Tensor& y, const Tensor& gate) {
+  if (norm.config.kind != NormConfig::Kind::kRms) {
+    return GatedActivation(
+        ctx, activation, gate,
+        ReshapeView(ctx, ApplyNorm(ctx, norm, y), gate.shape()));
+  }
+  return GatedRmsNorm(ctx, ReshapeView(ctx, y, gate.shape()), gate,
+                      Find(ctx, norm.scale),
+                      {.activation = activation,
+                       .eps = norm.config.eps,
+                       .unit_offset = norm.config.unit_offset,
+                       .groups = y.dim(1),
+                       .norm_first = true});
+}
+
 Tensor OutLinear(Context& ctx, const Tensor& x, WeightHandle w,
                  WeightHandle bias) {
   return Linear(ctx, x, w,

@@ -88,6 +88,10 @@ Tensor Linear(Context& ctx, const Tensor& x, WeightHandle w,
               WeightHandle bias = {});
 Tensor ApplyNorm(Context& ctx, const NormHandle& norm, const Tensor& x);
 
+// act(gate) ⊙ norm(y) of every head: y [T, H, V], gate [T, H·V] → [T, H·V].
+Tensor NormThenGate(Context& ctx, const NormHandle& norm, Activation activation,
+                    const Tensor& y, const Tensor& gate);
+
 struct LinearHandles {
   WeightHandle w, bias = {};
 };
@@ -96,11 +100,7 @@ std::vector<Tensor> Linears(Context& ctx, const Tensor& x,
 template <size_t N>
 std::array<Tensor, N> Linears(Context& ctx, const Tensor& x,
                               const LinearHandles (&layers)[N]) {
-  std::vector<Tensor> all =
-      Linears(ctx, x, std::span<const LinearHandles>(layers));
-  std::array<Tensor, N> out;
-  std::ranges::move(all, out.begin());
-  return out;
+  return AsArray<N>(Linears(ctx, x, std::span<const LinearHandles>(layers)));
 }
 
 // The last projection of a mixer. Ranks add their partial results, so that only

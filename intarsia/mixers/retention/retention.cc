@@ -92,8 +92,9 @@ Tensor Retention::Forward(Context& ctx, const Tensor& x) const {
                  ? GatedLinear(ctx, q, k, v, decay, Tensor(), options).out
                  : GatedLinearInPlace(ctx, q, k, v, decay,
                                       &ctx.state->sequence(0), options);
-  y = ReshapeView(ctx, ApplyNorm(ctx, norm_, y), projected[2].shape());
-  if (config_.gate) y = GatedActivation(ctx, *config_.gate, projected[3], y);
+  y = config_.gate
+          ? NormThenGate(ctx, norm_, *config_.gate, y, projected[3])
+          : ReshapeView(ctx, ApplyNorm(ctx, norm_, y), projected[2].shape());
   return OutLinear(ctx, y, out_);
 }
 

@@ -25,13 +25,16 @@ struct LinearWeights {
 std::vector<Tensor> Linears(Context& ctx, const Tensor& x,
                             std::span<const LinearWeights> layers);
 template <size_t N>
-std::array<Tensor, N> Linears(Context& ctx, const Tensor& x,
-                              const LinearWeights (&layers)[N]) {
-  std::vector<Tensor> all =
-      Linears(ctx, x, std::span<const LinearWeights>(layers));
+std::array<Tensor, N> AsArray(std::vector<Tensor> all) {
+  CHECK_EQ(all.size(), N);
   std::array<Tensor, N> out;
   std::ranges::move(all, out.begin());
   return out;
+}
+template <size_t N>
+std::array<Tensor, N> Linears(Context& ctx, const Tensor& x,
+                              const LinearWeights (&layers)[N]) {
+  return AsArray<N>(Linears(ctx, x, std::span<const LinearWeights>(layers)));
 }
 
 // Experts: rows [offsets[e], offsets[e+1]) of x [T, K] meet w[e] of

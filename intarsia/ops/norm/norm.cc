@@ -4,39 +4,12 @@
 
 #include "intarsia/autograd/op.h"
 #include "intarsia/ops/common/rows.h"
+#include "intarsia/ops/norm/norm_channels.h"
 #include "intarsia/ops/norm/norm_cpu.h"
 #include "intarsia/ops/norm/norm_cuda.h"
 
 namespace intarsia {
 namespace {
-
-// A constant of every channel: row r uses entry r mod groups of [groups, D].
-// The stored values plus `offset`, or `absent` where there are none.
-class Channels {
- public:
-  Channels(const Weight* weight, int64_t dim, float absent, float offset = 0)
-      : dim_(dim) {
-    if (weight == nullptr) {
-      own_.assign(dim, absent);
-    } else {
-      groups_ = dim == 0 ? 1 : weight->shape().numel() / dim;
-      data_ = weight->f32();
-      if (offset != 0) {
-        own_.assign(data_, data_ + groups_ * dim);
-        for (float& s : own_) s += offset;
-      }
-    }
-    if (!own_.empty()) data_ = own_.data();
-  }
-  Channels(const Channels&) = delete;
-
-  const float* row(int64_t r) const { return data_ + (r % groups_) * dim_; }
-
- private:
-  int64_t dim_, groups_ = 1;
-  const float* data_ = nullptr;
-  std::vector<float> own_;
-};
 
 void CheckChannels(const Tensor& x, const Weight& w) {
   CHECK(w.defined()) << w.spec().name << " has no values";
@@ -124,8 +97,8 @@ Tensor InputGradient(Context& ctx, const NormCall& call, const Tensor& g,
         Tensor dx = Tensor::Empty(x.shape());
         const RowView rows(x), grads(g);
         const int64_t dim = rows.cols();
-        const Channels scales(call.scale, dim, 1.0f,
-                              call.unit_offset ? 1.0f : 0.0f);
+        const norm::Channels scales(call.scale, dim, 1.0f,
+                                    call.unit_offset ? 1.0f : 0.0f);
         const norm::Moments* of_row = MomentsOf(moments);
         float* out = dx.mutable_data<float>();
         ForRows(ctx, rows, 2 * dim, [&](int64_t r) {
@@ -175,55 +148,16 @@ auto Vjp(Tape* tape, const NormCall& call, const Tensor& moments) {
   };
 }
 
-}  // namespace
-
-Tensor RmsNorm(Context& ctx, const Tensor& x, const Weight* scale, float eps,
-               bool unit_offset) {
+// The frame of both norms: row(n, x, scale, bias, y) on the CPU, which returns
+// the row's moments, or cuda(kernels, x, moments).
+template <typename Row, typename OnCuda>
+Tensor Normalize(Context& ctx, const NormCall& call, const Row& row,
+                 const OnCuda& cuda) {
+  const Tensor& x = call.x;
   CHECK_GE(x.rank(), 1);
-  if (scale != nullptr) CheckChannels(x, *scale);
-  const NormCall call{.door = {"rms_norm", "norm", norm_cuda::kernels},
-                      .x = x,
-                      .scale = scale,
-                      .bias = nullptr,
-                      .unit_offset = unit_offset,
-                      .centred = false};
-  Tensor moments = NewMoments(ctx, x);
-  return Run(
-      ctx, call.door, x.device(), {x},
-      [&] {
-        Tensor y = Tensor::Empty(x.shape());
-        const RowView rows(x);
-        const int64_t dim = rows.cols();
-        const Channels scales(scale, dim, 1.0f, unit_offset ? 1.0f : 0.0f);
-        float* out = y.mutable_data<float>();
-        norm::Moments* of_row =
-            moments.defined() ? MomentsOf(moments) : nullptr;
-        ForRows(ctx, rows, dim, [&](int64_t r) {
-          const float factor =
-              norm::RmsRow(dim, rows.row(r), scales.row(r), eps, out + r * dim);
-          if (of_row != nullptr) of_row[r] = {0.0f, factor};
-        });
-        return y;
-      },
-      [&](const Kernels& cuda) {
-        return cuda.rms_norm(ctx, x.Contiguous(), scale, eps, unit_offset,
-                             &moments);
-      },
-      Vjp(ctx.tape, call, moments));
-}
-
-Tensor LayerNorm(Context& ctx, const Tensor& x, const Weight* scale,
-                 const Weight* bias, float eps) {
-  CHECK_GE(x.rank(), 1);
-  for (const Weight* w : {scale, bias}) {
+  for (const Weight* w : {call.scale, call.bias}) {
     if (w != nullptr) CheckChannels(x, *w);
   }
-  const NormCall call{.door = {"layer_norm", "norm", norm_cuda::kernels},
-                      .x = x,
-                      .scale = scale,
-                      .bias = bias,
-                      .unit_offset = false,
-                      .centred = true};
   Tensor moments = NewMoments(ctx, x);
   return Run(
       ctx, call.door, x.device(), {x},
@@ -231,23 +165,61 @@ Tensor LayerNorm(Context& ctx, const Tensor& x, const Weight* scale,
         Tensor y = Tensor::Empty(x.shape());
         const RowView rows(x);
         const int64_t dim = rows.cols();
-        const Channels scales(scale, dim, 1.0f);
-        const Channels shifts(bias, dim, 0.0f);
+        const norm::Channels scales(call.scale, dim, 1.0f,
+                                    call.unit_offset ? 1.0f : 0.0f);
+        const norm::Channels shifts(call.bias, dim, 0.0f);
         float* out = y.mutable_data<float>();
         norm::Moments* of_row =
             moments.defined() ? MomentsOf(moments) : nullptr;
         ForRows(ctx, rows, dim, [&](int64_t r) {
-          const norm::Moments m =
-              norm::LayerRow(dim, rows.row(r), scales.row(r), shifts.row(r),
-                             eps, out + r * dim);
+          const norm::Moments m = row(dim, rows.row(r), scales.row(r),
+                                      shifts.row(r), out + r * dim);
           if (of_row != nullptr) of_row[r] = m;
         });
         return y;
       },
-      [&](const Kernels& cuda) {
-        return cuda.layer_norm(ctx, x.Contiguous(), scale, bias, eps, &moments);
+      [&](const Kernels& kernels) {
+        return cuda(kernels, x.Contiguous(), &moments);
       },
       Vjp(ctx.tape, call, moments));
+}
+
+}  // namespace
+
+Tensor RmsNorm(Context& ctx, const Tensor& x, const Weight* scale, float eps,
+               bool unit_offset) {
+  return Normalize(
+      ctx,
+      {.door = {"rms_norm", "norm", norm_cuda::kernels},
+       .x = x,
+       .scale = scale,
+       .bias = nullptr,
+       .unit_offset = unit_offset,
+       .centred = false},
+      [eps](int64_t n, const float* x, const float* scale, const float*,
+            float* y) {
+        return norm::Moments{0.0f, norm::RmsRow(n, x, scale, eps, y)};
+      },
+      [&](const Kernels& cuda, const Tensor& x, Tensor* moments) {
+        return cuda.rms_norm(ctx, x, scale, eps, unit_offset, moments);
+      });
+}
+
+Tensor LayerNorm(Context& ctx, const Tensor& x, const Weight* scale,
+                 const Weight* bias, float eps) {
+  return Normalize(
+      ctx,
+      {.door = {"layer_norm", "norm", norm_cuda::kernels},
+       .x = x,
+       .scale = scale,
+       .bias = bias,
+       .unit_offset = false,
+       .centred = true},
+      [eps](int64_t n, const float* x, const float* scale, const float* bias,
+            float* y) { return norm::LayerRow(n, x, scale, bias, eps, y); },
+      [&](const Kernels& cuda, const Tensor& x, Tensor* moments) {
+        return cuda.layer_norm(ctx, x, scale, bias, eps, moments);
+      });
 }
 
 void NormConfig::Visit(Fields& f) {

@@ -4,6 +4,7 @@
 #include "intarsia/core/context.h"
 #include "intarsia/core/fields.h"
 #include "intarsia/formats/weight.h"
+#include "intarsia/ops/elementwise/elementwise.h"
 
 namespace intarsia {
 
@@ -27,6 +28,20 @@ Tensor RmsNorm(Context& ctx, const Tensor& x, const Weight* scale, float eps,
 // above ([G·D] is a group norm). Differentiable in all three.
 Tensor LayerNorm(Context& ctx, const Tensor& x, const Weight* scale,
                  const Weight* bias, float eps);
+
+// A norm beside a gate, as Mamba-2, RetNet and gated delta networks end:
+// rms_norm(act(gate) ⊙ x) or, with norm_first, act(gate) ⊙ rms_norm(x). x and
+// gate: [T, D], rows dense; scale [D] or, the same for all groups, [D /
+// groups], or null. Differentiable in x, gate and scale.
+struct GatedNormOptions {
+  Activation activation = Activation::kSilu;  // of the gate
+  float eps = 1e-5f;
+  bool unit_offset = false;  // as RmsNorm's
+  int64_t groups = 1;        // parts of a row that are normalised apart
+  bool norm_first = false;
+};
+Tensor GatedRmsNorm(Context& ctx, const Tensor& x, const Tensor& gate,
+                    const Weight* scale, const GatedNormOptions& options);
 
 // The weights a norm over `dim` channels wants, named `name` (and
 // `name`_bias), and its application to the ctx.weights that begin at `first`.

@@ -4,6 +4,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "intarsia/autograd/fused.h"
 #include "intarsia/ops/common/testing.h"
 
 namespace intarsia {
@@ -198,6 +199,55 @@ TEST(NormConfigTest, ParsesAndApplies) {
             "[attention] unknown field \"norm.epsilon\"; there are affine, "
             "eps, type, unit_offset");
   EXPECT_EQ(message("3"), "[attention] \"norm\" must be an object, got 3");
+}
+
+TEST(GatedRmsNormTest, IsItsCompositionToTheBitWithGradients) {
+  const Poisoned poisoned;
+  Random random(21);
+  ThreadPool pool(2);
+  Context ctx;
+  ctx.pool = &pool;
+  const Tensor x = RandomTensor(random, {7, 36}, 2.0f);
+  const Tensor gate = RandomTensor(random, {7, 36}, 1.0f);
+  Weight whole = RandomWeight(random, "norm", {36});
+  Weight part = RandomWeight(random, "norm", {9});
+  for (Weight* scale : std::vector<Weight*>{&whole, &part, nullptr}) {
+    const std::vector<Weight*> weights(scale == nullptr ? 0 : 1, scale);
+    for (const bool norm_first : {false, true}) {
+      for (const bool unit_offset : {false, scale != nullptr}) {
+        const GatedNormOptions options = {.activation = Activation::kGelu,
+                                          .eps = 1e-4f,
+                                          .unit_offset = unit_offset,
+                                          .groups = 4,
+                                          .norm_first = norm_first};
+        FusedAudit audit;
+        GatedRmsNorm(ctx, AsColumns(x), AsColumns(gate), scale, options);
+        EXPECT_EQ(audit.differences().at("gated_rms_norm"), 0.0);
+        ExpectGradients(ctx, {x, gate}, weights,
+                        [&](Context& ctx, const std::vector<Tensor>& in) {
+                          return GatedRmsNorm(ctx, in[0], in[1], scale,
+                                              options);
+                        });
+      }
+    }
+  }
+}
+
+// Against the equation itself: the norm of silu(z) x over all channels.
+TEST(GatedRmsNormTest, EqualsTheDefinition) {
+  Random random(22);
+  const Tensor x = RandomTensor(random, {3, 50}, 2.0f);
+  const Tensor gate = RandomTensor(random, {3, 50}, 1.0f);
+  const Weight scale = RandomWeight(random, "norm", {50});
+  Tensor gated = Tensor::Empty(x.shape());
+  for (int64_t i = 0; i < x.numel(); ++i) {
+    gated.mutable_data<float>()[i] = static_cast<float>(
+        x.data<float>()[i] *
+        ReferenceActivation(Activation::kSilu, gate.data<float>()[i]));
+  }
+  Context ctx;
+  EXPECT_TRUE(Near(GatedRmsNorm(ctx, x, gate, &scale, {}),
+                   Plain(gated, 50, &scale, nullptr, 1e-5, 0, false), 1e-5));
 }
 
 }  // namespace
