@@ -90,8 +90,9 @@ std::span<const GatedLinearPlan::Chunk> ChunksOf(const GatedLinearPlan& plan,
 
 // All heads of all segments; `in(n)` and `out(n)` are segment n's states.
 template <typename In, typename Out>
-void Run(const Context& ctx, const Args& args, const GatedLinearPlan& plan,
-         const In& in, const Out& out_state, float* out) {
+void RunSegments(const Context& ctx, const Args& args,
+                 const GatedLinearPlan& plan, const In& in,
+                 const Out& out_state, float* out) {
   const int64_t segments = static_cast<int64_t>(plan.first.size()) - 1;
   const int64_t work =
       args.state_size() * 4 *
@@ -176,61 +177,24 @@ std::vector<Tensor> Backward(const Context& ctx, const DeltaRuleInputs& in,
           ds};
 }
 
-}  // namespace
-
-DeltaRuleResult DeltaRule(Context& ctx, const DeltaRuleInputs& inputs,
-                          const Tensor& state_in,
-                          const DeltaRuleOptions& options) {
-  CheckShapes(ctx, inputs);
-  CheckDifferentiable(ctx, inputs.v.device(), kDoor);
-  const DeltaRuleInputs in = Contiguous(inputs);
-  const Shape shape(
-      {ctx.batch->segments(), in.v.dim(1), in.q.dim(2), in.v.dim(2)});
-  const Tensor initial = ContiguousOrNone(state_in);
-  CHECK(!initial.defined() || initial.shape() == shape)
-      << "state " << initial.shape() << ", want " << shape;
-  DeltaRuleResult result;
-  result.state = Tensor::Empty(shape, DType::kF32, in.v.device());
-  if (in.v.device().is_cuda()) {
-    result.out =
-        RequireKernels(kDoor.kernels, kDoor.room)
-            .recurrent(ctx, in, nullptr, initial, &result.state, options);
-    return result;
-  }
+DeltaRuleResult OnCpu(const Context& ctx, const DeltaRuleInputs& in,
+                      const Tensor& initial, const Shape& state,
+                      const DeltaRuleOptions& options) {
   const Args args = ArgsOf(in, options);
-  result.out = Tensor::Empty(in.v.shape());
+  DeltaRuleResult result{Tensor::Empty(in.v.shape()), Tensor::Empty(state)};
   const int64_t size = args.heads * args.state_size();
   const float* first = DataOrNull(initial);
   float* last = result.state.mutable_data<float>();
-  Run(
+  RunSegments(
       ctx, args, PlanOf(ctx, ctx.form, options),
       [&](int64_t n) { return first ? first + n * size : nullptr; },
       [&](int64_t n) { return last + n * size; },
       result.out.mutable_data<float>());
-  if (ctx.tape != nullptr) {
-    ctx.tape->Record("delta_rule", ctx,
-                     {inputs.q, inputs.k, inputs.v, inputs.erase,
-                      inputs.removal, inputs.log_decay, state_in},
-                     {&result.out, &result.state},
-                     [=](Context& back, const std::vector<Tensor>& gradients) {
-                       return Backward(back, in, initial, options, gradients);
-                     });
-  }
   return result;
 }
 
-Tensor DeltaRuleInPlace(Context& ctx, const DeltaRuleInputs& inputs,
-                        Tensor* states, const DeltaRuleOptions& options) {
-  CheckShapes(ctx, inputs);
-  CHECK(ctx.tape == nullptr) << "state in place cannot be differentiated";
-  const DeltaRuleInputs in = Contiguous(inputs);
-  const Shape shape({states->dim(0), in.v.dim(1), in.q.dim(2), in.v.dim(2)});
-  CHECK(states->contiguous() && states->shape() == shape)
-      << "states " << states->shape() << ", want " << shape;
-  if (in.v.device().is_cuda()) {
-    return RequireKernels(kDoor.kernels, kDoor.room)
-        .recurrent(ctx, in, states, Tensor(), nullptr, options);
-  }
+Tensor InPlaceOnCpu(const Context& ctx, const DeltaRuleInputs& in,
+                    Tensor* states, const DeltaRuleOptions& options) {
   const Args args = ArgsOf(in, options);
   const Batch& batch = *ctx.batch;
   int64_t padding = 0;
@@ -248,9 +212,54 @@ Tensor DeltaRuleInPlace(Context& ctx, const DeltaRuleInputs& inputs,
     return batch.slots[n] < 0 ? thrown.data() + n * size
                               : base + batch.slots[n] * size;
   };
-  Run(ctx, args, PlanOf(ctx, ctx.form, options), slot, slot,
-      out.mutable_data<float>());
+  RunSegments(ctx, args, PlanOf(ctx, ctx.form, options), slot, slot,
+              out.mutable_data<float>());
   return out;
+}
+
+}  // namespace
+
+DeltaRuleResult DeltaRule(Context& ctx, const DeltaRuleInputs& inputs,
+                          const Tensor& state_in,
+                          const DeltaRuleOptions& options) {
+  CheckShapes(ctx, inputs);
+  const DeltaRuleInputs in = Contiguous(inputs);
+  const Shape shape(
+      {ctx.batch->segments(), in.v.dim(1), in.q.dim(2), in.v.dim(2)});
+  const Tensor initial = ContiguousOrNone(state_in);
+  CHECK(!initial.defined() || initial.shape() == shape)
+      << "state " << initial.shape() << ", want " << shape;
+  return Run(
+      ctx, kDoor, in.v.device(),
+      {inputs.q, inputs.k, inputs.v, inputs.erase, inputs.removal,
+       inputs.log_decay, state_in},
+      [&] { return OnCpu(ctx, in, initial, shape, options); },
+      [&](const delta_rule_cuda::Kernels& cuda) {
+        DeltaRuleResult result;
+        result.state = Tensor::Empty(shape, DType::kF32, in.v.device());
+        result.out =
+            cuda.recurrent(ctx, in, nullptr, initial, &result.state, options);
+        return result;
+      },
+      [=](Context& back, const std::vector<Tensor>& gradients) {
+        return Backward(back, in, initial, options, gradients);
+      });
+}
+
+Tensor DeltaRuleInPlace(Context& ctx, const DeltaRuleInputs& inputs,
+                        Tensor* states, const DeltaRuleOptions& options) {
+  CheckShapes(ctx, inputs);
+  CHECK(ctx.tape == nullptr) << "state in place cannot be differentiated";
+  const DeltaRuleInputs in = Contiguous(inputs);
+  const Shape shape({states->dim(0), in.v.dim(1), in.q.dim(2), in.v.dim(2)});
+  CHECK(states->contiguous() && states->shape() == shape)
+      << "states " << states->shape() << ", want " << shape;
+  return OnDevice(
+      in.v.device(), kDoor,
+      [&] { return InPlaceOnCpu(ctx, in, states, options); },
+      [&](const delta_rule_cuda::Kernels& cuda) {
+        return cuda.recurrent(ctx, in, states, Tensor(), nullptr, options);
+      });
 }
 
 }  // namespace intarsia

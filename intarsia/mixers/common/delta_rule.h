@@ -30,6 +30,9 @@ struct DeltaRuleResult {
   Tensor out;    // [T, H, V]
   Tensor state;  // [N, H, K, V]: S after each segment
 };
+inline std::vector<Tensor*> TapeOutputs(DeltaRuleResult* result) {
+  return {&result->out, &result->state};
+}
 
 // For each head, in fp32,
 //   S' = Diag(exp(g_t)) S_{t−1}

@@ -103,12 +103,4 @@ Result<std::unique_ptr<Mixer>> CreateDelta(const Json& config, int dim);
 void DeltaFields(Fields& f, int dim);
 std::vector<MixerExample> DeltaExamples();
 
-namespace delta_internal {
-// Record the vector-Jacobian products (delta_vjp.cc).
-void RecordLogDecays(Context& ctx, const Tensor& raw, const Weight& dt_bias,
-                     const Weight& a_log, float floor, Tensor* decays);
-void RecordGateHeads(Context& ctx, const Tensor& x, const Tensor& gate,
-                     Tensor* y);
-}  // namespace delta_internal
-
 }  // namespace intarsia

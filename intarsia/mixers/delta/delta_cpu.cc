@@ -4,6 +4,7 @@
 #include "intarsia/autograd/op.h"
 #include "intarsia/mixers/delta/delta.h"
 #include "intarsia/mixers/delta/delta_cuda.h"
+#include "intarsia/mixers/delta/delta_vjp.h"
 
 namespace intarsia {
 namespace {
@@ -25,25 +26,28 @@ Tensor LogDecays(Context& ctx, const Tensor& raw, const Weight& dt_bias,
   CHECK(raw.rank() == 2 && dt_bias.shape().numel() == width &&
         width % heads == 0)
       << "decays " << raw.shape() << " of " << heads << " heads";
-  CheckDifferentiable(ctx, raw.device(), Door("log_decays"));
   const Tensor in = raw.Contiguous();
-  if (raw.device().is_cuda()) {
-    return RequireKernels(delta_cuda::kernels, "delta")
-        .log_decays(ctx, in, dt_bias, a_log, floor);
-  }
-  Tensor out = Tensor::Empty(in.shape());
-  ctx.pool->For(rows, kRowsPerTask, [&](int64_t begin, int64_t end) {
-    for (int64_t i = begin * width; i < end * width; ++i) {
-      const float a = std::exp(a_log.f32()[i % width / channels]);
-      const float s = in.data<float>()[i] + dt_bias.f32()[i % width];
-      out.mutable_data<float>()[i] =
-          floor < 0.0f ? floor / (1.0f + std::exp(-a * s)) : -a * Softplus(s);
-    }
-  });
-  if (ctx.tape != nullptr) {
-    delta_internal::RecordLogDecays(ctx, raw, dt_bias, a_log, floor, &out);
-  }
-  return out;
+  const auto cpu = [&] {
+    Tensor out = Tensor::Empty(in.shape());
+    ctx.pool->For(rows, kRowsPerTask, [&](int64_t begin, int64_t end) {
+      for (int64_t i = begin * width; i < end * width; ++i) {
+        const float a = std::exp(a_log.f32()[i % width / channels]);
+        const float s = in.data<float>()[i] + dt_bias.f32()[i % width];
+        out.mutable_data<float>()[i] =
+            floor < 0.0f ? floor / (1.0f + std::exp(-a * s)) : -a * Softplus(s);
+      }
+    });
+    return out;
+  };
+  return Run(
+      ctx, Door("delta_log_decays"), raw.device(), {raw}, cpu,
+      [&](const delta_cuda::Kernels& cuda) {
+        return cuda.log_decays(ctx, in, dt_bias, a_log, floor);
+      },
+      [&](const Tensor& out) {
+        return delta_internal::LogDecaysVjp(ctx.tape, in, dt_bias, a_log, floor,
+                                            out);
+      });
 }
 
 Tensor GateHeads(Context& ctx, const Tensor& x, const Tensor& gate) {
@@ -52,27 +56,29 @@ Tensor GateHeads(Context& ctx, const Tensor& x, const Tensor& gate) {
   CHECK(heads % groups == 0 && (gate.shape() == Shape({rows, heads}) ||
                                 gate.shape() == Shape({rows, heads, width})))
       << "x " << x.shape() << ", gate " << gate.shape();
-  CheckDifferentiable(ctx, x.device(), Door("gate_heads"));
   const Tensor in = x.Contiguous(), factors = gate.Contiguous();
-  if (x.device().is_cuda()) {
-    return RequireKernels(delta_cuda::kernels, "delta")
-        .gate_heads(ctx, in, factors);
-  }
-  Tensor out = Tensor::Empty({rows, heads, width});
-  const bool each = gate.rank() == 3;
-  ctx.pool->For(rows, kRowsPerTask, [&](int64_t begin, int64_t end) {
-    for (int64_t i = begin * heads; i < end * heads; ++i) {
-      const int64_t group = i / heads * groups + i % heads / (heads / groups);
-      const float* from = in.data<float>() + group * width;
-      const float* factor = factors.data<float>() + i * (each ? width : 1);
-      float* to = out.mutable_data<float>() + i * width;
-      for (int64_t c = 0; c < width; ++c) {
-        to[c] = from[c] * factor[each ? c : 0];
+  const auto cpu = [&] {
+    Tensor out = Tensor::Empty({rows, heads, width});
+    const bool each = gate.rank() == 3;
+    ctx.pool->For(rows, kRowsPerTask, [&](int64_t begin, int64_t end) {
+      for (int64_t i = begin * heads; i < end * heads; ++i) {
+        const int64_t group = i / heads * groups + i % heads / (heads / groups);
+        const float* from = in.data<float>() + group * width;
+        const float* factor = factors.data<float>() + i * (each ? width : 1);
+        float* to = out.mutable_data<float>() + i * width;
+        for (int64_t c = 0; c < width; ++c) {
+          to[c] = from[c] * factor[each ? c : 0];
+        }
       }
-    }
-  });
-  if (ctx.tape != nullptr) delta_internal::RecordGateHeads(ctx, x, gate, &out);
-  return out;
+    });
+    return out;
+  };
+  return Run(
+      ctx, Door("delta_gate_heads"), x.device(), {x, gate}, cpu,
+      [&](const delta_cuda::Kernels& cuda) {
+        return cuda.gate_heads(ctx, in, factors);
+      },
+      [&](const Tensor&) { return delta_internal::GateHeadsVjp(in, factors); });
 }
 
 }  // namespace intarsia
