@@ -96,11 +96,6 @@ std::vector<StreamSpec> Sublayer::writes() const {
 }
 
 Status Sublayer::Supports(Device device) const {
-  if (device.is_cuda() && !config_.concat.empty()) {
-    return Unsupported(
-        "[model] joining named values to a mixer's input has no CUDA kernel; "
-        "run this model with --device cpu");
-  }
   return mixer_->Supports(device);
 }
 
