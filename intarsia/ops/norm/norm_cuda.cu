@@ -9,7 +9,8 @@ namespace {
 
 constexpr int kThreads = 256;
 
-// Row r of [rows, dim] uses part r % parts of the scale [parts, dim].
+// Row r of [rows, dim] uses part r % parts of the scale [parts, dim] (and of
+// the bias).
 template <typename T>
 __global__ void RmsNormRow(const T* x, const float* scale, T* y, int dim,
                            int64_t parts, float eps, float offset,
@@ -37,7 +38,8 @@ __global__ void RmsNormRow(const T* x, const float* scale, T* y, int dim,
 
 template <typename T>
 __global__ void LayerNormRow(const T* x, const float* scale, const float* bias,
-                             T* y, int dim, float eps, float* moments) {
+                             T* y, int dim, int64_t scales, int64_t biases,
+                             float eps, float* moments) {
   __shared__ float scratch[32];
   const T* in = x + int64_t{blockIdx.x} * dim;
   T* out = y + int64_t{blockIdx.x} * dim;
@@ -55,10 +57,12 @@ __global__ void LayerNormRow(const T* x, const float* scale, const float* bias,
     moments[2 * int64_t{blockIdx.x}] = mean;
     moments[2 * int64_t{blockIdx.x} + 1] = inverse;
   }
+  const float* s = scale ? scale + blockIdx.x % scales * dim : nullptr;
+  const float* b = bias ? bias + blockIdx.x % biases * dim : nullptr;
   for (int i = threadIdx.x; i < dim; i += kThreads) {
     const float value =
-        (cuda::Get(in[i]) - mean) * inverse * (scale ? scale[i] : 1.0f);
-    out[i] = cuda::As<T>(bias ? value + bias[i] : value);
+        (cuda::Get(in[i]) - mean) * inverse * (s ? s[i] : 1.0f);
+    out[i] = cuda::As<T>(b ? value + b[i] : value);
   }
 }
 
@@ -181,7 +185,8 @@ Tensor LayerNorm(Context& ctx, const Tensor& x, const Weight* scale,
                       cuda::StreamOf(ctx)>>>(
         cuda::In<T>(x), scale ? scale->f32() : nullptr,
         bias ? bias->f32() : nullptr, cuda::Out<T>(y), static_cast<int>(dim),
-        eps, DataOf(moments));
+        scale ? scale->shape().numel() / dim : 1,
+        bias ? bias->shape().numel() / dim : 1, eps, DataOf(moments));
   });
   cuda::CheckLaunch("norm");
   return y;
