@@ -3,6 +3,8 @@
 
 #include <map>
 #include <string>
+#include <type_traits>
+#include <vector>
 
 #include "intarsia/core/context.h"
 
@@ -33,22 +35,34 @@ class FusedAudit {
 // which records itself (Run with a vector-Jacobian product).
 enum class FusedGradient : uint8_t { kComposed, kOwn };
 
-// `composed` says by other ops what the op is. `fast` returns the same number
-// for number within rounding, or an undefined tensor where it has no kernel for
-// the call. With a tape the composition runs and records itself, until `fast`
-// has a gradient of its own.
+// `composed` says by other ops what the op is: a tensor or a vector of them.
+// `fast` returns the same number for number within rounding, or an undefined
+// tensor (an empty vector) where it has no kernel for the call. With a tape the
+// composition runs and records itself, until `fast` has a gradient of its own.
 template <typename Fast, typename Composed>
-Tensor Fused(Context& ctx, const char* op, const Fast& fast,
-             const Composed& composed,
-             FusedGradient gradient = FusedGradient::kComposed) {
+auto Fused(Context& ctx, const char* op, const Fast& fast,
+           const Composed& composed,
+           FusedGradient gradient = FusedGradient::kComposed)
+    -> decltype(composed()) {
+  constexpr bool kOne = std::is_same_v<decltype(composed()), Tensor>;
   if (ctx.tape != nullptr && gradient == FusedGradient::kComposed) {
     return composed();
   }
-  Tensor y = fast();
-  if (!y.defined()) return composed();
+  auto y = fast();
+  if constexpr (kOne) {
+    if (!y.defined()) return composed();
+  } else {
+    if (y.empty()) return composed();
+  }
   FusedAudit* audit = FusedAudit::Current();
   if (audit != nullptr && ctx.tape == nullptr && ctx.state == nullptr) {
-    audit->Compare(op, y, composed());
+    const auto want = composed();
+    if constexpr (kOne) {
+      audit->Compare(op, y, want);
+    } else {
+      CHECK_EQ(y.size(), want.size()) << op;
+      for (size_t i = 0; i < y.size(); ++i) audit->Compare(op, y[i], want[i]);
+    }
   }
   return y;
 }

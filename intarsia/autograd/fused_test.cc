@@ -85,6 +85,28 @@ TEST(FusedTest, AnAuditFindsAFastFormThatDiffers) {
   EXPECT_EQ(FusedAudit::Current(), &audit);
 }
 
+TEST(FusedTest, EveryResultOfSeveralIsCompared) {
+  Context ctx;
+  FusedAudit audit;
+  const auto two = [&](float error, bool has_kernel) {
+    return Fused(
+        ctx, "two",
+        [&] {
+          if (!has_kernel) return std::vector<Tensor>();
+          Tensor second = Times(kInput, kInput);
+          second.mutable_data<float>()[1] += error;
+          return std::vector<Tensor>{kInput, second};
+        },
+        [&] {
+          return std::vector<Tensor>{kInput, Times(kInput, kInput)};
+        });
+  };
+  EXPECT_EQ(two(1.0f, false)[1].ToVector<float>()[1], 4.0f);
+  EXPECT_TRUE(audit.differences().empty());
+  EXPECT_EQ(two(1.0f, true)[1].ToVector<float>()[1], 5.0f);
+  EXPECT_GT(audit.differences().at("two"), 0.1);
+}
+
 // A run of two results, of which one is used, and ops computed together.
 TEST(RunTest, StructsAndVectorsOfResultsAreRecorded) {
   Context ctx;
