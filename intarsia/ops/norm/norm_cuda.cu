@@ -60,8 +60,7 @@ __global__ void LayerNormRow(const T* x, const float* scale, const float* bias,
   const float* s = scale ? scale + blockIdx.x % scales * dim : nullptr;
   const float* b = bias ? bias + blockIdx.x % biases * dim : nullptr;
   for (int i = threadIdx.x; i < dim; i += kThreads) {
-    const float value =
-        (cuda::Get(in[i]) - mean) * inverse * (s ? s[i] : 1.0f);
+    const float value = (cuda::Get(in[i]) - mean) * inverse * (s ? s[i] : 1.0f);
     out[i] = cuda::As<T>(b ? value + b[i] : value);
   }
 }
