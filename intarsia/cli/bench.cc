@@ -3,6 +3,9 @@
 
 #include <sys/resource.h>
 
+#include <filesystem>
+#include <optional>
+
 #include "intarsia/cli/command.h"
 #include "intarsia/cli/serving.h"
 #include "intarsia/core/terminal_text.h"
@@ -17,8 +20,38 @@ struct Flags : ServingFlags {
   std::string model, kernel;
   bool quick = false;
   std::string state_dtype = "bf16";
+  std::optional<Argument> random;
+  uint64_t random_seed = 0;
   ThroughputOptions options;
 };
+
+// The model that is measured, and whoever owns it.
+struct Measured {
+  OpenedModel opened;
+  std::unique_ptr<Model> made;
+  const Model& model() const { return made ? *made : opened.model(); }
+};
+
+Result<Measured> OpenMeasured(const Flags& flags) {
+  Measured out;
+  if (!flags.random->given()) {
+    ASSIGN_OR_RETURN(
+        out.opened, OpenShown(flags.model, flags.serving(), flags.device_of()));
+    return out;
+  }
+  const std::filesystem::path path(flags.model);
+  std::error_code ignored;
+  const bool folder = std::filesystem::is_directory(path, ignored);
+  ASSIGN_OR_RETURN(
+      ModelConfig config,
+      ConfigOfFile((folder ? path / "config.json" : path).string()));
+  if (config.name.empty()) config.name = path.stem().string();
+  ASSIGN_OR_RETURN(out.made, Model::Create(std::move(config)));
+  ThreadPool pool(flags.threads);
+  out.made->InitToMeasure(flags.random_seed, pool);
+  out.made->MoveTo(flags.device_of());
+  return out;
+}
 
 double PeakMemory() {
   rusage usage{};
@@ -151,8 +184,7 @@ Status Run(Flags& flags) {
   flags.options.dtype = flags.dtype_of();
   flags.options.report = flags.report.get();
   flags.options.token_dtype = StateDType(flags.state_dtype);
-  ASSIGN_OR_RETURN(const OpenedModel opened,
-                   OpenShown(flags.model, flags.serving(), flags.device_of()));
+  ASSIGN_OR_RETURN(const Measured opened, OpenMeasured(flags));
   if (!flags.json) {
     std::printf(
         "| model | test | sequences | depth | tokens/s | low - high "
@@ -219,6 +251,10 @@ void AddBench(Verb verb) {
   AddStateDType(verb, &flags->state_dtype);
   verb.Add("NAME", &flags->kernel,
            "With kernels: a room, or how a row's name or part begins");
+  flags->random = verb.Add(
+      "--random", &flags->random_seed, Whole{0, UINT64_MAX},
+      "MODEL is a config.json or intarsia.json, or a folder that has the "
+      "first: bf16 weights are made from this seed");
   verb.Add("--quick", &flags->quick, "With kernels: small shapes");
   verb.Add("-p", &options->prompts, Whole{0, 1 << 20}, "Prefill lengths");
   verb.Add("-n", &options->generate, Whole{0, 1 << 20}, "Decode steps");

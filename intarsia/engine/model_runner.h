@@ -164,6 +164,11 @@ class ModelRunner : public Runner {
   std::vector<StepToken> Sample(const StepPlan& plan,
                                 const std::vector<int64_t>& sampled,
                                 const Tensor& logits);
+  // The same where all samplers are greedy and the logits are on a GPU: only
+  // tokens come to the host.
+  std::vector<StepToken> SampleThere(const StepPlan& plan,
+                                     const std::vector<int64_t>& sampled,
+                                     const Tensor& logits);
   // One batch; the logits of `rows` are on the device.
   Tensor RunBatch(Batch* batch, std::span<const int32_t> rows);
   Tensor RunDecodeGraph(Batch batch);

@@ -127,8 +127,14 @@ Result<StepResult> ModelRunner::Step(const StepPlan& plan) {
   Advance(batch);
   if (none) return result;
   if (logits_wanted) result.logits = WithoutSampled(sampled, logits);
+  const bool greedy = std::ranges::all_of(plan, [](const StepPiece& piece) {
+    return std::ranges::all_of(piece.samplers,
+                               [](const Sampler* s) { return s->greedy(); });
+  });
   result.tokens =
-      Sample(plan, sampled, logits_wanted ? logits : logits.To(Cpu()));
+      greedy && logits.device().is_cuda()
+          ? SampleThere(plan, sampled, logits)
+          : Sample(plan, sampled, logits_wanted ? logits : logits.To(Cpu()));
   return result;
 }
 
@@ -184,6 +190,27 @@ std::vector<StepToken> ModelRunner::Sample(const StepPlan& plan,
           }
         }
       });
+  return tokens;
+}
+
+std::vector<StepToken> ModelRunner::SampleThere(
+    const StepPlan& plan, const std::vector<int64_t>& sampled,
+    const Tensor& logits) {
+  std::vector<StepToken> tokens;
+  std::vector<int32_t> best;
+  for (size_t i = 0; i < plan.size(); ++i) {
+    if (sampled[i] < 0) continue;
+    if (best.empty()) {
+      Context ctx;
+      ctx.device = options_.device;
+      best = LargestOfRows(ctx, logits);
+    }
+    StepToken token{.id = best[sampled[i]], .error = Status::Ok()};
+    if (token.id < 0) {
+      token.error = DataLoss("[sampler] the model's logits are not finite");
+    }
+    tokens.insert(tokens.end(), plan[i].samplers.size(), token);
+  }
   return tokens;
 }
 

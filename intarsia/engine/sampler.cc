@@ -72,6 +72,13 @@ bool AllFinite(std::span<const float> values) {
 
 Sampler::Sampler(SamplingOptions options) : options_(std::move(options)) {}
 
+bool Sampler::greedy() const {
+  const SamplingOptions& o = options_;
+  return o.temperature == 0.0f && o.logit_bias.empty() &&
+         o.repeat_penalty == 1.0f && o.presence_penalty == 0.0f &&
+         o.frequency_penalty == 0.0f && o.dry_multiplier == 0.0f;
+}
+
 Result<int32_t> Sampler::Sample(std::span<const float> logits,
                                 std::span<const int32_t> history) {
   if (!AllFinite(logits)) {

@@ -56,6 +56,8 @@ class Sampler {
   explicit Sampler(SamplingOptions options);
 
   const SamplingOptions& options() const { return options_; }
+  // Takes the likeliest token of the logits as they are.
+  bool greedy() const;
 
   // `history`: prompt and answer so far. The draw depends on (seed, length of
   // the history) alone, so batches and threads never change a text. Ties go to

@@ -11,6 +11,7 @@
 #include <utility>
 
 #include "intarsia/checkpoint/checked.h"
+#include "intarsia/checkpoint/json_input.h"
 #include "intarsia/core/in_file.h"
 #include "intarsia/families/foreign_fields.h"
 #include "intarsia/families/fp8_blocks.h"
@@ -435,6 +436,22 @@ Result<Translation> Translate(const Checkpoint& checkpoint) {
     return out;
   }
   return InFile(std::move(out), ConfigPath(checkpoint));
+}
+
+Result<ModelConfig> ConfigOfFile(const std::string& path) {
+  const auto read = [&]() -> Result<ModelConfig> {
+    ASSIGN_OR_RETURN(Json config, ReadJsonFile(path, "load", size_t{16} << 20));
+    const std::string type = TextOr(config, "model_type");
+    if (type.empty()) return ParseModelConfig(config);
+    const Family* family = FindFamily(type);
+    if (family == nullptr) {
+      return Unsupported("[load] " + NotKnown("model_type", type));
+    }
+    ASSIGN_OR_RETURN(FamilyModel model, family->from_config(CompleteConfig(
+                                            *family, std::move(config))));
+    return std::move(model.config);
+  };
+  return InFile(read(), path);
 }
 
 Status CheckConfig(const Json& config, const std::string& where) {

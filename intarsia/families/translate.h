@@ -50,6 +50,10 @@ struct Translation {
 // and of gated units count wherever the file has them.
 Result<Translation> Translate(const Checkpoint& checkpoint);
 
+// The model of a config.json, or of an intarsia.json, with the tensors that its
+// family publishes. `path` is named in messages.
+Result<ModelConfig> ConfigOfFile(const std::string& path);
+
 // What a config.json alone says against opening the model: its family is not
 // known, its weights are quantised by a method that is not read. `where` begins
 // the message, behind "[load] ".

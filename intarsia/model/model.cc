@@ -49,6 +49,27 @@ float InitialValue(const WeightInit& init, Random* random) {
   return 0.0f;
 }
 
+// Uniform in bf16, two numbers a word of the generator: any part of it can be
+// made alone.
+Tensor UniformBf16(const Shape& shape, float deviation, const Random& random,
+                   ThreadPool& pool) {
+  Tensor out = Tensor::Empty(shape, DType::kBF16);
+  bf16* data = out.mutable_data<bf16>();
+  const float reach = deviation * std::sqrt(3.0f);
+  const int64_t n = out.numel();
+  pool.For((n + 7) / 8, 1 << 14, [&](int64_t begin, int64_t end) {
+    for (int64_t block = begin; block < end; ++block) {
+      const auto words = random.At(static_cast<uint64_t>(block));
+      for (int64_t i = 0; i < 8 && 8 * block + i < n; ++i) {
+        const uint32_t half = words[i / 2] >> (i % 2 * 16) & 0xFFFF;
+        const float u = static_cast<float>(half) * 0x1p-15f - 1.0f;
+        data[8 * block + i] = ToBF16(reach * u);
+      }
+    }
+  });
+  return out;
+}
+
 // The named values that there are before the first block.
 void WriteFirst(const ModelConfig& config, const Tensor& x, Streams* streams) {
   (*streams)["embedding"] = x;
@@ -242,6 +263,25 @@ void Model::InitWeights(uint64_t seed) {
   }
 }
 
+void Model::InitToMeasure(uint64_t seed, ThreadPool& pool) {
+  for (const std::string& path : paths_) {
+    Weight* weight = Find(path);
+    const WeightSpec& spec = weight->spec();
+    Random random = Random(seed).Fork(HashPath(path));
+    if (spec.role == WeightSpec::Role::kVector) {
+      Tensor values = Tensor::Empty(weight->shape());
+      float* data = values.mutable_data<float>();
+      for (int64_t i = 0; i < values.numel(); ++i) {
+        data[i] = InitialValue(spec.init, &random);
+      }
+      weight->set_values(&PlainFormat(DType::kF32), std::move(values));
+      continue;
+    }
+    weight->set_values(&PlainFormat(DType::kBF16),
+                       UniformBf16(weight->shape(), spec.init.a, random, pool));
+  }
+}
+
 void Model::SetTrainable(bool trainable) {
   for (const std::string& path : paths_) Find(path)->trainable = trainable;
 }
@@ -284,11 +324,16 @@ Tensor Model::Blocks(Context& ctx, Tensor x, int begin, int end,
   if (ctx.streams == nullptr && begin == 0) WriteFirst(config_, x, streams);
   size_t flat = 0;
   for (int i = 0; i < begin; ++i) flat += layers_[i].size();
+  Sublayer::Flow flow;
+  flow.x = x;
+  flow.may_lack =
+      x.device().is_cuda() && ctx.tape == nullptr && ctx.observer == nullptr;
   for (int i = begin; i < end; ++i) {
     if (ctx.observer != nullptr) {
-      ctx.observer->Observe("blocks." + std::to_string(i) + ".input", x);
+      ctx.observer->Observe("blocks." + std::to_string(i) + ".input", flow.x);
     }
-    Sublayer::Flow flow{.x = x, .block = x, .previous = {}};
+    flow.block = flow.lacking.defined() ? Tensor() : flow.x;
+    flow.previous = Tensor();
     for (const Placed& placed : layers_[i]) {
       Context inner = ctx;
       inner.weights = placed.weights;
@@ -297,9 +342,9 @@ Tensor Model::Blocks(Context& ctx, Tensor x, int begin, int end,
       placed.sublayer->Run(inner, &flow);
       ++flat;
     }
-    x = flow.x;
   }
-  return x;
+  Sublayer::Settle(ctx, &flow);
+  return flow.x;
 }
 
 Tensor Model::Head(Context& ctx, const Tensor& x) const {

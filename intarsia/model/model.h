@@ -45,6 +45,9 @@ class Model {
   Status CheckComplete() const;
   // Fresh weights by each spec's init, from `seed` and the path alone.
   void InitWeights(uint64_t seed);
+  // Weights to measure a shape with, on all threads: matrices and tables in
+  // bf16, uniform numbers of each spec's deviation, vectors as InitWeights.
+  void InitToMeasure(uint64_t seed, ThreadPool& pool);
   void SetTrainable(bool trainable);
   // Throws EngineError when a mixer has no kernels for the device.
   void MoveTo(Device device);

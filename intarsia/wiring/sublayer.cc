@@ -99,6 +99,12 @@ Status Sublayer::Supports(Device device) const {
   return mixer_->Supports(device);
 }
 
+void Sublayer::Settle(Context& ctx, Flow* flow) {
+  if (flow->lacking.defined()) flow->x = Add(ctx, flow->x, flow->lacking);
+  flow->lacking = Tensor();
+  if (!flow->block.defined()) flow->block = flow->x;
+}
+
 void Sublayer::Run(Context& ctx, Flow* flow) const {
   const auto norm = [&](const NormConfig& kind, const PartPlace& place,
                         const Tensor& x) {
@@ -106,7 +112,16 @@ void Sublayer::Run(Context& ctx, Flow* flow) const {
     inner.weights = ctx.weights.subspan(place.weight, place.weights);
     return ApplyNorm(inner, kind, x, inner.weights);
   };
-  if (config_.input != SublayerInput::kPrevious) {
+  if (flow->lacking.defined() && config_.input == SublayerInput::kResidual &&
+      config_.from.empty() && config_.concat.empty()) {
+    Context inner = ctx;
+    inner.weights = ctx.weights.subspan(pre_.weight, pre_.weights);
+    flow->previous = AddAndNorm(inner, config_.pre_norm, flow->lacking,
+                                &flow->x, inner.weights);
+    flow->lacking = Tensor();
+    Settle(ctx, flow);
+  } else if (config_.input != SublayerInput::kPrevious) {
+    Settle(ctx, flow);
     Tensor in = config_.input == SublayerInput::kBlock ? flow->block
                 : config_.from.empty()                 ? flow->x
                                        : Stream(ctx, config_.from);
@@ -125,6 +140,13 @@ void Sublayer::Run(Context& ctx, Flow* flow) const {
   Tensor h = ForwardWhole(inner, *mixer_, flow->previous);
   h = norm(config_.post_norm, post_, h);
   if (config_.residual_scale != 1.0f) h = Scale(ctx, h, config_.residual_scale);
+  if (flow->may_lack && config_.to.empty() && !config_.replace &&
+      config_.save_as.empty()) {
+    Settle(ctx, flow);
+    flow->lacking = h;
+    return;
+  }
+  Settle(ctx, flow);
   Tensor& x = config_.to.empty() ? flow->x : Stream(ctx, config_.to);
   x = config_.replace ? h : Add(ctx, x, h);
   if (!config_.save_as.empty()) {

@@ -35,7 +35,13 @@ class Sublayer {
     Tensor x;         // so far
     Tensor block;     // as it came in
     Tensor previous;  // what the last sublayer's mixer worked on
+    // Where the caller allows it, x may lack the last result, so that the next
+    // norm adds it in one pass over memory; Settle adds it. A block that begins
+    // so has no `block` before.
+    bool may_lack = false;
+    Tensor lacking = {};
   };
+  static void Settle(Context& ctx, Flow* flow);
   // Weights and state of ctx are this sublayer's. ctx.streams holds the named
   // values; it may be null where none is read or written.
   void Run(Context& ctx, Flow* flow) const;

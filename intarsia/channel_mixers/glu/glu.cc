@@ -20,11 +20,16 @@ Glu::Glu(const GluConfig& config) : config_(config) {
 }
 
 Tensor Glu::Forward(Context& ctx, const Tensor& x) const {
-  auto [gate, up] = Linears(ctx, x, {{gate_, gate_bias_}, {up_, up_bias_}});
-  if (config_.gate_multiplier != 1.0f) {
+  Tensor h;
+  if (config_.gate_multiplier == 1.0f) {
+    h = GatedLinear(ctx, x, config_.activation,
+                    {&ctx.weight(gate_), Find(ctx, gate_bias_)},
+                    {&ctx.weight(up_), Find(ctx, up_bias_)});
+  } else {
+    auto [gate, up] = Linears(ctx, x, {{gate_, gate_bias_}, {up_, up_bias_}});
     gate = Scale(ctx, gate, config_.gate_multiplier);
+    h = GatedActivation(ctx, config_.activation, gate, up);
   }
-  const Tensor h = GatedActivation(ctx, config_.activation, gate, up);
   return OutLinear(ctx, h, down_, down_bias_);
 }
 

@@ -1,5 +1,6 @@
 #include "intarsia/mixers/attention/attention.h"
 
+#include "intarsia/cuda/kernels.h"
 #include "intarsia/distributed/communicator.h"
 #include "intarsia/distributed/tensor_parallel.h"
 #include "intarsia/mixers/attention/attention_cuda.h"
@@ -188,13 +189,25 @@ Tensor Attention::Forward(Context& ctx, const Tensor& x) const {
               {{&ctx.weight(kQ), weight(at.q_bias)},
                {&ctx.weight(kK), weight(at.k_bias)},
                {&ctx.weight(kV), weight(at.v_bias)}});
-  const Tensor q = heads(flat_q, at.q_norm, true);
+  const bool stored = ctx.state != nullptr && !ctx.state->entries.empty();
+  Tensor q;
   AttentionKeys keys;
-  keys.k = heads(flat_k, at.k_norm, true);
-  keys.v = heads(flat_v, -1, false);
-  if (ctx.state != nullptr && !ctx.state->entries.empty()) {
-    Append(ctx, keys.k, &ctx.state->tokens(0));
-    Append(ctx, keys.v, &ctx.state->tokens(1));
+  const bool appended =
+      stored && x.device().is_cuda() && !norms &&
+      RequireKernels(attention_cuda::kernels, "attention")
+          .rotate_and_append(ctx, flat_q, flat_k, flat_v, config_.rope,
+                             config_.head_dim, &ctx.state->tokens(0),
+                             &ctx.state->tokens(1), &q);
+  if (!appended) {
+    q = heads(flat_q, at.q_norm, true);
+    keys.k = heads(flat_k, at.k_norm, true);
+    keys.v = heads(flat_v, -1, false);
+  }
+  if (stored) {
+    if (!appended) {
+      Append(ctx, keys.k, &ctx.state->tokens(0));
+      Append(ctx, keys.v, &ctx.state->tokens(1));
+    }
     keys.k_pages = &ctx.state->tokens(0);
     keys.v_pages = &ctx.state->tokens(1);
   }

@@ -196,6 +196,9 @@ Status Common(const CoreArgs& a) {
   if (a.config.softcap > 0) return Unsupported("scores without a cap");
   if (a.sinks != nullptr) return Unsupported("no sinks");
   if (a.config.mask.kind == Kind::kPrefix) return Unsupported("no prefix");
+  if (a.config.mask.kind == Kind::kBidirectional && a.config.mask.window > 0) {
+    return Unsupported("no window on both sides");
+  }
   return Status::Ok();
 }
 
@@ -494,6 +497,7 @@ void AppendEntries(Context& ctx, const Tensor& rows, TokenPages* pages) {
 
 constexpr Kernels kKernels = {.core = Core,
                               .append = AppendEntries,
+                              .rotate_and_append = RotateAndAppend,
                               .gradients = Gradients,
                               .sink_gradient = SinkGradient};
 

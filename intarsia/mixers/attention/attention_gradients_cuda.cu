@@ -3,6 +3,7 @@
 // head for dk and dv, so that every number has one writer.
 #include <cmath>
 
+#include "intarsia/core/kernel_report.h"
 #include "intarsia/cuda/room.cuh"
 #include "intarsia/mixers/attention/attention_gradients_cuda.h"
 
@@ -145,17 +146,12 @@ Tensor SlopesOf(Context& ctx, const AttentionResult& result,
   return slope;
 }
 
-}  // namespace
-
-std::vector<Tensor> Gradients(Context& ctx, const Tensor& q, const Tensor& k,
-                              const Tensor& v, const AttentionResult& result,
-                              const AttentionCoreConfig& config,
-                              const Tensor& d_out, const Tensor& d_lse) {
-  const auto like = [&](const Tensor& x) {
-    return Tensor::Empty(x.shape(), DType::kF32, ctx.device);
-  };
-  std::vector<Tensor> out = {like(q), like(k), like(v)};
-  if (q.dim(0) == 0) return out;
+void RunPlain(Context& ctx, GradientCall& call) {
+  const Tensor &q = call.q, &k = call.k, &v = call.v;
+  const Tensor &d_out = call.d_out, &d_lse = call.d_lse;
+  const AttentionResult& result = call.result;
+  const AttentionCoreConfig& config = call.config;
+  std::vector<Tensor>& out = call.gradients;
   const int64_t heads = q.dim(1), kv_heads = k.dim(1);
   CHECK(q.dim(2) <= kMaxDim && v.dim(2) <= kMaxDim);
   Tensor slope = SlopesOf(ctx, result, d_out, d_lse);
@@ -193,7 +189,28 @@ std::vector<Tensor> Gradients(Context& ctx, const Tensor& q, const Tensor& k,
   Keys<<<dim3(rows, static_cast<unsigned>(kv_heads)), kThreads, 0,
          cuda::StreamOf(ctx)>>>(args);
   cuda::CheckLaunch("attention");
-  return out;
+}
+
+constexpr Kernel<GradientCall> kGradients[] = {
+    {"sm90_attention_backward", SupportsBackward, RunBackward},
+    {"plain", [](const GradientCall&) { return Status::Ok(); }, RunPlain},
+};
+
+}  // namespace
+
+std::vector<Tensor> Gradients(Context& ctx, const Tensor& q, const Tensor& k,
+                              const Tensor& v, const AttentionResult& result,
+                              const AttentionCoreConfig& config,
+                              const Tensor& d_out, const Tensor& d_lse) {
+  const auto like = [&](const Tensor& x) {
+    return Tensor::Empty(x.shape(), DType::kF32, ctx.device);
+  };
+  GradientCall call{*ctx.batch, ctx.dtype, q,     k,     v,
+                    result,     config,    d_out, d_lse, {}};
+  call.gradients = {like(q), like(k), like(v)};
+  if (q.dim(0) == 0) return call.gradients;
+  RunFirst(ctx, ctx.report, "attention gradients", kGradients, call);
+  return call.gradients;
 }
 
 Tensor SinkGradient(Context& ctx, const Weight& sinks,

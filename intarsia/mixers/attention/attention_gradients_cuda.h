@@ -1,4 +1,4 @@
-// Plain gradients of the core on a GPU (attention_gradients_cuda.cu).
+// Gradients of the core on a GPU.
 #pragma once
 
 #include <vector>
@@ -6,6 +6,21 @@
 #include "intarsia/mixers/attention/attention.h"
 
 namespace intarsia::attention_cuda {
+
+// A call of Kernels::gradients.
+struct GradientCall {
+  const Batch& batch;
+  DType dtype;  // Context::dtype
+  const Tensor &q, &k, &v;
+  const AttentionResult& result;
+  const AttentionCoreConfig& config;
+  const Tensor &d_out, &d_lse;
+  std::vector<Tensor> gradients;  // of q, k and v
+};
+
+// attention_backward_cuda.cu
+Status SupportsBackward(const GradientCall& call);
+void RunBackward(Context& ctx, GradientCall& call);
 
 // As Kernels::gradients and Kernels::sink_gradient.
 std::vector<Tensor> Gradients(Context& ctx, const Tensor& q, const Tensor& k,

@@ -357,6 +357,7 @@ __global__ void __launch_bounds__(32 * kWarps)
     PagedDecodeKernel(const __grid_constant__ Params p) {
   const Sm90PagedDecodeArgs& a = p.a;
   cudaTriggerProgrammaticLaunchCompletion();
+  cudaGridDependencySynchronize();
   const int lane = threadIdx.x % 32;
   const int warp = threadIdx.x / 32;
   const int group = a.query_heads / a.kv_heads;
@@ -509,6 +510,7 @@ cudaError_t LaunchHeadDim(const Params& p, cudaStream_t stream) {
   const cuda::LaunchShape main = {
       .grid = dim3(a.kv_heads, p.max_splits, a.batch),
       .block = dim3(32 * kWarps),
+      .overlap_previous = true,
       .stream = stream};
   INTARSIA_RETURN_IF_CUDA_ERROR(
       a.query_heads / a.kv_heads <= 8

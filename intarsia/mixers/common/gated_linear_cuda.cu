@@ -1,8 +1,10 @@
 // The recurrence as it is written: a block walks a segment's tokens with a tile
 // of one head's state in registers. Plain; right for decode, slow for prefill.
+// And the list of this and the tuned ones.
 #include "intarsia/cuda/room.cuh"
 #include "intarsia/mixers/common/gated_linear_cuda.h"
 #include "intarsia/mixers/common/gated_linear_gradients_cuda.h"
+#include "intarsia/mixers/common/gated_linear_retention_cuda.h"
 
 namespace intarsia::gated_linear_cuda {
 namespace {
@@ -98,14 +100,10 @@ __global__ void Walk(Args p, Constants constants) {
   }
 }
 
-Tensor Recurrent(Context& ctx, const Tensor& q, const Tensor& k,
-                 const Tensor& v, const Tensor& log_decay, Tensor* pool,
-                 const Tensor& state_in, Tensor* state_out,
-                 const GatedLinearOptions& options) {
-  const Batch& batch = *ctx.batch;
-  CHECK(batch.device.cu_seqlens.defined()) << "the batch is not uploaded";
+void RunPlain(Context& ctx, Call& call) {
+  const auto& [batch, dtype, q, k, v, log_decay, pool, state_in, state_out,
+               options, result] = call;
   CHECK_LE(q.dim(2), kMaxKeyDim);
-  CHECK(q.contiguous() && k.contiguous() && v.contiguous());
   const bool constant = log_decay.rank() == 1;
   CHECK_EQ(constant, log_decay.device().is_cpu());
   CHECK(!constant || v.dim(1) <= kMaxHeads) << v.dim(1) << " heads";
@@ -114,7 +112,6 @@ Tensor Recurrent(Context& ctx, const Tensor& q, const Tensor& k,
     std::copy_n(log_decay.data<float>(), v.dim(1), constants.values);
   }
   Tensor out = Tensor::Empty(v.shape(), DType::kF32, v.device());
-  if (out.numel() == 0) return out;
   const Args args{
       .q = q.data<float>(),
       .k = k.data<float>(),
@@ -137,7 +134,38 @@ Tensor Recurrent(Context& ctx, const Tensor& q, const Tensor& k,
                   static_cast<unsigned>(batch.segments()));
   Walk<<<grid, kColumns * kGroups, 0, cuda::StreamOf(ctx)>>>(args, constants);
   cuda::CheckLaunch("gated_linear");
-  return out;
+  call.out = out;
+}
+
+constexpr Kernel<Call> kRecurrent[] = {
+    {"sm90_retention_step", SupportsRetentionStep, RunRetentionStep},
+    {"sm90_retention_forward", SupportsRetention, RunRetention},
+    {"plain", [](const Call&) { return Status::Ok(); }, RunPlain},
+};
+
+Tensor Recurrent(Context& ctx, const Tensor& q, const Tensor& k,
+                 const Tensor& v, const Tensor& log_decay, Tensor* pool,
+                 const Tensor& state_in, Tensor* state_out,
+                 const GatedLinearOptions& options) {
+  const Batch& batch = *ctx.batch;
+  CHECK(batch.device.cu_seqlens.defined()) << "the batch is not uploaded";
+  CHECK(q.contiguous() && k.contiguous() && v.contiguous());
+  // A tape's gradients are those of fp32.
+  Call call{batch,
+            ctx.tape != nullptr ? DType::kF32 : ctx.dtype,
+            q,
+            k,
+            v,
+            log_decay,
+            pool,
+            state_in,
+            state_out,
+            options,
+            Tensor::Empty(v.shape(), DType::kF32, v.device())};
+  if (v.numel() > 0) {
+    RunFirst(ctx, ctx.report, "gated_linear", kRecurrent, call);
+  }
+  return call.out;
 }
 
 constexpr Kernels kKernels = {

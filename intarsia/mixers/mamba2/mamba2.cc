@@ -115,9 +115,11 @@ Tensor Mamba2::Convolve(Context& ctx, const Tensor& x, LinearHandles conv,
                       ctx.state ? ctx.state->sequence(state) : Tensor());
 }
 
-Tensor Mamba2::GateAndNorm(Context& ctx, const Tensor& y,
-                           const Tensor& z) const {
-  if (!config_.norm) return GatedActivation(ctx, Activation::kSilu, z, y);
+Tensor Mamba2::GateAndNorm(Context& ctx, const Tensor& y, const Tensor& z,
+                           bool gated) const {
+  if (!config_.norm) {
+    return gated ? y : GatedActivation(ctx, Activation::kSilu, z, y);
+  }
   const Weight& scale = ctx.weight(norm_);
   const int ranks = TensorParallelSize(ctx);
   auto norm = [&](const Tensor& t) {
@@ -135,27 +137,68 @@ Tensor Mamba2::GateAndNorm(Context& ctx, const Tensor& y,
   if (config_.norm_before_gate) {
     return GatedActivation(ctx, Activation::kSilu, z, norm(y));
   }
-  return norm(GatedActivation(ctx, Activation::kSilu, z, y));
+  return norm(gated ? y : GatedActivation(ctx, Activation::kSilu, z, y));
+}
+
+Tensor Mamba2::DecodeStep(Context& ctx, const Tensor& z, const Tensor& x,
+                          const Tensor& b, const Tensor& c,
+                          const Tensor& raw) const {
+  const bool silu = config_.conv_activation == Activation::kSilu;
+  if (x.device().is_cpu() || x.dtype() != DType::kBF16 ||
+      ctx.state == nullptr || ctx.tape != nullptr ||
+      (!silu && config_.conv_activation != Activation::kNone)) {
+    return Tensor();
+  }
+  mamba2_cuda::Step step{.x = x,
+                         .b = b,
+                         .c = c,
+                         .raw = raw,
+                         .z = config_.norm_before_gate ? Tensor() : z,
+                         .conv_x = ctx.weight(conv_x_.w),
+                         .conv_b = ctx.weight(conv_b_.w),
+                         .conv_c = ctx.weight(conv_c_.w),
+                         .bias_x = Find(ctx, conv_x_.bias),
+                         .bias_b = Find(ctx, conv_b_.bias),
+                         .bias_c = Find(ctx, conv_c_.bias),
+                         .silu = silu,
+                         .dt_bias = ctx.weight(dt_bias_),
+                         .a_log = ctx.weight(a_log_),
+                         .d = ctx.weight(d_),
+                         .dt_min = config_.dt_min,
+                         .dt_max = config_.dt_max,
+                         .head_dim = config_.head_dim,
+                         .state_dim = config_.state_dim,
+                         .state_x = &ctx.state->sequence(kConvX),
+                         .state_b = &ctx.state->sequence(kConvB),
+                         .state_c = &ctx.state->sequence(kConvC),
+                         .ssm = &ctx.state->sequence(kSsm),
+                         .y = Tensor()};
+  RequireKernels(mamba2_cuda::kernels, "mamba2").step(ctx, step);
+  return step.y;
 }
 
 Tensor Mamba2::Recur(Context& ctx, const Tensor& raw, const Tensor& x,
                      const Tensor& b, const Tensor& c) const {
   Tensor* state = ctx.state ? &ctx.state->sequence(kSsm) : nullptr;
   const auto composed = [&] {
+    const auto wide = [&](const Tensor& t) {
+      return Cast(ctx, t, DType::kF32);
+    };
+    const Tensor u = wide(x);
     const Mamba2Steps steps =
-        Discretize(ctx, raw, x, ctx.weight(dt_bias_), ctx.weight(a_log_),
+        Discretize(ctx, wide(raw), u, ctx.weight(dt_bias_), ctx.weight(a_log_),
                    config_.dt_min, config_.dt_max);
     Tensor y;
     if (state == nullptr) {
-      y = Mamba2Core(ctx, b, c, steps, Tensor(), config_.chunk).out;
+      y = Mamba2Core(ctx, wide(b), wide(c), steps, Tensor(), config_.chunk).out;
     } else {
       GatedLinearOptions options;
       options.chunk = config_.chunk;
       options.value_major = true;
-      y = GatedLinearInPlace(ctx, c, b, steps.value, steps.log_decay, state,
-                             options);
+      y = GatedLinearInPlace(ctx, wide(c), wide(b), steps.value,
+                             steps.log_decay, state, options);
     }
-    return AddSkip(ctx, y, x, ctx.weight(d_));
+    return Cast(ctx, AddSkip(ctx, y, u, ctx.weight(d_)), x.dtype());
   };
   return Fused(
       ctx, "mamba2",
@@ -191,6 +234,10 @@ Tensor Mamba2::Forward(Context& ctx, const Tensor& x) const {
     if (factor != 1.0f) in[i] = Scale(ctx, in[i], factor);
   }
   auto& [z, u, b, c, raw] = in;
+  if (const Tensor y = DecodeStep(ctx, z, u, b, c, raw); y.defined()) {
+    return OutLinear(ctx, GateAndNorm(ctx, y, z, !config_.norm_before_gate),
+                     out_.w, out_.bias);
+  }
   u = Convolve(ctx, u, conv_x_, kConvX);
   b = Convolve(ctx, b, conv_b_, kConvB);
   c = Convolve(ctx, c, conv_c_, kConvC);
@@ -200,7 +247,7 @@ Tensor Mamba2::Forward(Context& ctx, const Tensor& x) const {
   c = ReshapeView(ctx, c, Shape({rows, c.dim(1) / N, N}));
   Tensor y = Recur(ctx, raw, u, b, c);
   y = ReshapeView(ctx, y, Shape({rows, y.dim(1) * P}));
-  return OutLinear(ctx, GateAndNorm(ctx, y, z), out_.w, out_.bias);
+  return OutLinear(ctx, GateAndNorm(ctx, y, z, false), out_.w, out_.bias);
 }
 
 Result<std::unique_ptr<Mixer>> CreateMamba2(const Json& json, int dim) {

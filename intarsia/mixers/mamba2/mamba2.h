@@ -67,6 +67,7 @@ class Mamba2 final : public Mixer {
 
   // conv_x [I, W−1], conv_B, conv_C [G·N, W−1], ssm [H, P, N], per sequence.
   std::vector<StateSpec> state() const override;
+  bool bf16() const override { return true; }
   Tensor Forward(Context& ctx, const Tensor& x) const override;
   std::vector<double> Reference(const Batch& batch,
                                 const std::vector<std::vector<double>>& weights,
@@ -78,7 +79,13 @@ class Mamba2 final : public Mixer {
   // The recurrence with its steps and skip connection, [T, H, P].
   Tensor Recur(Context& ctx, const Tensor& raw, const Tensor& x,
                const Tensor& b, const Tensor& c) const;
-  Tensor GateAndNorm(Context& ctx, const Tensor& y, const Tensor& z) const;
+  // `gated`: y is y ⊙ silu(z) already.
+  Tensor GateAndNorm(Context& ctx, const Tensor& y, const Tensor& z,
+                     bool gated) const;
+  // A decoding step on a GPU up to the norm, with the gate where it comes
+  // before; undefined where no kernel takes it.
+  Tensor DecodeStep(Context& ctx, const Tensor& z, const Tensor& x,
+                    const Tensor& b, const Tensor& c, const Tensor& raw) const;
 
   Mamba2Config config_;
   LinearHandles z_, x_, b_, c_, dt_;         // of in_z, in_x ...

@@ -6,6 +6,7 @@
 #include "intarsia/mixers/mamba2/mamba2_gradients_cuda.h"
 #include "intarsia/mixers/mamba2/sm90_ssd_forward.h"
 #include "intarsia/mixers/mamba2/sm90_state_update.h"
+#include "intarsia/ops/conv1d/sm90_conv1d.h"
 #include "intarsia/ops/elementwise/elementwise.h"
 
 namespace intarsia::mamba2_cuda {
@@ -72,20 +73,6 @@ struct Args {
   int state_dim() const { return static_cast<int>(call.b.dim(2)); }
 };
 
-__global__ void Negative(const float* a_log, float* a, int heads) {
-  const int h = static_cast<int>(blockIdx.x * blockDim.x + threadIdx.x);
-  if (h < heads) a[h] = -expf(a_log[h]);
-}
-
-// −exp(A_log), [H].
-Tensor Decays(Context& ctx, const Args& a) {
-  Tensor out = Tensor::Empty({a.heads()}, DType::kF32, ctx.device);
-  Negative<<<cuda::Blocks(a.heads(), 128), 128, 0, cuda::StreamOf(ctx)>>>(
-      a.call.a_log.f32(), out.mutable_data<float>(), a.heads());
-  cuda::CheckLaunch("mamba2");
-  return out;
-}
-
 Status SupportsStep(const Args& a) {
   if (a.dtype != DType::kBF16) return Unsupported("bf16 activations");
   if (a.call.state == nullptr || a.batch.size() != a.batch.segments() ||
@@ -99,42 +86,108 @@ Status SupportsStep(const Args& a) {
   return Status::Ok();
 }
 
-void RunStep(Context& ctx, Args& a) {
-  const Tensor x = Cast(ctx, a.call.x, DType::kBF16);
-  const Tensor dt = Cast(ctx, a.call.raw, DType::kBF16);
-  const Tensor b = Cast(ctx, a.call.b, DType::kBF16);
-  const Tensor c = Cast(ctx, a.call.c, DType::kBF16);
-  const Tensor decays = Decays(ctx, a);
-  Tensor y = Tensor::Empty(x.shape(), DType::kBF16, ctx.device);
-  const int64_t inner = int64_t{a.heads()} * a.head_dim();
-  const int64_t shared = int64_t{a.groups()} * a.state_dim();
+// The sizes, weights and tensors that one step needs.
+struct StepTensors {
+  const Tensor &x, &raw, &b, &c;  // bf16, rows of the batch
+  const Tensor* z;                // or null
+  Tensor *ssm, *y;
+};
+
+void LaunchStep(Context& ctx, const StepTensors& t, const Weight& dt_bias,
+                const Weight& a_log, const Weight& d, float dt_min,
+                float dt_max, int64_t heads, int64_t head_dim, int64_t groups,
+                int64_t state_dim) {
+  const int64_t inner = heads * head_dim;
   cuda::Require(
-      LaunchSm90Mamba2Step({.state = a.call.state->mutable_data<float>(),
-                            .slots = a.batch.device.slots.data<int32_t>(),
-                            .x = cuda::Bf16(x),
-                            .dt = cuda::Bf16(dt),
-                            .b = cuda::Bf16(b),
-                            .c = cuda::Bf16(c),
-                            .a = decays.data<float>(),
-                            .d = a.call.d.f32(),
-                            .dt_bias = a.call.dt_bias.f32(),
-                            .out = cuda::Bf16Out(y),
-                            .batch = static_cast<int>(a.batch.size()),
-                            .heads = a.heads(),
-                            .head_dim = a.head_dim(),
-                            .state_dim = a.state_dim(),
-                            .groups = a.groups(),
-                            .x_stride = inner,
-                            .dt_stride = a.heads(),
-                            .b_stride = shared,
-                            .c_stride = shared,
+      LaunchSm90Mamba2Step({.state = t.ssm->mutable_data<float>(),
+                            .slots = ctx.batch->device.slots.data<int32_t>(),
+                            .x = cuda::Bf16(t.x),
+                            .dt = cuda::Bf16(t.raw),
+                            .b = cuda::Bf16(t.b),
+                            .c = cuda::Bf16(t.c),
+                            .z = t.z != nullptr ? cuda::Bf16(*t.z) : nullptr,
+                            .a_log = a_log.f32(),
+                            .d = d.f32(),
+                            .dt_bias = dt_bias.f32(),
+                            .out = cuda::Bf16Out(*t.y),
+                            .batch = static_cast<int>(t.x.dim(0)),
+                            .heads = static_cast<int>(heads),
+                            .head_dim = static_cast<int>(head_dim),
+                            .state_dim = static_cast<int>(state_dim),
+                            .groups = static_cast<int>(groups),
+                            .x_stride = t.x.stride(0),
+                            .dt_stride = t.raw.stride(0),
+                            .b_stride = t.b.stride(0),
+                            .c_stride = t.c.stride(0),
+                            .z_stride = t.z != nullptr ? t.z->stride(0) : 0,
                             .out_stride = inner,
-                            .slot_stride = inner * a.state_dim(),
-                            .dt_min = a.call.dt_min,
-                            .dt_max = a.call.dt_max},
+                            .slot_stride = inner * state_dim,
+                            .dt_min = dt_min,
+                            .dt_max = dt_max},
                            cuda::StreamOf(ctx)),
       "mamba2");
-  a.call.y = Cast(ctx, y, DType::kF32);
+}
+
+void RunStep(Context& ctx, Args& a) {
+  const Tensor x = Cast(ctx, a.call.x, DType::kBF16);
+  const Tensor raw = Cast(ctx, a.call.raw, DType::kBF16);
+  const Tensor b = Cast(ctx, a.call.b, DType::kBF16);
+  const Tensor c = Cast(ctx, a.call.c, DType::kBF16);
+  Tensor y = Tensor::Empty(x.shape(), DType::kBF16, ctx.device);
+  LaunchStep(ctx, {x, raw, b, c, nullptr, a.call.state, &y}, a.call.dt_bias,
+             a.call.a_log, a.call.d, a.call.dt_min, a.call.dt_max, a.heads(),
+             a.head_dim(), a.groups(), a.state_dim());
+  a.call.y = Cast(ctx, y, a.call.x.dtype());
+}
+
+bool DenseInEights(const Tensor& x) {
+  return x.dtype() == DType::kBF16 && x.dim(1) % 8 == 0 && x.stride(1) == 1 &&
+         x.stride(0) % 8 == 0 && reinterpret_cast<uintptr_t>(x.raw()) % 16 == 0;
+}
+
+bool RunWholeStep(Context& ctx, Step& s) {
+  const Batch& batch = *ctx.batch;
+  const int64_t n = s.state_dim, rows = s.x.dim(0);
+  const int64_t taps = s.conv_x.shape()[1];
+  if (rows == 0 || batch.size() != batch.segments() || batch.longest() != 1 ||
+      rows > 65535 || taps < 2 || taps > 4 ||
+      (n != 32 && n != 64 && n != 128 && n != 256) || !DenseInEights(s.x) ||
+      !DenseInEights(s.b) || !DenseInEights(s.c) ||
+      s.raw.dtype() != DType::kBF16 || s.raw.stride(1) != 1) {
+    return false;
+  }
+  Sm90Conv1dStepArgs conv;
+  Tensor out[3];
+  const auto add = [&](const Tensor& x, const Weight& w, const Weight* bias,
+                       Tensor* state) {
+    Tensor& y = out[conv.count];
+    y = Tensor::Empty(x.shape(), DType::kBF16, ctx.device);
+    conv.parts[conv.count++] = {cuda::Bf16(x),
+                                x.stride(0),
+                                w.f32(),
+                                bias != nullptr ? bias->f32() : nullptr,
+                                state->mutable_data<float>(),
+                                cuda::Bf16Out(y),
+                                static_cast<int>(x.dim(1))};
+  };
+  add(s.x, s.conv_x, s.bias_x, s.state_x);
+  add(s.b, s.conv_b, s.bias_b, s.state_b);
+  add(s.c, s.conv_c, s.bias_c, s.state_c);
+  conv.slots = batch.device.slots.data<int32_t>();
+  conv.rows = static_cast<int>(rows);
+  conv.width = static_cast<int>(taps);
+  conv.silu = s.silu;
+  cuda::Require(LaunchSm90Conv1dStep(conv, cuda::StreamOf(ctx)), "mamba2");
+  s.y = Tensor::Empty(s.x.shape(), DType::kBF16, ctx.device);
+  LaunchStep(ctx,
+             {out[0], s.raw, out[1], out[2], s.z.defined() ? &s.z : nullptr,
+              s.ssm, &s.y},
+             s.dt_bias, s.a_log, s.d, s.dt_min, s.dt_max,
+             s.x.dim(1) / s.head_dim, s.head_dim, s.b.dim(1) / n, n);
+  if (ctx.report != nullptr) {
+    ctx.report->Note("mamba2", "sm90_conv1d_step, sm90_mamba2_step");
+  }
+  return true;
 }
 
 // Rows of the pool by slot to rows by sequence, or back.
@@ -161,10 +214,25 @@ Status SupportsSsd(const Args& a) {
   return Status::Ok();
 }
 
+__global__ void Negative(const float* a_log, float* a, int heads) {
+  const int h = static_cast<int>(blockIdx.x * blockDim.x + threadIdx.x);
+  if (h < heads) a[h] = -expf(a_log[h]);
+}
+
+// −exp(A_log), [H].
+Tensor Decays(Context& ctx, const Args& a) {
+  Tensor out = Tensor::Empty({a.heads()}, DType::kF32, ctx.device);
+  Negative<<<cuda::Blocks(a.heads(), 128), 128, 0, cuda::StreamOf(ctx)>>>(
+      a.call.a_log.f32(), out.mutable_data<float>(), a.heads());
+  cuda::CheckLaunch("mamba2");
+  return out;
+}
+
 void RunSsd(Context& ctx, Args& a) {
   const Tensor x = Cast(ctx, a.call.x, DType::kBF16);
   const Tensor b = Cast(ctx, a.call.b, DType::kBF16);
   const Tensor c = Cast(ctx, a.call.c, DType::kBF16);
+  const Tensor raw = Cast(ctx, a.call.raw, DType::kF32);
   const Tensor decays = Decays(ctx, a);
   Tensor y = Tensor::Empty(x.shape(), DType::kBF16, ctx.device);
   const int64_t inner = int64_t{a.heads()} * a.head_dim();
@@ -186,7 +254,7 @@ void RunSsd(Context& ctx, Args& a) {
   float* carried = states.defined() ? states.mutable_data<float>() : nullptr;
   Sm90SsdForwardArgs args{
       .x = cuda::Bf16(x),
-      .dt = a.call.raw.data<float>(),
+      .dt = raw.data<float>(),
       .b = cuda::Bf16(b),
       .c = cuda::Bf16(c),
       .a = decays.data<float>(),
@@ -215,7 +283,7 @@ void RunSsd(Context& ctx, Args& a) {
   args.workspace = const_cast<std::byte*>(workspace.raw());
   cuda::Require(Sm90SsdForward(args, cuda::StreamOf(ctx)), "mamba2");
   if (a.call.state != nullptr) move(true);
-  a.call.y = Cast(ctx, y, DType::kF32);
+  a.call.y = Cast(ctx, y, a.call.x.dtype());
 }
 
 constexpr Kernel<Args> kRecurrence[] = {
@@ -238,6 +306,7 @@ void Recur(Context& ctx, Recurrence& call) {
 constexpr Kernels kKernels = {.discretize = Discretize,
                               .add_skip = AddSkip,
                               .recurrence = Recur,
+                              .step = RunWholeStep,
                               .discretize_gradients = DiscretizeGradients,
                               .dots = Dots,
                               .scale_heads = ScaleHeads,

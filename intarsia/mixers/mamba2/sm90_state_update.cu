@@ -39,6 +39,8 @@ __global__ void __launch_bounds__(kThreads)
   const int head = blockIdx.x;
   const int64_t batch = blockIdx.y;
   const int64_t slot = a.slots != nullptr ? a.slots[batch] : batch;
+  cudaTriggerProgrammaticLaunchCompletion();
+  cudaGridDependencySynchronize();
   const __nv_bfloat16* x =
       a.x + batch * a.x_stride + int64_t{head} * a.head_dim;
   __nv_bfloat16* out =
@@ -71,7 +73,10 @@ __global__ void __launch_bounds__(kThreads)
     if (a.dt_bias != nullptr) dt += a.dt_bias[head];
     if (a.softplus) dt = cuda::Softplus(dt);
     dt = fminf(fmaxf(dt, a.dt_min), a.dt_max);
-    const float decay = cuda::FastExp2(dt * a.a[head] * cuda::kLog2E);
+    const float rate = a.a_log != nullptr
+                           ? -cuda::FastExp2(a.a_log[head] * cuda::kLog2E)
+                           : a.a[head];
+    const float decay = cuda::FastExp2(dt * rate * cuda::kLog2E);
     const float skip = a.d != nullptr ? a.d[head] : 0.0f;
     const int64_t group = head / (a.heads / a.groups);
     float b[kStateDim / 8];
@@ -126,6 +131,7 @@ cudaError_t LaunchSm90Mamba2Step(const Sm90Mamba2StepArgs& a,
   if (!valid) return cudaErrorInvalidValue;
   const cuda::LaunchShape shape = {.grid = dim3(a.heads, a.batch),
                                    .block = dim3(kThreads),
+                                   .overlap_previous = true,
                                    .stream = stream};
   switch (a.state_dim) {
     case 32:

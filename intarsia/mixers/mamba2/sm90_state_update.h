@@ -24,6 +24,7 @@ struct Sm90Mamba2StepArgs {
   const __nv_bfloat16* c = nullptr;   // [batch, groups, state_dim]
   const __nv_bfloat16* z = nullptr;   // [batch, heads, head_dim] or null
   const float* a = nullptr;           // [heads], negative: -exp(A_log)
+  const float* a_log = nullptr;       // [heads], instead of a
   const float* d = nullptr;           // [heads] or null
   const float* dt_bias = nullptr;     // [heads] or null
   __nv_bfloat16* out = nullptr;       // [batch, heads, head_dim]

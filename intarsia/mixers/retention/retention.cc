@@ -112,6 +112,10 @@ std::vector<MixerExample> RetentionExamples() {
        .config = R"({"heads": 2, "key_dim": 16, "value_dim": 32, "rope": {},
                      "norm": {"type": "rms", "eps": 1e-6}})",
        .dim = 32},
+      {.name = "tensor_cores",  // what tuned kernels take
+       .config = R"({"heads": 1, "key_dim": 64, "value_dim": 64, "rope": {},
+                     "norm": {"type": "rms", "eps": 1e-6}})",
+       .dim = 8},
       {.name = "layer_norm_odd_sizes",
        .config = R"({"heads": 3, "key_dim": 6, "value_dim": 10,
                      "rope": {"interleaved": true, "theta": 500},

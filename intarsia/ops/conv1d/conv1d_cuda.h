@@ -6,8 +6,9 @@
 namespace intarsia::conv1d_cuda {
 
 struct Kernels {
-  // As CausalConv1d, without the tape, fp32; x has a dense last axis; ctx.batch
-  // is uploaded. *state may be undefined.
+  // As CausalConv1d, without the tape, in fp32 or bf16, which the result has
+  // too (state and weights are fp32); x has a dense last axis; ctx.batch is
+  // uploaded. *state may be undefined.
   Tensor (*conv1d)(Context& ctx, const Tensor& x, const Weight& weight,
                    const Weight* bias, Activation activation, Tensor* state);
   // Gradients from g, that of the sums before the activation: of x, and of the

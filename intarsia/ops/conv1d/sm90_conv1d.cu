@@ -30,6 +30,14 @@ __device__ __forceinline__ Words Pack(const float (&x)[kChannels]) {
   return make_uint2(cuda::PackBf16(x[0], x[1]), cuda::PackBf16(x[2], x[3]));
 }
 
+// Four weights or biases, in bf16 or fp32.
+__device__ __forceinline__ void LoadConstants(const __nv_bfloat16* narrow,
+                                              const float* wide, int at,
+                                              float (&x)[kChannels]) {
+  if (wide == nullptr) return Unpack(LoadWords(narrow + at), x);
+  cuda::Unpack4(cuda::LoadVec(wide + at), x);
+}
+
 // The inputs that one output needs besides its own row, oldest first.
 template <int kWidth>
 struct Window {
@@ -132,14 +140,17 @@ __global__ void __launch_bounds__(kThreads)
 #pragma unroll
   for (int v = 0; v < kWidth; ++v) {
     float four[kChannels];
-    Unpack(LoadWords(a.weight + channel * kWidth + kChannels * v), four);
+    LoadConstants(a.weight, a.weight_f32, channel * kWidth + kChannels * v,
+                  four);
 #pragma unroll
     for (int i = 0; i < kChannels; ++i) {
       const int at = kChannels * v + i;
       weight[at % kWidth][at / kWidth] = four[i];
     }
   }
-  if (a.bias != nullptr) Unpack(LoadWords(a.bias + channel), bias);
+  if (a.bias != nullptr || a.bias_f32 != nullptr) {
+    LoadConstants(a.bias, a.bias_f32, channel, bias);
+  }
 
   int sequence = FindSequence(a, begin);
   int sequence_end = SequenceEnd(a, sequence);
@@ -190,12 +201,13 @@ __global__ void __launch_bounds__(kThreads)
 
 cudaError_t LaunchSm90CausalConv1d(const Sm90Conv1dArgs& a,
                                    cudaStream_t stream) {
-  const bool valid = a.tokens >= 0 && a.channels > 0 && a.channels % 8 == 0 &&
-                     a.sequences >= 1 && a.width >= 2 && a.width <= 4 &&
-                     a.x_stride % 8 == 0 && a.out_stride % 8 == 0 &&
-                     cuda::IsAligned16(a.x) && cuda::IsAligned16(a.out) &&
-                     cuda::IsAligned16(a.weight) && cuda::IsAligned16(a.bias) &&
-                     cuda::CeilDiv(a.tokens, kRows) <= 65535;
+  const bool valid =
+      a.tokens >= 0 && a.channels > 0 && a.channels % 8 == 0 &&
+      a.sequences >= 1 && a.width >= 2 && a.width <= 4 && a.x_stride % 8 == 0 &&
+      a.out_stride % 8 == 0 && cuda::IsAligned16(a.x) &&
+      cuda::IsAligned16(a.out) && cuda::IsAligned16(a.weight) &&
+      cuda::IsAligned16(a.bias) && cuda::IsAligned16(a.weight_f32) &&
+      cuda::IsAligned16(a.bias_f32) && cuda::CeilDiv(a.tokens, kRows) <= 65535;
   if (!valid) return cudaErrorInvalidValue;
   const cuda::LaunchShape shape = {
       .grid = dim3(static_cast<unsigned>(

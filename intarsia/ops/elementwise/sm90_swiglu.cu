@@ -25,6 +25,8 @@ __device__ __forceinline__ Vec16 Gate(const Vec16& gate, const Vec16& up) {
 
 __global__ void __launch_bounds__(kThreads)
     SwiGluKernel(const __grid_constant__ Sm90SwiGluArgs a, int blocks_per_row) {
+  cudaTriggerProgrammaticLaunchCompletion();
+  cudaGridDependencySynchronize();
   const int64_t row = blockIdx.x / blocks_per_row;
   const int first = blockIdx.x % blocks_per_row * kBlockVecs + threadIdx.x;
   const __nv_bfloat16* gate = a.gate + row * a.gate_stride;
@@ -73,6 +75,7 @@ cudaError_t LaunchSm90SwiGlu(const Sm90SwiGluArgs& a, cudaStream_t stream) {
   const int64_t blocks = blocks_per_row * a.rows;
   if (blocks > INT32_MAX) return cudaErrorInvalidValue;
   shape.grid.x = static_cast<unsigned>(blocks);
+  shape.overlap_previous = true;
   return cuda::Launch(SwiGluKernel, shape, a, static_cast<int>(blocks_per_row));
 }
 

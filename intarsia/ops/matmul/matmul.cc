@@ -236,6 +236,18 @@ Tensor Linear(Context& ctx, const Tensor& x, const Weight& w,
   return std::move(Linears(ctx, x, layer)[0]);
 }
 
+Tensor GatedLinear(Context& ctx, const Tensor& x, Activation activation,
+                   const LinearWeights& gate, const LinearWeights& up) {
+  if (x.device().is_cuda() && ctx.tape == nullptr && ctx.adapters.empty() &&
+      activation == Activation::kSilu) {
+    Tensor y;
+    const Kernels& cuda = RequireKernels(matmul_cuda::kernels, "matmul");
+    if (cuda.gated(ctx, DenseRows(x), gate, up, &y)) return y;
+  }
+  const auto [g, u] = Linears(ctx, x, {gate, up});
+  return GatedActivation(ctx, activation, g, u);
+}
+
 namespace {
 
 // Matrix e of w [E, N, K]. Its values are w's.

@@ -8,6 +8,7 @@
 
 #include "intarsia/core/context.h"
 #include "intarsia/formats/weight.h"
+#include "intarsia/ops/elementwise/elementwise.h"
 
 namespace intarsia {
 
@@ -36,6 +37,11 @@ std::array<Tensor, N> Linears(Context& ctx, const Tensor& x,
                               const LinearWeights (&layers)[N]) {
   return AsArray<N>(Linears(ctx, x, std::span<const LinearWeights>(layers)));
 }
+
+// activation(gate layer) ⊙ up layer, [T, N]: on a GPU, where few rows make it
+// worth while, without the two in memory.
+Tensor GatedLinear(Context& ctx, const Tensor& x, Activation activation,
+                   const LinearWeights& gate, const LinearWeights& up);
 
 // Experts: rows [offsets[e], offsets[e+1]) of x [T, K] meet w[e] of
 // w [E, N, K] → [T, N]. offsets: E+1 entries on the host. Differentiable in x,

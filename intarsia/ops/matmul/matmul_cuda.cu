@@ -10,6 +10,7 @@
 #include "intarsia/ops/elementwise/elementwise.h"
 #include "intarsia/ops/matmul/matmul_cuda.h"
 #include "intarsia/ops/matmul/sm90_gemm.h"
+#include "intarsia/ops/matmul/sm90_narrow_gemm.h"
 #include "intarsia/ops/matmul/sm90_thin_gemm.h"
 
 namespace intarsia::matmul_cuda {
@@ -152,13 +153,14 @@ Tensor Typed(const Context& ctx, const Tensor& x, DType dtype) {
   return Cast(untaped, x, dtype);
 }
 
-// Products of one x.
+// Products of one x; with `gated` two, of which y[0] = silu(first) * second.
 struct LinearArgs {
   const Tensor& x;
   std::vector<Matrix> weights;
   std::vector<const Weight*> biases;
   DType operands;  // Context::dtype
   std::vector<Tensor> y;
+  bool gated = false;
 
   int64_t rows() const { return x.dim(0); }
   const float* bias(size_t i) const {
@@ -171,6 +173,8 @@ Status WantsBf16(const LinearArgs& a) {
                                     : Unsupported("bf16 activations");
 }
 
+constexpr int64_t kLarge = 4 << 20;
+
 Status SupportsGemm(const LinearArgs& a) {
   RETURN_IF_ERROR(WantsBf16(a));
   for (const Matrix& w : a.weights) {
@@ -181,17 +185,29 @@ Status SupportsGemm(const LinearArgs& a) {
   return Status::Ok();
 }
 
+Status SupportsNarrow(const LinearArgs& a) {
+  RETURN_IF_ERROR(WantsBf16(a));
+  if (a.rows() > Sm90NarrowGemmArgs::kMaxRows) {
+    return Unsupported("at most 128 rows");
+  }
+  int64_t numbers = 0;
+  for (const Matrix& w : a.weights) {
+    if (w.format->name() != "bf16" || w.k % 8 != 0 ||
+        reinterpret_cast<uintptr_t>(w.data) % 16 != 0) {
+      return Unsupported("weights in bf16 whose width 8 divides");
+    }
+    numbers += w.rows * w.k;
+  }
+  // Tiles of smaller ones do not occupy the device.
+  if (numbers < kLarge) return Unsupported("weights of 4M numbers or more");
+  return Status::Ok();
+}
+
 constexpr int64_t kThin = 64;
 
 Status SupportsThin(const LinearArgs& a) {
   RETURN_IF_ERROR(WantsBf16(a));
   if (a.rows() > kThin) return Unsupported("at most 64 rows");
-  // From there on wide tiles are faster, where they need no decoding.
-  constexpr int64_t kFewRows = 16, kLarge = 4 << 20;
-  if (a.rows() > kFewRows && a.weights[0].format->name() == "bf16" &&
-      a.weights[0].rows * a.weights[0].k >= kLarge && SupportsGemm(a).ok()) {
-    return Unsupported("at most 16 rows for large weights in bf16");
-  }
   for (const Matrix& w : a.weights) {
     if (w.k % 32 != 0) return Unsupported("a width that 32 divides");
     const std::string_view name = w.format->name();
@@ -241,6 +257,7 @@ void RunThin(Context& ctx, LinearArgs& a) {
     args.w_row_bytes = like.row_bytes;
     args.format = ThinOf(*like.format);
     args.y_f32 = a.y[first].dtype() == DType::kF32;
+    args.gated = a.gated;
     args.rows = static_cast<int>(a.rows());
     args.in = static_cast<int>(like.k);
     for (size_t i = first; i < a.weights.size(); ++i) {
@@ -250,10 +267,31 @@ void RunThin(Context& ctx, LinearArgs& a) {
       }
       done[i] = true;
       args.matrices[args.count++] = {a.weights[i].data, a.bias(i),
-                                     a.y[i].mutable_raw(),
+                                     a.y[a.gated ? 0 : i].mutable_raw(),
                                      static_cast<int>(a.weights[i].rows)};
     }
     cuda::Require(LaunchSm90ThinGemm(args, cuda::StreamOf(ctx)), "matmul");
+  }
+}
+
+void RunNarrow(Context& ctx, LinearArgs& a) {
+  const Tensor x = Bf16Rows(ctx, a.x);
+  for (size_t i = 0; i < a.weights.size();) {
+    Sm90NarrowGemmArgs args;
+    args.x = cuda::Bf16(x);
+    args.x_stride = x.stride(0);
+    args.y_f32 = a.y[0].dtype() == DType::kF32;
+    args.gated = a.gated;
+    args.weights_constant = true;
+    args.rows = static_cast<int>(a.rows());
+    args.in = static_cast<int>(a.weights[i].k);
+    for (; i < a.weights.size() && args.count < args.kMaxMatrices; ++i) {
+      const Matrix& w = a.weights[i];
+      args.matrices[args.count++] = {
+          reinterpret_cast<const __nv_bfloat16*>(w.data), a.bias(i),
+          a.y[a.gated ? 0 : i].mutable_raw(), static_cast<int>(w.rows)};
+    }
+    cuda::Require(LaunchSm90NarrowGemm(args, cuda::StreamOf(ctx)), "matmul");
   }
 }
 
@@ -313,6 +351,7 @@ void RunPlain(Context& ctx, LinearArgs& a) {
 }
 
 constexpr Kernel<LinearArgs> kLinear[] = {
+    {"sm90_narrow_gemm", SupportsNarrow, RunNarrow},
     {"sm90_thin_gemm", SupportsThin, RunThin},
     {"sm90_gemm", SupportsGemm, RunGemm},
     {"plain", [](const LinearArgs&) { return Status::Ok(); }, RunPlain},
@@ -320,6 +359,33 @@ constexpr Kernel<LinearArgs> kLinear[] = {
 
 void RunLinear(Context& ctx, LinearArgs& args) {
   if (args.rows() > 0) RunFirst(ctx, ctx.report, "linear", kLinear, args);
+}
+
+// With the gate in their store, where both products stand beside each other.
+constexpr Kernel<LinearArgs> kGated[] = {
+    {"sm90_narrow_gemm", SupportsNarrow, RunNarrow},
+    {"sm90_thin_gemm", SupportsThin, RunThin},
+};
+
+bool Gated(Context& ctx, const Tensor& x, const LinearWeights& gate,
+           const LinearWeights& up, Tensor* y) {
+  LinearArgs args{x, {}, {}, ctx.dtype, {}, true};
+  for (const LinearWeights* layer : {&gate, &up}) {
+    args.weights.push_back(MatrixOf(*layer->w, 0, layer->w->shape()[0]));
+    args.biases.push_back(layer->bias);
+  }
+  if (x.dim(0) == 0 || args.weights[0].format != args.weights[1].format) {
+    return false;
+  }
+  for (const Kernel<LinearArgs>& kernel : kGated) {
+    if (!kernel.supports(args).ok()) continue;
+    if (ctx.report != nullptr) ctx.report->Note("gated_linear", kernel.name);
+    *y = Tensor::Empty({x.dim(0), gate.w->shape()[0]}, x.dtype(), x.device());
+    args.y = {*y};
+    kernel.run(ctx, args);
+    return true;
+  }
+  return false;
 }
 
 std::vector<Tensor> Linears(Context& ctx, const Tensor& x,
@@ -439,6 +505,7 @@ Tensor ColumnSums(Context& ctx, const Tensor& x) {
 
 constexpr Kernels kKernels = {.linears = Linears,
                               .grouped_linears = GroupedLinears,
+                              .gated = Gated,
                               .input_gradient = InputGradient,
                               .product = Product,
                               .column_sums = ColumnSums};

@@ -15,6 +15,9 @@ struct Kernels {
   std::vector<Tensor> (*grouped_linears)(Context& ctx, const Tensor& x,
                                          std::span<const Weight* const> weights,
                                          std::span<const int32_t> offsets);
+  // *y as GatedLinear with silu, by one kernel; false where none takes it.
+  bool (*gated)(Context& ctx, const Tensor& x, const LinearWeights& gate,
+                const LinearWeights& up, Tensor* y);
   // fp32. g [T, N] times w [N, K]; op(a) times op(b), of any strides; sums of
   // columns.
   Tensor (*input_gradient)(Context& ctx, const Weight& w, const Tensor& g);

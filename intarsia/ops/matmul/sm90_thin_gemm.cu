@@ -21,6 +21,7 @@ constexpr int kWarps = 8, kStep = 32;
 // Tiles of 16 rows of the weight in a block: two where tokens are many and the
 // weights large, since a load of theirs then serves both; else one, so that
 // small weights have blocks enough.
+// With `gated` a tile is 8 rows of each of the two matrices.
 bool TwoTiles(const Sm90ThinGemmArgs& a) {
   int64_t out = 0;
   for (int i = 0; i < a.count; ++i) out += a.matrices[i].out;
@@ -111,8 +112,9 @@ __global__ void __launch_bounds__(kWarps * 32)
     ThinGemmKernel(const __grid_constant__ Sm90ThinGemmArgs a) {
   constexpr int kRows = 16 * kTiles, kRounds = 4 / kTiles;
   __shared__ float sums[kWarps][8 * kTokens][16 + 1];
+  cudaTriggerProgrammaticLaunchCompletion();
   int block = blockIdx.x, m = 0;
-  for (; m + 1 < a.count; ++m) {
+  for (; m + 1 < a.count && !a.gated; ++m) {
     const int blocks = (a.matrices[m].out + kRows - 1) / kRows;
     if (block < blocks) break;
     block -= blocks;
@@ -120,13 +122,14 @@ __global__ void __launch_bounds__(kWarps * 32)
   const Sm90ThinGemmArgs::Matrix& matrix = a.matrices[m];
   const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
   const int quad = lane / 4, part = lane % 4 * 8;
-  const int first = block * kRows;
-  const auto* w = static_cast<const uint8_t*>(matrix.w);
+  const int first = block * (a.gated ? kRows / 2 : kRows);
   const uint8_t* row[kRows / 8];
 #pragma unroll
   for (int r = 0; r < kRows / 8; ++r) {
-    row[r] =
-        w + int64_t{min(first + quad + 8 * r, matrix.out - 1)} * a.w_row_bytes;
+    const int n = first + quad + 8 * (a.gated ? r / 2 : r);
+    const void* w = a.gated ? a.matrices[r % 2].w : matrix.w;
+    row[r] = static_cast<const uint8_t*>(w) +
+             int64_t{min(n, matrix.out - 1)} * a.w_row_bytes;
   }
   const __nv_bfloat16* x[kTokens];
 #pragma unroll
@@ -145,6 +148,8 @@ __global__ void __launch_bounds__(kWarps * 32)
         for (int r = 0; r < kRows / 8; ++r) rows[u][r].Load(row[r], k + part);
       }
     }
+    // x is of the kernel ahead in the stream, the weights are not.
+    if (k0 < kWarps * kStep) cudaGridDependencySynchronize();
 #pragma unroll
     for (int u = 0; u < kRounds; ++u) {
       const int k = k0 + u * kWarps * kStep;
@@ -179,12 +184,23 @@ __global__ void __launch_bounds__(kWarps * 32)
       }
     }
     __syncthreads();
-    for (int i = threadIdx.x; i < a.rows * 16; i += kWarps * 32) {
-      const int token = i / 16, r = first + 16 * tile + i % 16;
+    // What the kernel ahead may still read is not written before, whichever
+    // warps had no share of the width.
+    cudaGridDependencySynchronize();
+    const int width = a.gated ? 8 : 16;
+    for (int i = threadIdx.x; i < a.rows * width; i += kWarps * 32) {
+      const int token = i / width, r = first + width * tile + i % width;
       if (r >= matrix.out) continue;
       float sum = matrix.bias != nullptr ? matrix.bias[r] : 0.0f;
 #pragma unroll
-      for (int v = 0; v < kWarps; ++v) sum += sums[v][token][i % 16];
+      for (int v = 0; v < kWarps; ++v) sum += sums[v][token][i % width];
+      if (a.gated) {
+        const float* bias = a.matrices[1].bias;
+        float up = bias != nullptr ? bias[r] : 0.0f;
+#pragma unroll
+        for (int v = 0; v < kWarps; ++v) up += sums[v][token][8 + i % width];
+        sum = cuda::Silu(sum) * up;
+      }
       Y* y = static_cast<Y*>(matrix.y) + int64_t{token} * matrix.out + r;
       if constexpr (sizeof(Y) == 4) {
         *y = sum;
@@ -239,10 +255,16 @@ cudaError_t LaunchSm90ThinGemm(const Sm90ThinGemmArgs& a, cudaStream_t stream) {
          (!cuda::IsAligned16(a.matrices[i].w) || a.w_row_bytes % 16 != 0))) {
       return cudaErrorInvalidValue;
     }
-    blocks += cuda::CeilDiv(a.matrices[i].out, TwoTiles(a) ? 32 : 16);
+    if (i > 0 && a.gated) continue;
+    const int rows = TwoTiles(a) ? 32 : 16;
+    blocks += cuda::CeilDiv(a.matrices[i].out, a.gated ? rows / 2 : rows);
+  }
+  if (a.gated && (a.count != 2 || a.matrices[0].out != a.matrices[1].out)) {
+    return cudaErrorInvalidValue;
   }
   const cuda::LaunchShape shape = {.grid = dim3(static_cast<unsigned>(blocks)),
                                    .block = dim3(kWarps * 32),
+                                   .overlap_previous = true,
                                    .stream = stream};
   switch (a.format) {
     case ThinFormat::kBF16:

@@ -14,9 +14,12 @@ namespace intarsia {
 enum class ThinFormat : uint8_t { kBF16, kF16, kQ8_0, kQ4_0, kQ4_1, kF32 };
 
 // y[r, n] = bias[n] + Σ_k x[r, k] w[n, k]. Several matrices of one format and
-// width share a launch.
+// width share a launch. With `gated` there are two and one result, [rows, out
+// of the first]: silu(y of the first) * y of the second, where the sums are
+// fp32. The weights are fetched while the kernel ahead in the stream ends: it
+// must not write them.
 struct Sm90ThinGemmArgs {
-  static constexpr int kMaxMatrices = 4;
+  static constexpr int kMaxMatrices = 6;
   struct Matrix {
     const void* w = nullptr;      // [out, in], rows `w_row_bytes` apart
     const float* bias = nullptr;  // [out] or null
@@ -30,6 +33,7 @@ struct Sm90ThinGemmArgs {
   int64_t w_row_bytes = 0;
   ThinFormat format = ThinFormat::kBF16;
   bool y_f32 = false;
+  bool gated = false;
   int rows = 0;  // 1 to 64
   int in = 0;    // a multiple of 32
 };

@@ -4,6 +4,7 @@
 
 #include "intarsia/autograd/op.h"
 #include "intarsia/ops/common/rows.h"
+#include "intarsia/ops/elementwise/elementwise.h"
 #include "intarsia/ops/norm/norm_channels.h"
 #include "intarsia/ops/norm/norm_cpu.h"
 #include "intarsia/ops/norm/norm_cuda.h"
@@ -271,6 +272,21 @@ Tensor ApplyNorm(Context& ctx, const NormConfig& config, const Tensor& x,
       return LayerNorm(ctx, x, weight(0), weight(1), config.eps);
   }
   return x;
+}
+
+Tensor AddAndNorm(Context& ctx, const NormConfig& config, const Tensor& more,
+                  Tensor* x, std::span<const Weight* const> weights) {
+  if (x->device().is_cuda() && ctx.tape == nullptr &&
+      config.kind == NormConfig::Kind::kRms && config.affine) {
+    Tensor normed;
+    if (RequireKernels(norm_cuda::kernels, "norm")
+            .add_rms_norm(ctx, more, *weights[0], config.eps,
+                          config.unit_offset, x, &normed)) {
+      return normed;
+    }
+  }
+  *x = Add(ctx, *x, more);
+  return ApplyNorm(ctx, config, *x, weights);
 }
 
 }  // namespace intarsia

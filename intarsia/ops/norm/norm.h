@@ -50,4 +50,9 @@ std::vector<WeightSpec> NormWeights(const NormConfig& config,
 Tensor ApplyNorm(Context& ctx, const NormConfig& config, const Tensor& x,
                  std::span<const Weight* const> weights);
 
+// *x becomes x + more; returns its norm: on a GPU in one pass over memory where
+// a kernel takes it.
+Tensor AddAndNorm(Context& ctx, const NormConfig& config, const Tensor& more,
+                  Tensor* x, std::span<const Weight* const> weights);
+
 }  // namespace intarsia

@@ -173,6 +173,32 @@ Tensor RmsNorm(Context& ctx, const Tensor& x, const Weight* scale, float eps,
   return args.y;
 }
 
+bool AddRmsNorm(Context& ctx, const Tensor& more, const Weight& scale,
+                float eps, bool unit_offset, Tensor* x, Tensor* normed) {
+  const int64_t dim = x->dim(-1);
+  if (x->dtype() != DType::kBF16 || more.dtype() != DType::kBF16 ||
+      scale.shape().numel() != dim || x->numel() == 0 || !x->contiguous() ||
+      !more.contiguous()) {
+    return false;
+  }
+  Tensor sum = Tensor::Empty(x->shape(), DType::kBF16, x->device());
+  *normed = Tensor::Empty(x->shape(), DType::kBF16, x->device());
+  cuda::Require(LaunchSm90RmsNorm({.x = cuda::Bf16(*x),
+                                   .residual = cuda::Bf16(more),
+                                   .weight_f32 = scale.f32(),
+                                   .residual_out = cuda::Bf16Out(sum),
+                                   .out = cuda::Bf16Out(*normed),
+                                   .rows = static_cast<int>(x->numel() / dim),
+                                   .dim = static_cast<int>(dim),
+                                   .epsilon = eps,
+                                   .weight_offset = unit_offset ? 1.0f : 0.0f},
+                                  cuda::StreamOf(ctx)),
+                "norm");
+  *x = sum;
+  if (ctx.report != nullptr) ctx.report->Note("add_rms_norm", "sm90_rms_norm");
+  return true;
+}
+
 Tensor LayerNorm(Context& ctx, const Tensor& x, const Weight* scale,
                  const Weight* bias, float eps, Tensor* moments) {
   Tensor y = Tensor::Empty(x.shape(), x.dtype(), x.device());
@@ -221,6 +247,7 @@ Tensor WeightGradient(Context& ctx, const Tensor& x, const Weight& w, bool bias,
 }
 
 constexpr Kernels kKernels = {.rms_norm = RmsNorm,
+                              .add_rms_norm = AddRmsNorm,
                               .layer_norm = LayerNorm,
                               .input_gradient = InputGradient,
                               .weight_gradient = WeightGradient};

@@ -11,6 +11,10 @@ namespace intarsia::norm_cuda {
 struct Kernels {
   Tensor (*rms_norm)(Context& ctx, const Tensor& x, const Weight* scale,
                      float eps, bool unit_offset, Tensor* moments);
+  // *normed = the norm of *x + more, which *x becomes; false where no kernel
+  // does both at once, and nothing is done then.
+  bool (*add_rms_norm)(Context& ctx, const Tensor& more, const Weight& scale,
+                       float eps, bool unit_offset, Tensor* x, Tensor* normed);
   Tensor (*layer_norm)(Context& ctx, const Tensor& x, const Weight* scale,
                        const Weight* bias, float eps, Tensor* moments);
   // Gradients in fp32. `centred`: of the layer norm.

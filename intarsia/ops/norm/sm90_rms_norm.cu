@@ -87,6 +87,8 @@ __global__ void __launch_bounds__(kThreads)
   __shared__ float scratch[kThreads / 32];
   const int64_t row = blockIdx.x;
   Row<kVecs> x;
+  cudaTriggerProgrammaticLaunchCompletion();
+  cudaGridDependencySynchronize();
   LoadRow<kThreads>(x, a.x, row, a.dim);
   if constexpr (kResidual) {
     Row<kVecs> residual;
@@ -152,9 +154,12 @@ template <int kThreads, int kVecs>
 cudaError_t LaunchVector(const Sm90RmsNormArgs& a, cudaStream_t stream) {
   auto* kernel = a.residual != nullptr ? RmsNormKernel<kThreads, kVecs, true>
                                        : RmsNormKernel<kThreads, kVecs, false>;
-  return cuda::Launch(
-      kernel, {.grid = dim3(a.rows), .block = dim3(kThreads), .stream = stream},
-      a);
+  return cuda::Launch(kernel,
+                      {.grid = dim3(a.rows),
+                       .block = dim3(kThreads),
+                       .overlap_previous = true,
+                       .stream = stream},
+                      a);
 }
 
 }  // namespace

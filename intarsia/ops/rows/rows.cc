@@ -1,6 +1,7 @@
 #include "intarsia/ops/rows/rows.h"
 
 #include <algorithm>
+#include <cmath>
 #include <utility>
 #include <vector>
 
@@ -219,6 +220,32 @@ Tensor JoinColumns(Context& ctx, const std::vector<Tensor>& parts) {
             [&](const Kernels& cuda) {
               return cuda.split(ctx, g[0].Contiguous(), widths);
             });
+      });
+}
+
+std::vector<int32_t> LargestOfRows(Context& ctx, const Tensor& x) {
+  CHECK_EQ(x.rank(), 2);
+  CHECK_GT(x.dim(1), 0);
+  const Tensor in = x.Contiguous();
+  return OnDevice(
+      x.device(), Door("largest_of_rows"),
+      [&] {
+        const int64_t n = in.dim(1);
+        std::vector<int32_t> out(in.dim(0), 0);
+        for (int64_t t = 0; t < in.dim(0); ++t) {
+          const float* row = in.data<float>() + t * n;
+          for (int64_t i = 0; i < n; ++i) {
+            if (row[i] > row[out[t]]) out[t] = static_cast<int32_t>(i);
+          }
+          if (!std::all_of(row, row + n,
+                           [](float v) { return std::isfinite(v); })) {
+            out[t] = -1;
+          }
+        }
+        return out;
+      },
+      [&](const rows_cuda::Kernels& cuda) {
+        return cuda.largest(ctx, in).ToVector<int32_t>();
       });
 }
 

@@ -22,4 +22,8 @@ Tensor CombineRows(Context& ctx, const Tensor& x, std::span<const int32_t> rows,
 // Differentiable.
 Tensor JoinColumns(Context& ctx, const std::vector<Tensor>& parts);
 
+// The index of the largest number of each row of x [T, N] fp32, the first of
+// equals; -1 for a row that has a number that is not finite. On the host.
+std::vector<int32_t> LargestOfRows(Context& ctx, const Tensor& x);
+
 }  // namespace intarsia

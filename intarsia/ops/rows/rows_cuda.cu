@@ -77,11 +77,62 @@ Tensor CombineRows(Context& ctx, const Tensor& x,
   return out;
 }
 
+constexpr int kScanThreads = 1024;
+
+// A block a row.
+__global__ void __launch_bounds__(kScanThreads)
+    Largest(const float* x, int32_t* out, int64_t n) {
+  __shared__ float tops[32];
+  __shared__ int32_t places[32], broken[32];
+  const float* row = x + blockIdx.x * n;
+  float top = -INFINITY;
+  int32_t place = INT32_MAX, bad = 0;
+  for (int64_t i = threadIdx.x; i < n; i += kScanThreads) {
+    const float v = row[i];
+    bad |= !isfinite(v);
+    if (v > top) {
+      top = v;
+      place = static_cast<int32_t>(i);
+    }
+  }
+  const auto merge = [&](float other, int32_t at, int32_t also_bad) {
+    if (other > top || (other == top && at < place)) {
+      top = other;
+      place = at;
+    }
+    bad |= also_bad;
+  };
+  for (int step = 16; step > 0; step /= 2) {
+    merge(__shfl_xor_sync(~0u, top, step), __shfl_xor_sync(~0u, place, step),
+          __shfl_xor_sync(~0u, bad, step));
+  }
+  if (threadIdx.x % 32 == 0) {
+    tops[threadIdx.x / 32] = top;
+    places[threadIdx.x / 32] = place;
+    broken[threadIdx.x / 32] = bad;
+  }
+  __syncthreads();
+  if (threadIdx.x > 0) return;
+  for (int w = 1; w < 32; ++w) merge(tops[w], places[w], broken[w]);
+  out[blockIdx.x] = bad ? -1 : place;
+}
+
+Tensor LargestOfRows(Context& ctx, const Tensor& x) {
+  Tensor out = Tensor::Empty({x.dim(0)}, DType::kI32, x.device());
+  if (x.dim(0) == 0) return out;
+  Largest<<<static_cast<unsigned>(x.dim(0)), kScanThreads, 0,
+            cuda::StreamOf(ctx)>>>(x.data<float>(), out.mutable_data<int32_t>(),
+                                   x.dim(1));
+  cuda::CheckLaunch("rows");
+  return out;
+}
+
 constexpr Kernels kKernels = {.gather = GatherRows,
                               .combine = CombineRows,
                               .join = Join,
                               .split = Split,
-                              .dots = Dots};
+                              .dots = Dots,
+                              .largest = LargestOfRows};
 
 }  // namespace
 

@@ -26,6 +26,8 @@ struct Kernels {
   // fp32, contiguous: out[i] = x[i] · g[rows[i]].
   Tensor (*dots)(Context& ctx, const Tensor& x, const Tensor& g,
                  std::span<const int32_t> rows);
+  // As LargestOfRows, i32 [T] on the device.
+  Tensor (*largest)(Context& ctx, const Tensor& x);
 };
 extern const Kernels* kernels;
 

@@ -76,5 +76,14 @@ TEST(CombineRowsTest, RefusesWrongShapes) {
                CheckError);
 }
 
+TEST(LargestOfRowsTest, TheFirstOfEqualsAndNoneOfARowThatIsNotFinite) {
+  Context ctx;
+  const float nan = std::nanf("");
+  const std::vector<float> values = {1, 7, 7,   2, -3, -2, -2, -9,  //
+                                     4, 0, nan, 1, 5,  1,  0,  INFINITY};
+  const Tensor x = Tensor::From<float>(values, {4, 4});
+  EXPECT_EQ(LargestOfRows(ctx, x), (std::vector<int32_t>{1, 1, -1, -1}));
+}
+
 }  // namespace
 }  // namespace intarsia
