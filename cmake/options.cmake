@@ -193,26 +193,40 @@ function(intarsia_test_entry entry target filter)
                                            "==. 0 tests from 0 test suites ran")
 endfunction()
 
-# intarsia_fuzzer(name TARGET DEPS ...): the program name_fuzz, which calls
-# bool intarsia::TARGET(std::string_view); built only with -DINTARSIA_FUZZ=ON.
-function(intarsia_fuzzer name target)
+# intarsia_fuzzers(name [SOURCES ...] DEPS ... [TESTS ...]): the targets of a
+# folder's targets.cc, which its targets.def lists. name_fuzz_replay_test runs
+# their corpora; with -DINTARSIA_FUZZ=ON each is a fuzzer, corpus_fuzz.
+function(intarsia_fuzzers name)
+  cmake_parse_arguments(ARG "" "" "SOURCES;DEPS;TESTS" ${ARGN})
+  set(core ${PROJECT_SOURCE_DIR}/intarsia/core/fuzz)
+  set(library intarsia_${name}_fuzz)
+  set(test ${name}_fuzz_replay_test)
+  file(RELATIVE_PATH here ${PROJECT_SOURCE_DIR} ${CMAKE_CURRENT_SOURCE_DIR})
+  intarsia_library(${library} SOURCES targets.cc ${ARG_SOURCES} DEPS ${ARG_DEPS})
+  intarsia_test(${test} SOURCES ${core}/replay_test.cc ${ARG_TESTS}
+                DEPS ${library})
+  if(TARGET ${test})
+    target_compile_definitions(
+      ${test} PRIVATE INTARSIA_FUZZ_TARGETS="${here}/targets.def"
+                      INTARSIA_FUZZ_CORPUS="${here}/corpus/")
+  endif()
   if(NOT INTARSIA_FUZZ)
     return()
   endif()
-  cmake_parse_arguments(ARG "" "" "DEPS" ${ARGN})
-  if(target MATCHES "\\.cc$")  # a source with an entry of its own
-    set(program ${name})
-    add_executable(${program} ${target})
-  else()
-    set(program ${name}_fuzz)
-    add_executable(${program} ${PROJECT_SOURCE_DIR}/intarsia/core/fuzz/main.cc)
-    target_compile_definitions(${program}
-                               PRIVATE INTARSIA_FUZZ_TARGET=${target})
-  endif()
-  target_link_libraries(${program} PRIVATE ${ARG_DEPS})
-  target_link_options(${program} PRIVATE -fsanitize=fuzzer)
   if(NOT TARGET fuzzers)
     add_custom_target(fuzzers)
   endif()
-  add_dependencies(fuzzers ${program})
+  set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS targets.def)
+  file(READ targets.def rows)
+  string(REGEX MATCHALL "\nFUZZER\\([a-z0-9_]+, *[A-Za-z0-9]+" rows "${rows}")
+  foreach(row ${rows})
+    string(REGEX MATCH "\\(([a-z0-9_]+), *([A-Za-z0-9]+)" row "${row}")
+    set(program ${CMAKE_MATCH_1}_fuzz)
+    add_executable(${program} ${core}/main.cc)
+    target_compile_definitions(${program}
+                               PRIVATE INTARSIA_FUZZ_TARGET=${CMAKE_MATCH_2})
+    target_link_libraries(${program} PRIVATE ${library})
+    target_link_options(${program} PRIVATE -fsanitize=fuzzer)
+    add_dependencies(fuzzers ${program})
+  endforeach()
 endfunction()

@@ -1,8 +1,8 @@
-#include "intarsia/checkpoint/fuzz/targets.h"
-
+// The targets of targets.def.
 #include <algorithm>
 #include <iterator>
 #include <nlohmann/json.hpp>
+#include <string_view>
 #include <vector>
 
 #include "intarsia/checkpoint/checked.h"

@@ -1,6 +1,6 @@
-#include "intarsia/convert/fuzz/targets.h"
-
+// The targets of targets.def.
 #include <cmath>
+#include <string_view>
 
 #include "intarsia/checkpoint/checked.h"
 #include "intarsia/convert/imatrix.h"

@@ -1,6 +1,6 @@
-#include "intarsia/engine/fuzz/targets.h"
-
+// The targets of targets.def.
 #include <nlohmann/json.hpp>
+#include <string_view>
 
 #include "intarsia/checkpoint/checked.h"
 #include "intarsia/core/fuzz/memory_file.h"

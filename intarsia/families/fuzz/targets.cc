@@ -1,7 +1,7 @@
-#include "intarsia/families/fuzz/targets.h"
-
+// The targets of targets.def.
 #include <iterator>
 #include <nlohmann/json.hpp>
+#include <string_view>
 
 #include "intarsia/checkpoint/checked.h"
 #include "intarsia/checkpoint/json_input.h"

@@ -1,8 +1,8 @@
-#include "intarsia/hub/fuzz/targets.h"
-
+// The targets of targets.def.
 #include <filesystem>
 #include <nlohmann/json.hpp>
 #include <set>
+#include <string_view>
 
 #include "intarsia/checkpoint/checked.h"
 #include "intarsia/core/sha256.h"

@@ -1,6 +1,6 @@
-#include "intarsia/hub/fuzz_archive/targets.h"
-
+// The targets of targets.def.
 #include <algorithm>
+#include <string_view>
 
 #include "intarsia/checkpoint/checked.h"
 #include "intarsia/core/fuzz/memory_file.h"

@@ -1,7 +1,8 @@
 // Renders any bytes as a chat template, with limits that keep a run short.
+#include <string_view>
+
 #include "intarsia/core/check.h"
 #include "intarsia/tokenizer/chat_template/chat_template.h"
-#include "intarsia/tokenizer/fuzz/targets.h"
 
 namespace intarsia {
 

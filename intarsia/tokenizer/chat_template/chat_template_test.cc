@@ -7,10 +7,12 @@
 #include <random>
 
 #include "intarsia/tokenizer/chat_template/builtins.h"
-#include "intarsia/tokenizer/fuzz/targets.h"
 #include "intarsia/tokenizer/test_data.h"
 
 namespace intarsia {
+
+bool FuzzChatTemplate(std::string_view input);  // fuzz/targets.def
+
 namespace {
 
 using Json = nlohmann::ordered_json;

@@ -1,10 +1,10 @@
-#include "intarsia/tokenizer/fuzz/targets.h"
-
+// The targets of targets.def.
 #include <algorithm>
 #include <cstdlib>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <string>
+#include <string_view>
 
 #include "intarsia/core/check.h"
 #include "intarsia/tokenizer/rwkv_words.h"

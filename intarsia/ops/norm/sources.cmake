@@ -1,2 +1,0 @@
-set(ROOM_SOURCES gated_norm.cc)
-set(ROOM_DEPS intarsia_ops_elementwise)
