@@ -265,6 +265,41 @@ TEST_F(CliTest, ListNamesWhatTheRegistriesHold) {
   }
 }
 
+TEST_F(CliTest, ListFieldsOfAPrimitiveAndTheSchemaOfAModel) {
+  const Outcome fields = Invoke("list attention");
+  ASSERT_EQ(fields.code, 0) << fields.err;
+  for (const char* text :
+       {"heads", "whole number, 1 to 65536", "required", "rope.scaling.type",
+        "\"linear\"", "the width / heads", "bias.q"}) {
+    EXPECT_NE(fields.out.find(text), std::string::npos) << text;
+  }
+  EXPECT_EQ(Invoke("list no_such").code, 1);
+
+  const Json schema = Invoke("list --schema").json();
+  const Json& definitions = schema.at("$defs");
+  const Json primitives = Invoke("list --json").json().at("primitives");
+  for (const Json& entry : primitives) {
+    EXPECT_EQ(definitions.at(entry.at("name")), entry.at("config"));
+  }
+  EXPECT_EQ(definitions.at("mixer").at("allOf").size(), primitives.size());
+  const Json& sublayer = schema.at("properties")
+                             .at("blocks")
+                             .at("items")
+                             .at("properties")
+                             .at("sublayers")
+                             .at("items");
+  EXPECT_EQ(sublayer.at("allOf")[0].at("$ref"), "#/$defs/mixer");
+  EXPECT_EQ(sublayer.at("required"), Json::array({"mixer"}));
+}
+
+TEST_F(CliTest, InfoMixersShowWhatIsNotDefault) {
+  const Json mixers = Invoke("info tests/golden/tiny --json").json()["mixers"];
+  ASSERT_GE(mixers.size(), 2u);
+  EXPECT_EQ(mixers[0]["name"], "attention");
+  EXPECT_TRUE(mixers[0]["config"].contains("heads"));
+  EXPECT_FALSE(mixers[0]["config"].contains("sinks"));
+}
+
 TEST_F(CliTest, InfoCountsParametersAndState) {
   const Json json = Invoke(std::string("info --json ") + kTiny).json();
   EXPECT_EQ(json.at("parameters"), 402636);

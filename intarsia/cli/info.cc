@@ -1,4 +1,5 @@
 // intarsia info MODEL: what a model is made of, without running it.
+#include <algorithm>
 #include <map>
 #include <nlohmann/json.hpp>
 
@@ -8,6 +9,7 @@
 #include "intarsia/families/open.h"
 #include "intarsia/model/pack.h"
 #include "intarsia/model/state_specs.h"
+#include "intarsia/wiring/primitives.h"
 
 namespace intarsia {
 namespace {
@@ -54,6 +56,29 @@ nlohmann::json BlockList(const ModelConfig& config) {
   return blocks;
 }
 
+// The mixers that differ, each with its number and what it changes of its
+// defaults.
+nlohmann::json MixerList(const ModelConfig& config) {
+  nlohmann::json mixers = nlohmann::json::array();
+  for (const BlockConfig& block : config.blocks) {
+    for (const SublayerConfig& sublayer : block.sublayers) {
+      const nlohmann::json fields =
+          ChangedFields(sublayer.mixer, sublayer.config,
+                        config.dim + sublayer.concat_width());
+      const auto same = std::ranges::find_if(mixers, [&](const auto& mixer) {
+        return mixer["name"] == sublayer.mixer && mixer["config"] == fields;
+      });
+      if (same != mixers.end()) {
+        (*same)["count"] = (*same)["count"].template get<int>() + 1;
+      } else {
+        mixers.push_back(
+            {{"name", sublayer.mixer}, {"count", 1}, {"config", fields}});
+      }
+    }
+  }
+  return mixers;
+}
+
 Status Run(const CommonFlags& flags, const std::string& name) {
   ASSIGN_OR_RETURN(const OpenedModel opened,
                    OpenModel(name, {.allow_unused = true}));
@@ -69,6 +94,7 @@ Status Run(const CommonFlags& flags, const std::string& name) {
       {"vocab_size", config.vocab_size},
       {"max_positions", config.max_positions},
       {"blocks", BlockList(config)},
+      {"mixers", MixerList(config)},
       {"weight_bytes", totals.bytes_by_format},
       // What serving on this CPU adds; without it the file's pages stay.
       {"packed_bytes", PackedBytes(model)},
@@ -108,6 +134,12 @@ Status Run(const CommonFlags& flags, const std::string& name) {
   for (const auto& block : json["blocks"]) {
     std::printf("  blocks      %d x (%s)\n", block["repeat"].get<int>(),
                 block["sublayers"].get<std::string>().c_str());
+  }
+  for (const auto& mixer : json["mixers"]) {
+    const std::string fields = mixer["config"].dump();
+    std::printf("  %-10s  %d x %s\n", mixer["name"].get<std::string>().c_str(),
+                mixer["count"].get<int>(),
+                TerminalLine(fields, {.most = 400}).c_str());
   }
   const auto bytes = [&](const char* field) {
     return HumanBytes(json[field].get<double>());

@@ -15,7 +15,7 @@
 // What may be absent has the value of its member as default, or one that is
 // given beside words that say how it comes about. A field that is absent or
 // null keeps its default. core/json_fields.h reads and writes JSON,
-// core/field_list.h makes a table. No header here knows of JSON.
+// core/field_schema.h makes a schema. No header here knows of JSON.
 #pragma once
 
 #include <cstdint>
@@ -157,8 +157,9 @@ class Fields {
   void Group(const char* name, const Visitor& visit) {
     OnObject(name, nullptr, visit);
   }
-  // An object of a configuration that is known later, as text.
-  virtual void Text(const char* name, std::string* json) = 0;
+  // An object of a configuration that is known later, as text; the field `of`
+  // names its primitive.
+  virtual void Text(const char* name, std::string* json, const char* of) = 0;
   // Objects of type T, as many as `count` says; a list that may be empty may be
   // absent. `visit(f, &entry)` declares the fields of one.
   template <typename T>

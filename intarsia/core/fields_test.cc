@@ -7,7 +7,7 @@
 #include <limits>
 #include <nlohmann/json.hpp>
 
-#include "intarsia/core/field_list.h"
+#include "intarsia/core/field_schema.h"
 #include "intarsia/core/json_fields.h"
 
 namespace intarsia {
@@ -160,7 +160,7 @@ struct Part {
   int64_t window = 0;
   void Visit(Fields& f) {
     f.String("mixer", &mixer);
-    f.Text("config", &config);
+    f.Text("config", &config, "mixer");
     f.IntOr("window", &window, {1, 9});
   }
 };
@@ -256,26 +256,37 @@ TEST(FieldsTest, OnlyWhatChangesSomethingIsWritten) {
                                       {"mixer": "b", "window": 3}]})"));
 }
 
-TEST(FieldsTest, ListShowsDefaultsAndRanges) {
-  const std::vector<FieldInfo> list =
-      ListFields([](Fields& f) { Sample().Visit(f); });
-  const auto row = [&](const std::string& name) {
-    for (const FieldInfo& field : list) {
-      if (field.name == name) {
-        return field.type + "|" + field.allowed + "|" + field.fallback + "|" +
-               field.when + (field.required ? "|required" : "");
-      }
-    }
-    return std::string();
+TEST(FieldsTest, SchemaShowsDefaultsAndRanges) {
+  const Json schema = FieldSchema([](Fields& f) { Sample().Visit(f); });
+  EXPECT_EQ(schema["required"], Json::array({"heads"}));
+  EXPECT_EQ(schema["additionalProperties"], false);
+  const Json& of = schema["properties"];
+  const auto is = [&](const char* name, const char* text) {
+    EXPECT_EQ(of.at(name), Json::parse(text)) << name;
   };
-  EXPECT_EQ(row("heads"), "whole number|1 to 64|||required");
-  EXPECT_EQ(row("groups"), "whole number|1 to 64|heads|");
-  EXPECT_EQ(row("window"), "whole number|1 to 100|none|");
-  EXPECT_EQ(row("limit"), "number||none|");
-  EXPECT_EQ(row("scale"), "number||heads^-1/2|");
-  EXPECT_EQ(row("kind"), "name|plain, soft, smooth, an object|soft|");
-  EXPECT_EQ(row("gate"), "name|plain, soft, smooth, false|plain|kind is soft");
-  EXPECT_EQ(row("inner.theta"), "number||10|");
+  is("heads", R"({"type": "integer", "minimum": 1, "maximum": 64})");
+  is("groups", R"({"type": "integer", "minimum": 1, "maximum": 64,
+                   "x-default": "heads"})");
+  is("window", R"({"type": "integer", "minimum": 1, "maximum": 100})");
+  is("limit", R"({"type": "number"})");
+  is("scale", R"({"type": "number", "x-default": "heads^-1/2"})");
+  is("gate", R"({"enum": ["plain", "soft", "smooth", false],
+                 "default": "plain", "x-when": "kind is soft"})");
+  EXPECT_EQ(of["kind"]["anyOf"][0]["enum"].size(), 3u);
+  EXPECT_EQ(of["kind"]["anyOf"][1]["properties"]["at"]["maximum"], 9);
+  EXPECT_EQ(of["kind"]["default"], "soft");
+  EXPECT_EQ(of["bias"]["anyOf"][1]["properties"].size(), 2u);
+  EXPECT_EQ(of["inner"]["anyOf"][1]["properties"]["theta"]["default"], 10);
+  EXPECT_EQ(of["inner"]["default"], Json::object());
+
+  const Json whole = FieldSchema([](Fields& f) { Whole().Visit(f); });
+  EXPECT_EQ(whole["required"], Json::array({"parts"}));
+  const Json& parts = whole["properties"]["parts"];
+  EXPECT_EQ(parts["minItems"], 1);
+  EXPECT_EQ(parts["maxItems"], 3);
+  EXPECT_EQ(parts["items"]["required"], Json::array({"mixer"}));
+  EXPECT_EQ(parts["items"]["allOf"][0]["$ref"], "#/$defs/mixer");
+  EXPECT_EQ(whole["properties"]["pair"]["default"], Json::parse("[1, 1]"));
 }
 
 }  // namespace

@@ -101,7 +101,7 @@ class FieldReader final : public Fields {
     *ids = reader_.Ids(name);
     Keep(name, !ids->empty());
   }
-  void Text(const char* name, std::string* json) override {
+  void Text(const char* name, std::string* json, const char*) override {
     const Json* field = reader_.Find(name);
     if (field == nullptr) return;
     reader_.RequireField(field->is_object(), name, "an object");
@@ -290,7 +290,7 @@ class FieldWriter final : public Fields {
              IntRange) override {
     json_[name] = *names;
   }
-  void Text(const char* name, std::string* json) override {
+  void Text(const char* name, std::string* json, const char*) override {
     json_[name] = Json::parse(*json);
   }
   void IdsOr(const char* name, std::vector<int>* ids) override {

@@ -28,6 +28,8 @@ struct StreamSpec {
   Shape shape;
 };
 
+using Doubles = std::vector<double>;
+
 class Mixer {
  public:
   virtual ~Mixer() = default;
@@ -65,9 +67,9 @@ class Mixer {
   // their init state: batch, weights (fp32 values widened, in order), x [T, D]
   // row-major; returns y. Conformance compares every form and the finite
   // differences of this with the gradients.
-  virtual std::vector<double> Reference(
-      const Batch& batch, const std::vector<std::vector<double>>& weights,
-      const std::vector<double>& x) const = 0;
+  virtual Doubles Reference(const Batch& batch,
+                            const std::vector<Doubles>& weights,
+                            const Doubles& x) const = 0;
 
  protected:
   WeightBook book_;  // filled by the constructor
@@ -111,6 +113,7 @@ void VisitFresh(Fields& f, int dim) {
 template <typename M, typename Config>
 Result<std::unique_ptr<Mixer>> MakeMixer(const Json& json, const char* room,
                                          int dim) {
+  CHECK(dim > 0);
   ASSIGN_OR_RETURN(const Config config,
                    ParseFields(json, room, FreshConfig<Config>(dim)));
   return std::unique_ptr<Mixer>(std::make_unique<M>(config));

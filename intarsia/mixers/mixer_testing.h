@@ -103,6 +103,18 @@ inline void ExpectRanksAddUp(const MixerUnderTest& whole, const Batch& batch,
   EXPECT_TRUE(Near(whole.Run(batch, x, whole.weights), sum, 2e-6));
 }
 
+// The weights of a configuration, each as "q_proj[8, 10]", in their order.
+inline std::vector<std::string> WeightNames(Creator create,
+                                            const std::string& config,
+                                            int dim) {
+  std::vector<std::string> names;
+  for (const WeightSpec& spec :
+       MixerUnderTest(create, config, dim).mixer->weights()) {
+    names.push_back(spec.name + spec.shape.ToString());
+  }
+  return names;
+}
+
 // `create` refuses the configuration with a message that holds `what`.
 inline void ExpectRefused(Creator create, const std::string& config,
                           const std::string& what, int dim = 16) {

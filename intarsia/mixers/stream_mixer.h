@@ -10,7 +10,6 @@
 
 namespace intarsia {
 
-using Doubles = std::vector<double>;
 // Named values in double: what Streams are to Forward.
 using ReferenceStreams = std::map<std::string, Doubles>;
 

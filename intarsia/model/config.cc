@@ -24,11 +24,13 @@ struct BlockEntry {
 };
 
 struct ModelFile {
+  std::string schema;  // where editors find what `intarsia list --schema` says
   int version = ModelConfig::kVersion;
   ModelConfig config;
   std::vector<BlockEntry> blocks;
 
   void Visit(Fields& f) {
+    f.StringOr("$schema", &schema);
     f.Int("intarsia", &version, {1, 1 << 30});
     f.Require(version == ModelConfig::kVersion,
               "\"intarsia\": " + std::to_string(version) +
@@ -98,6 +100,8 @@ void ModelConfig::Visit(Fields& f) {
   f.IntOr("bos_id", &bos_id, {-1, 1 << 30});
   f.IdsOr("eos_ids", &eos_ids);
 }
+
+void VisitModelFile(Fields& f) { ModelFile().Visit(f); }
 
 Result<ModelConfig> ParseModelConfig(const Json& json) {
   ASSIGN_OR_RETURN(ModelFile file, ParseFields<ModelFile>(json, "model"));

@@ -59,6 +59,7 @@ struct ModelConfig {
 // Checks every field; messages start with "[model]" and name the field.
 // "blocks" entries may carry "repeat": n.
 Result<ModelConfig> ParseModelConfig(const Json& json);
+void VisitModelFile(Fields& f);  // of a fresh one
 Json ToJson(const ModelConfig& config);
 
 }  // namespace intarsia

@@ -48,6 +48,18 @@ std::unique_ptr<Mixer> Example(const MixerEntry& entry) {
   return std::move(mixer).value();
 }
 
+Json ChangedFields(const std::string& mixer, const std::string& config,
+                   int dim) {
+  const MixerEntry* entry = FindPrimitive(mixer);
+  CHECK(entry != nullptr) << mixer;
+  Json changed = Json::object();
+  const Status status = ReadFields(
+      Json::parse(config), mixer, [&](Fields& f) { entry->fields(f, dim); }, "",
+      &changed);
+  CHECK(status.ok()) << status.message();
+  return changed;
+}
+
 Result<std::unique_ptr<Mixer>> CreatePrimitive(const std::string& name,
                                                const Json& config, int dim,
                                                const std::string& room) {

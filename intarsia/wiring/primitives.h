@@ -16,6 +16,10 @@ const MixerEntry* FindPrimitive(const std::string& name);
 // A mixer from the first example.
 std::unique_ptr<Mixer> Example(const MixerEntry& entry);
 
+// The fields of a valid configuration that are not at their defaults.
+Json ChangedFields(const std::string& mixer, const std::string& config,
+                   int dim);
+
 // A mixer over [T, dim]. `room` starts the message where there is no such
 // primitive or where mixers are nested more than kMaxNesting deep.
 inline constexpr int kMaxNesting = 16;

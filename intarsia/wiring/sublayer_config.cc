@@ -7,7 +7,7 @@ void VisitPart(Fields& f, std::string* mixer, std::string* config) {
   f.String("mixer", mixer);
   f.RequireField(!mixer->empty(), "mixer",
                  "the name of a primitive (see `intarsia list`)");
-  f.Text("config", config);
+  f.Text("config", config, "mixer");
 }
 
 }  // namespace

@@ -6,6 +6,7 @@
 #include "intarsia/autograd/op.h"
 #include "intarsia/mixers/common/gated_linear_cuda.h"
 #include "intarsia/mixers/common/gated_linear_kernels.h"
+#include "intarsia/ops/elementwise/elementwise.h"
 
 namespace intarsia {
 namespace {
@@ -337,6 +338,10 @@ Tensor GatedLinearInPlace(Context& ctx, const Tensor& q, const Tensor& k,
         return cuda.recurrent(ctx, inputs.q, inputs.k, inputs.v, inputs.a,
                               states, Tensor(), nullptr, options);
       });
+}
+
+Tensor SplitHeads(Context& ctx, const Tensor& x, int64_t channels) {
+  return ReshapeView(ctx, x, {x.dim(0), x.dim(1) / channels, channels});
 }
 
 }  // namespace intarsia

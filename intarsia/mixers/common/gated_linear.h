@@ -19,6 +19,9 @@ struct GatedLinearOptions {
   bool value_major = false;
 };
 
+// [T, H·C] as [T, H, C].
+Tensor SplitHeads(Context& ctx, const Tensor& x, int64_t channels);
+
 struct GatedLinearResult {
   Tensor out;    // [T, H, V]
   Tensor state;  // [N, H, K, V] or [N, H, V, K]: S after each segment

@@ -122,6 +122,29 @@ TEST(GatedLinearPlan, ChunksLieOnTheGridOfPositions) {
   EXPECT_EQ(PlanGatedLinear(batch, Form::kParallel, 4).chunks.size(), 2u);
 }
 
+// One head of one channel: S_2 = γ S_1 + k v by hand.
+TEST(GatedLinear, TwoTokensByHand) {
+  ThreadPool pool(1);
+  const Batch batch = Batch::OfLengths(std::vector<int32_t>{2});
+  Context ctx;
+  ctx.batch = &batch;
+  ctx.pool = &pool;
+  auto column = [](float a, float b) {
+    return Tensor::From(std::vector<float>{a, b}, {2, 1, 1});
+  };
+  const float gamma = 0.75f;
+  const GatedLinearOptions options = {.scale = 0.5f};
+  const Tensor state = Tensor::From(std::vector<float>{4.0f}, {1, 1, 1, 1});
+  const GatedLinearResult r =
+      GatedLinear(ctx, column(2, 3), column(5, 7), column(11, 13),
+                  Tensor::Full({1}, std::log(gamma)), state, options);
+  const float s1 = gamma * 4 + 5 * 11, s2 = gamma * s1 + 7 * 13;
+  EXPECT_FLOAT_EQ(r.out.data<float>()[0], 0.5f * 2 * s1);
+  EXPECT_FLOAT_EQ(r.out.data<float>()[1], 0.5f * 3 * s2);
+  EXPECT_FLOAT_EQ(r.state.data<float>()[0], s2);
+  EXPECT_FLOAT_EQ(r.decay.data<float>()[0], gamma * gamma);
+}
+
 TEST(GatedLinear, FormsAgreeWithTheRecurrence) {
   for (const bool value_major : {false, true}) {
     for (const float strongest : {0.05f, 3.0f, 60.0f}) {

@@ -7,6 +7,7 @@
 #include <set>
 
 #include "intarsia/autograd/fused.h"
+#include "intarsia/core/field_schema.h"
 #include "intarsia/mixers/conformance/harness.h"
 #include "intarsia/wiring/primitives.h"
 
@@ -107,6 +108,41 @@ struct FormAndChunk {
 constexpr FormAndChunk kForms[] = {{Form::kAuto, 0},     {Form::kParallel, 0},
                                    {Form::kChunked, 16}, {Form::kChunked, 64},
                                    {Form::kChunked, 23}, {Form::kRecurrent, 0}};
+
+// Every field is checked, and every fault names its field.
+TEST_P(Conformance, ConfigurationsAreChecked) {
+  const MixerEntry& entry = GetParam().entry;
+  const Json good = Json::parse(GetParam().example.config);
+  const auto refused = [&](const Json& config, const std::string& name) {
+    const auto made = entry.create(config, GetParam().example.dim);
+    ASSERT_FALSE(made.ok()) << config;
+    const std::string& message = made.status().message();
+    EXPECT_TRUE(message.starts_with("[" + std::string(entry.name) + "] "))
+        << message;
+    EXPECT_NE(message.find("\"" + name), std::string::npos)
+        << config << ": " << message;
+  };
+  const auto with = [&](const std::string& name, const Json& value) {
+    Json config = good;
+    config[name] = value;
+    return config;
+  };
+  refused(with("no_such_field", 1), "no_such_field");
+  const Json schema =
+      FieldSchema([&](Fields& f) { entry.fields(f, GetParam().example.dim); });
+  for (const auto& [name, field] : schema.at("properties").items()) {
+    refused(with(name, Json::parse("[[]]")), name);
+    if (field.contains("minimum")) {
+      refused(with(name, field["minimum"].get<int64_t>() - 1), name);
+      refused(with(name, field["maximum"].get<int64_t>() + 1), name);
+    }
+  }
+  for (const Json& name : schema.value("required", Json::array())) {
+    Json config = good;
+    config.erase(name.get<std::string>());
+    refused(config, name);
+  }
+}
 
 TEST_P(Conformance, EveryFormIsTheReference) {
   for (const Batch& batch : Batches()) {

@@ -49,7 +49,6 @@ void DeltaConfig::Visit(Fields& f) {
   f.Require(gate || (gate_rank == 0 && !gate_bias),
             "\"gate_rank\" and \"gate_bias\" without a gate");
   f.Require(qk_eps >= 0, "\"qk_eps\" must not be negative");
-  f.Require(dim > 0, "the width of the residual must be positive");
 }
 
 // Heads are what tensor parallelism cuts, keys go with theirs. Low ranks are on

@@ -14,7 +14,6 @@ void GlaConfig::Visit(Fields& f) {
   f.ChoiceOrOff("gate", &gate, ActivationNames());
   f.IntOr("chunk", &chunk, {1, 1 << 12});
   f.Require(normalizer > 0, "\"normalizer\" must be positive");
-  f.Require(dim > 0, "the width of the residual must be positive");
 }
 
 Gla::Gla(const GlaConfig& config) : config_(config) {

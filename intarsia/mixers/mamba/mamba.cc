@@ -20,7 +20,6 @@ void MambaConfig::Visit(Fields& f) {
   f.BoolOr("conv_bias", &conv_bias);
   f.BoolOr("bias", &bias);
   f.Object("norm", &norm);
-  f.Require(dim > 0, "the width of the residual must be positive");
 }
 
 // Channels are what tensor parallelism cuts; steps, B and C need the sum of all

@@ -41,7 +41,6 @@ void Mamba2Config::Visit(Fields& f) {
   f.Require(dt_min >= 0 && dt_min <= dt_max,
             "\"dt_min\" must lie in [0, dt_max]");
   f.Require(norm_eps >= 0, "\"norm_eps\" must not be negative");
-  f.Require(dim > 0, "the width of the residual must be positive");
 }
 
 // Heads are what tensor parallelism cuts. B and C go with their groups; a

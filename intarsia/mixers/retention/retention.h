@@ -5,7 +5,6 @@
 
 #include <memory>
 #include <optional>
-#include <string>
 #include <vector>
 
 #include "intarsia/mixers/common/gated_linear.h"
@@ -22,9 +21,8 @@ struct RetentionConfig {
   int key_dim = 0;    // K of a head
   int value_dim = 0;  // V of a head
   RopeConfig rope = {};
-  NormConfig norm = {};  // of each head's output
-  // None: the output is not gated.
-  std::optional<Activation> gate = Activation::kSilu;
+  NormConfig norm = {};                                // of each head's output
+  std::optional<Activation> gate = Activation::kSilu;  // of the output
   float scale = 0.0f;  // of the scores; by default key_dim^-1/2
   int chunk = 64;
 
@@ -33,14 +31,6 @@ struct RetentionConfig {
 
 // log γ_h = log(1 − 2^(−5−h)) of heads [first, first + heads), fp32 [heads].
 Tensor RetentionLogDecay(int first, int heads);
-
-// The recurrence alone, for mixers that build on it: GatedLinear with that
-// decay. q, k [T, H, K], rotated by the caller; v [T, H, V]; state_in
-// [N, H, K, V] or undefined. Differentiable in all four.
-GatedLinearResult RetentionCore(Context& ctx, const Tensor& q, const Tensor& k,
-                                const Tensor& v, const Tensor& state_in,
-                                const GatedLinearOptions& options,
-                                int first_head = 0);
 
 class Retention final : public Mixer {
  public:
@@ -51,9 +41,8 @@ class Retention final : public Mixer {
   // "S": [H, K, V], per sequence.
   std::vector<StateSpec> state() const override;
   Tensor Forward(Context& ctx, const Tensor& x) const override;
-  std::vector<double> Reference(const Batch& batch,
-                                const std::vector<std::vector<double>>& weights,
-                                const std::vector<double>& x) const override;
+  Doubles Reference(const Batch& batch, const std::vector<Doubles>& weights,
+                    const Doubles& x) const override;
 
  private:
   RetentionConfig config_;

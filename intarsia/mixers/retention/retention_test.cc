@@ -3,12 +3,8 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
-#include <nlohmann/json.hpp>
-#include <numeric>
 
-#include "intarsia/autograd/tape.h"
-#include "intarsia/core/random.h"
-#include "intarsia/ops/rows/rows.h"
+#include "intarsia/mixers/mixer_testing.h"
 
 namespace intarsia {
 namespace {
@@ -21,165 +17,25 @@ TEST(Retention, DecaysFollowTheHeadsNumber) {
   EXPECT_EQ(later.data<float>()[1], decay.data<float>()[3]);
 }
 
-// One head of one channel: S_2 = γ S_1 + k v by hand.
-TEST(Retention, TwoTokensByHand) {
-  ThreadPool pool(1);
-  const Batch batch = Batch::OfLengths(std::vector<int32_t>{2});
-  Context ctx;
-  ctx.batch = &batch;
-  ctx.pool = &pool;
-  auto column = [](float a, float b) {
-    return Tensor::From(std::vector<float>{a, b}, {2, 1, 1});
-  };
-  GatedLinearOptions options;
-  options.scale = 0.5f;
-  const Tensor state = Tensor::From(std::vector<float>{4.0f}, {1, 1, 1, 1});
-  const GatedLinearResult r = RetentionCore(ctx, column(2, 3), column(5, 7),
-                                            column(11, 13), state, options);
-  const float gamma = 31.0f / 32.0f;
-  const float s1 = gamma * 4 + 5 * 11, s2 = gamma * s1 + 7 * 13;
-  EXPECT_FLOAT_EQ(r.out.data<float>()[0], 0.5f * 2 * s1);
-  EXPECT_FLOAT_EQ(r.out.data<float>()[1], 0.5f * 3 * s2);
-  EXPECT_FLOAT_EQ(r.state.data<float>()[0], s2);
-  EXPECT_FLOAT_EQ(r.decay.data<float>()[0], gamma * gamma);
-}
-
-// A document in two pieces, whose state goes on: the gradients of the whole.
-// Cut between the pieces, those of the second one change.
-TEST(Retention, TrainsOverPiecesOfADocument) {
-  const auto mixer =
-      CreateRetention(Json::parse(R"({"heads": 2, "key_dim": 8, "value_dim": 6,
-                                      "rope": {}})"),
-                      16)
-          .value();
-  Random random(3);
-  const auto normal = [&](const Shape& shape) {
-    Tensor t = Tensor::Empty(shape);
-    for (int64_t i = 0; i < t.numel(); ++i) {
-      t.mutable_data<float>()[i] = 0.5f * random.NextNormal();
-    }
-    return t;
-  };
-  std::vector<Weight> weights;
-  for (const WeightSpec& spec : mixer->weights()) {
-    weights.push_back(Weight::F32(spec, normal(spec.shape)));
-  }
-  for (Weight& weight : weights) weight.trainable = true;
-  std::vector<const Weight*> handles;
-  for (const Weight& weight : weights) handles.push_back(&weight);
-  const Tensor x = normal({90, 16}), g = normal({90, 16});
-  ThreadPool pool(1);
-  struct Result {
-    std::vector<float> y, dx, dq, dv;
-  };
-  const auto run = [&](const std::vector<int64_t>& ends, bool cut) {
-    Tape tape;
-    Tensor in = x.Clone();
-    tape.Watch(&in);
-    StateView view;
-    view.entries.resize(1);
-    view.sequence(0) = Tensor::Zeros({1, 2, 8, 6});
-    std::vector<Tensor> parts, inputs;
-    Tensor loss = Tensor::Zeros({1});
-    Context ctx;
-    ctx.pool = &pool;
-    ctx.tape = &tape;
-    ctx.weights = handles;
-    int64_t begin = 0;
-    std::vector<std::unique_ptr<Batch>> batches;
-    Result result;
-    for (const int64_t end : ends) {
-      auto batch = std::make_unique<Batch>();
-      batch->Add(std::vector<int32_t>(end - begin, 0),
-                 static_cast<int32_t>(begin), 0);
-      ctx.batch = batch.get();
-      ctx.state = ends.size() > 1 ? &view : nullptr;
-      std::vector<int32_t> rows(end - begin);
-      std::iota(rows.begin(), rows.end(), static_cast<int32_t>(begin));
-      const Tensor y = mixer->Forward(ctx, GatherRows(ctx, in, rows));
-      if (cut && ctx.state != nullptr) {
-        view.sequence(0) = view.sequence(0).Clone();
-      }
-      const std::vector<float> values = y.ToVector<float>();
-      result.y.insert(result.y.end(), values.begin(), values.end());
-      parts.push_back(y);
-      inputs.push_back(g.Slice(0, begin, end).Contiguous());
-      batches.push_back(std::move(batch));
-      begin = end;
-    }
-    tape.Record("loss", ctx, parts, {&loss},
-                [=](Context&, const std::vector<Tensor>&) { return inputs; });
-    ctx.tape = nullptr;
-    ctx.state = nullptr;
-    tape.Backward(ctx, loss);
-    result.dx = tape.Gradient(in).ToVector<float>();
-    result.dq = tape.WeightGradient(weights[0]).ToVector<float>();
-    result.dv = tape.WeightGradient(weights[2]).ToVector<float>();
-    return result;
-  };
-  const Result whole = run({90}, false), pieces = run({37, 64, 90}, false),
-               truncated = run({37, 64, 90}, true);
-  const auto distance = [](const std::vector<float>& a,
-                           const std::vector<float>& b) {
-    double squares = 0, all = 0;
-    for (size_t i = 0; i < a.size(); ++i) {
-      squares += (double{a[i]} - b[i]) * (double{a[i]} - b[i]);
-      all += double{b[i]} * b[i];
-    }
-    return std::sqrt(squares / all);
-  };
-  EXPECT_LT(distance(pieces.y, whole.y), 1e-5);
-  EXPECT_LT(distance(pieces.dx, whole.dx), 1e-5);
-  EXPECT_LT(distance(pieces.dq, whole.dq), 1e-5);
-  EXPECT_LT(distance(pieces.dv, whole.dv), 1e-5);
-  EXPECT_EQ(truncated.y, pieces.y);
-  EXPECT_GT(distance(truncated.dv, whole.dv), 1e-2);
-}
-
-TEST(Retention, ConfigurationsAreChecked) {
-  auto message = [](const char* config) {
-    const auto parsed = ParseFields<RetentionConfig>(Json::parse(config),
-                                                     "retention", {.dim = 16});
-    return parsed.ok() ? std::string() : parsed.status().message();
-  };
-  EXPECT_EQ(message(R"({"heads": 2, "key_dim": 8, "value_dim": 8})"), "");
-  EXPECT_NE(message(R"({"heads": 0, "key_dim": 8, "value_dim": 8})")
-                .find("\"heads\""),
-            std::string::npos);
-  EXPECT_NE(message(R"({"heads": 2, "value_dim": 8})").find("\"key_dim\""),
-            std::string::npos);
-  EXPECT_NE(message(R"({"heads": 2, "key_dim": 7, "value_dim": 8})")
-                .find("even \"key_dim\""),
-            std::string::npos);
-  EXPECT_EQ(message(R"({"heads": 2, "key_dim": 7, "value_dim": 8,
-                        "rope": false})"),
-            "");
-  EXPECT_NE(message(R"({"heads": 2, "key_dim": 8, "value_dim": 8,
-                        "gate": "no such"})"),
-            "");
-  const auto config = ParseFields<RetentionConfig>(
-      Json::parse(R"({"heads": 1, "key_dim": 16, "value_dim": 8,
-                      "gate": false})"),
-      "retention", {.dim = 16});
-  ASSERT_TRUE(config.ok());
-  EXPECT_FLOAT_EQ(config.value().scale, 0.25f);
-  EXPECT_FALSE(config.value().gate.has_value());
+TEST(Retention, WhatTheRotationNeeds) {
+  using testing::ExpectRefused;
+  constexpr char kOdd[] = R"({"heads": 2, "key_dim": 7, "value_dim": 8})";
+  ExpectRefused(&CreateRetention, kOdd, "even \"key_dim\"");
+  ExpectRefused(&CreateRetention,
+                R"({"heads": 1, "key_dim": 8, "value_dim": 8,
+                    "rope": {"scaling": {"type": "dynamic",
+                             "original_max_positions": 8}}})",
+                "the state has no tokens to turn again");
 }
 
 TEST(Retention, WeightsFollowTheConfiguration) {
-  const auto mixer =
-      CreateRetention(Json::parse(R"({"heads": 2, "key_dim": 4, "value_dim": 6,
-                      "norm": {"type": "layer"}, "gate": false})"),
-                      10);
-  ASSERT_TRUE(mixer.ok());
-  std::vector<std::string> names;
-  for (const WeightSpec& spec : mixer.value()->weights()) {
-    names.push_back(spec.name + spec.shape.ToString());
-  }
-  EXPECT_EQ(names, (std::vector<std::string>{
-                       "q_proj[8, 10]", "k_proj[8, 10]", "v_proj[12, 10]",
-                       "norm[6]", "norm_bias[6]", "o_proj[10, 12]"}));
-  EXPECT_EQ(mixer.value()->state().at(0).shape, Shape({2, 4, 6}));
+  EXPECT_EQ(testing::WeightNames(&CreateRetention,
+                                 R"({"heads": 2, "key_dim": 4, "value_dim": 6,
+                    "norm": {"type": "layer"}, "gate": false})",
+                                 10),
+            (std::vector<std::string>{"q_proj[8, 10]", "k_proj[8, 10]",
+                                      "v_proj[12, 10]", "norm[6]",
+                                      "norm_bias[6]", "o_proj[10, 12]"}));
 }
 
 }  // namespace

@@ -32,7 +32,6 @@ void Rwkv7Config::Visit(Fields& f) {
   f.ChoiceOr("values", &values, kValues);
   f.IntOr("chunk", &chunk, {1, 1 << 12});
   f.Require(norm_eps >= 0, "\"norm_eps\" must not be negative");
-  f.Require(dim > 0, "the width of the residual must be positive");
 }
 
 Rwkv7::LowRank Rwkv7::AddLowRank(const char* name, int rank, bool bias) {

@@ -10,7 +10,6 @@ namespace intarsia {
 void ShortConvConfig::Visit(Fields& f) {
   f.IntOr("width", &width, {2, 64});
   f.BoolOr("bias", &bias);
-  f.Require(dim > 0, "the width of the residual must be positive");
 }
 
 ShortConv::ShortConv(const ShortConvConfig& config) : config_(config) {
