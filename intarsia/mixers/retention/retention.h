@@ -10,7 +10,6 @@
 #include "intarsia/mixers/common/gated_linear.h"
 #include "intarsia/mixers/mixer.h"
 #include "intarsia/ops/elementwise/elementwise.h"
-#include "intarsia/ops/norm/norm.h"
 #include "intarsia/ops/rope/rope.h"
 
 namespace intarsia {
