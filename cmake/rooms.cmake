@@ -7,6 +7,7 @@
 #   *_cuda.cu        with INTARSIA_CUDA
 #   sm90_*           tuned kernels for Hopper and their cases, which intarsia/cuda
 #                    builds
+#   sources.cmake    optional: set(ROOM_DEPS ...), other rooms
 
 # Names of a registry: lines MACRO(name) or MACRO(name, ...). With a kind those
 # whose last column it is.
@@ -88,7 +89,9 @@ function(intarsia_rooms kind macro)
                           "sources")
     endif()
     set(library intarsia_${kind}_${room})
-    intarsia_library(${library} SOURCES ${sources} DEPS ${ARG_DEPS})
+    set(ROOM_DEPS)
+    include(${here}/sources.cmake OPTIONAL)
+    intarsia_library(${library} SOURCES ${sources} DEPS ${ARG_DEPS} ${ROOM_DEPS})
     list(APPEND libraries ${library})
     if(EXISTS ${here}/${room}_bench.cc)
       intarsia_bench(${room})
