@@ -58,9 +58,8 @@ Tensor Retention::Forward(Context& ctx, const Tensor& x) const {
   const Tensor k = Rope(ctx, SplitHeads(ctx, projected[1], K), config_.rope);
   const Tensor v = SplitHeads(ctx, projected[2], V);
   // A rank's heads are a slice of all; its first counts for the decay.
-  const int count = static_cast<int>(v.dim(1));
-  const Tensor decay =
-      RetentionLogDecay(TensorParallelRank(ctx) * count, count);
+  const int n = static_cast<int>(v.dim(1));
+  const Tensor decay = RetentionLogDecay(TensorParallelRank(ctx) * n, n);
   const GatedLinearOptions options = {config_.scale, config_.chunk};
   Tensor y = ctx.state == nullptr
                  ? GatedLinear(ctx, q, k, v, decay, Tensor(), options).out

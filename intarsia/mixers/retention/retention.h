@@ -1,11 +1,8 @@
-// Retention: linear attention whose scores fade by a fixed factor per head.
-// Sun et al. 2023, "Retentive Network". README.md beside this file has the
-// equations, the forms and their traps.
+// Retention: linear attention whose scores fade by a fixed factor per head. Sun
+// et al. 2023, "Retentive Network". README.md has equations, forms and traps.
 #pragma once
 
-#include <memory>
 #include <optional>
-#include <vector>
 
 #include "intarsia/mixers/common/gated_linear.h"
 #include "intarsia/mixers/mixer.h"
