@@ -334,5 +334,69 @@ TEST(GatedLinear, GradientsMatchFiniteDifferences) {
   CheckGradients(std::move(transposed));
 }
 
+// On a tape the state goes from one piece of a document to the next, and the
+// gradients back.
+TEST(GatedLinear, PiecesOnATapeHaveTheGradientsOfTheWhole) {
+  const Problem p({3, 3, 6, 5}, {40}, 0.3f);
+  Random random(21);
+  Tensor weight = Tensor::Empty({40, 3, 5});
+  for (int64_t i = 0; i < weight.numel(); ++i) {
+    weight.mutable_data<float>()[i] = random.NextNormal();
+  }
+  const auto gradients = [&](const std::vector<int32_t>& ends) {
+    Tape tape;
+    Tensor first = p.state.Clone();
+    tape.Watch(&first);
+    Tensor state = first;
+    std::vector<Tensor> leaves, outs, weights;
+    Context last;
+    ThreadPool pool(1);
+    int32_t begin = 0;
+    for (const int32_t end : ends) {
+      Batch batch;
+      batch.Add(std::vector<int32_t>(end - begin, 0), begin, 0);
+      Context ctx;
+      ctx.batch = &batch;
+      ctx.pool = &pool;
+      ctx.tape = &tape;
+      const auto piece = [&](const Tensor& whole) {
+        leaves.push_back(whole.Slice(0, begin, end).Contiguous().Clone());
+        tape.Watch(&leaves.back());
+        return leaves.back();
+      };
+      const Tensor q = piece(p.q), k = piece(p.k), v = piece(p.v),
+                   a = piece(p.a);
+      outs.push_back(GatedLinearInPlace(ctx, q, k, v, a, &state, p.options));
+      weights.push_back(weight.Slice(0, begin, end).Contiguous());
+      begin = end;
+    }
+    Batch none = Batch::OfLengths(std::vector<int32_t>{40});
+    last.batch = &none;
+    last.pool = &pool;
+    Tensor loss = Tensor::Zeros({1});
+    tape.Record("loss", last, outs, {&loss},
+                [=](Context&, const std::vector<Tensor>&) { return weights; });
+    tape.Backward(last, loss);
+    std::vector<Doubles> all = {Wide(tape.Gradient(first))};
+    for (size_t i = 0; i < 4; ++i) {
+      Doubles& rows = all.emplace_back();
+      for (size_t n = i; n < leaves.size(); n += 4) {
+        const Doubles part = Wide(tape.Gradient(leaves[n]));
+        rows.insert(rows.end(), part.begin(), part.end());
+      }
+    }
+    return all;
+  };
+  const std::vector<Doubles> whole = gradients({40}),
+                             pieces = gradients({17, 18, 40});
+  for (size_t i = 0; i < whole.size(); ++i) {
+    ASSERT_EQ(pieces[i].size(), whole[i].size());
+    const double scale = Deviation(whole[i]);
+    for (size_t n = 0; n < whole[i].size(); ++n) {
+      ASSERT_NEAR(pieces[i][n], whole[i][n], 1e-5 * scale) << i << " " << n;
+    }
+  }
+}
+
 }  // namespace
 }  // namespace intarsia
