@@ -121,13 +121,18 @@ Tensor Mamba2::GateAndNorm(Context& ctx, const Tensor& y, const Tensor& z,
   }
   const Weight& scale = ctx.weight(norm_);
   const int ranks = TensorParallelSize(ctx);
+  const bool shared = ranks > 1 && config_.norm_groups == 1;
+  CHECK(shared || config_.norm_groups % ranks == 0)
+      << "norm groups do not divide among the ranks";
+  const int64_t groups = config_.norm_groups / ranks;
+  if (!shared && !gated) {
+    return GatedRmsNorm(ctx, y, z, &scale,
+                        {.eps = config_.norm_eps,
+                         .groups = groups,
+                         .norm_first = config_.norm_before_gate});
+  }
   auto norm = [&](const Tensor& t) {
-    if (ranks > 1 && config_.norm_groups == 1) {
-      return ShardedRmsNorm(ctx, t, scale, config_.norm_eps);
-    }
-    CHECK_EQ(config_.norm_groups % ranks, 0)
-        << "norm groups do not divide among the ranks";
-    const int64_t groups = config_.norm_groups / ranks;
+    if (shared) return ShardedRmsNorm(ctx, t, scale, config_.norm_eps);
     const Tensor split =
         ReshapeView(ctx, t, Shape({t.dim(0), groups, t.dim(1) / groups}));
     return ReshapeView(ctx, RmsNorm(ctx, split, &scale, config_.norm_eps),

@@ -3,6 +3,7 @@
 #include <utility>
 #include <vector>
 
+#include "intarsia/autograd/fused.h"
 #include "intarsia/autograd/op.h"
 #include "intarsia/ops/common/rows.h"
 #include "intarsia/ops/elementwise/elementwise.h"
@@ -238,14 +239,23 @@ Tensor Linear(Context& ctx, const Tensor& x, const Weight& w,
 
 Tensor GatedLinear(Context& ctx, const Tensor& x, Activation activation,
                    const LinearWeights& gate, const LinearWeights& up) {
-  if (x.device().is_cuda() && ctx.tape == nullptr && ctx.adapters.empty() &&
-      activation == Activation::kSilu) {
-    Tensor y;
-    const Kernels& cuda = RequireKernels(matmul_cuda::kernels, "matmul");
-    if (cuda.gated(ctx, DenseRows(x), gate, up, &y)) return y;
-  }
-  const auto [g, u] = Linears(ctx, x, {gate, up});
-  return GatedActivation(ctx, activation, g, u);
+  return Fused(
+      ctx, "gated_linear_unit",
+      [&] {
+        if (!ctx.adapters.empty() || activation != Activation::kSilu) {
+          return Tensor();
+        }
+        return OnDevice(
+            x.device(), Door("gated_linear_unit"), [] { return Tensor(); },
+            [&](const Kernels& cuda) {
+              Tensor y;
+              return cuda.gated(ctx, DenseRows(x), gate, up, &y) ? y : Tensor();
+            });
+      },
+      [&] {
+        const std::array<Tensor, 2> parts = Linears(ctx, x, {gate, up});
+        return GatedActivation(ctx, activation, parts[0], parts[1]);
+      });
 }
 
 namespace {

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "intarsia/autograd/fused.h"
 #include "intarsia/autograd/op.h"
 #include "intarsia/ops/common/rows.h"
 #include "intarsia/ops/elementwise/elementwise.h"
@@ -276,17 +277,31 @@ Tensor ApplyNorm(Context& ctx, const NormConfig& config, const Tensor& x,
 
 Tensor AddAndNorm(Context& ctx, const NormConfig& config, const Tensor& more,
                   Tensor* x, std::span<const Weight* const> weights) {
-  if (x->device().is_cuda() && ctx.tape == nullptr &&
-      config.kind == NormConfig::Kind::kRms && config.affine) {
-    Tensor normed;
-    if (RequireKernels(norm_cuda::kernels, "norm")
-            .add_rms_norm(ctx, more, *weights[0], config.eps,
-                          config.unit_offset, x, &normed)) {
-      return normed;
-    }
-  }
-  *x = Add(ctx, *x, more);
-  return ApplyNorm(ctx, config, *x, weights);
+  using Both = std::vector<Tensor>;  // the sum and its norm
+  const Both both = Fused(
+      ctx, "add_and_norm",
+      [&] {
+        if (config.kind != NormConfig::Kind::kRms || !config.affine) {
+          return Both();
+        }
+        return OnDevice(
+            x->device(),
+            OpDoor<Kernels>{"add_and_norm", "norm", norm_cuda::kernels},
+            [] { return Both(); },
+            [&](const Kernels& cuda) {
+              Tensor sum = *x, normed;
+              const bool done =
+                  cuda.add_rms_norm(ctx, more, *weights[0], config.eps,
+                                    config.unit_offset, &sum, &normed);
+              return done ? Both{sum, normed} : Both();
+            });
+      },
+      [&] {
+        const Tensor sum = Add(ctx, *x, more);
+        return Both{sum, ApplyNorm(ctx, config, sum, weights)};
+      });
+  *x = both[0];
+  return both[1];
 }
 
 }  // namespace intarsia
