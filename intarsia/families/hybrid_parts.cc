@@ -106,10 +106,14 @@ void MapMamba2(const Mamba2Part& part, const std::string& ours,
 
 void MambaPart::Compose(int conv_width, const NormConfig& norm) {
   norms = norm.kind != NormConfig::Kind::kNone && norm.affine;
-  config = {{"inner", inner},         {"state_dim", state},
-            {"dt_rank", rank},        {"conv_width", conv_width},
-            {"conv_bias", conv_bias}, {"bias", bias},
-            {"norm", NormJson(norm)}};
+  config = {{"inner", inner},
+            {"state_dim", state},
+            {"dt_rank", rank},
+            {"conv_width", conv_width},
+            {"conv_bias", conv_bias},
+            {"bias", bias},
+            {"norm",
+             WriteFields([norm = norm](Fields& f) mutable { norm.Visit(f); })}};
 }
 
 int ReadStepRank(JsonReader* reader, const std::string& name, int dim) {

@@ -172,7 +172,7 @@ Result<FamilyModel> FromConfig(const Json& json) {
   config.final_norm = norm;
   const Json attention = {{"heads", heads},
                           {"kv_heads", kv_heads},
-                          {"qk_norm", NormJson(norm)},
+                          {"qk_norm", {{"type", "rms"}, {"eps", norm.eps}}},
                           {"rope", rope}};
   for (int i = 0; i < layers; ++i) {
     const bool routes = i >= dense;

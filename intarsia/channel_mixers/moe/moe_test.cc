@@ -57,6 +57,52 @@ TEST(MoeRouting, NanGoesSomewhereAndStaysVisible) {
   }
 }
 
+TEST(MoeRouting, TheBiasMovesTheChoiceAndNotTheWeights) {
+  Context ctx;
+  const Tensor logits = Tensor::From<float>({2, 1, 0, -1}, {1, 4});
+  MoeConfig config = Config(4, 2);
+  config.score = RouterScore::kSigmoid;
+  const auto sigmoid = [](double x) { return 1 / (1 + std::exp(-x)); };
+  const double sum = sigmoid(2) + sigmoid(-1);
+  const Weight bias = Weight::F32({.name = "select_bias", .shape = {4}},
+                                  Tensor::From<float>({0, 0, 0, 5}, {4}));
+  const MoeRouting routing = RouteTokens(ctx, config, logits, &bias);
+  EXPECT_EQ(routing.experts, (std::vector<int32_t>{3, 0}));
+  EXPECT_TRUE(
+      Near(routing.weights, {sigmoid(-1) / sum, sigmoid(2) / sum}, 1e-6));
+}
+
+TEST(MoeRouting, ExpertsComeFromTheBestGroups) {
+  Context ctx;
+  // Groups of two: the first has the best expert, the last the best pair.
+  const Tensor logits = Tensor::From<float>({4, -4, 1, 0, 3, 2}, {1, 6});
+  MoeConfig config = Config(6, 2);
+  config.groups = 3;
+  config.score = RouterScore::kSigmoid;
+  EXPECT_EQ(RouteTokens(ctx, config, logits).experts,
+            (std::vector<int32_t>{0, 1}));
+  config.group_score = GroupScore::kTopTwo;
+  EXPECT_EQ(RouteTokens(ctx, config, logits).experts,
+            (std::vector<int32_t>{4, 5}));
+  config.top_groups = 2;
+  EXPECT_EQ(RouteTokens(ctx, config, logits).experts,
+            (std::vector<int32_t>{4, 5}));
+  config.group_score = GroupScore::kMax;
+  EXPECT_EQ(RouteTokens(ctx, config, logits).experts,
+            (std::vector<int32_t>{0, 4}));
+}
+
+TEST(MoeRouting, SparseMixerLooksAtWhatIsNear) {
+  Context ctx;
+  const Tensor logits = Tensor::From<float>({2, 1.95f, 1, -3}, {1, 4});
+  MoeConfig config = Config(4, 2);
+  config.sparse_mixer = 0.02f;
+  const MoeRouting routing = RouteTokens(ctx, config, logits);
+  EXPECT_EQ(routing.experts, (std::vector<int32_t>{0, 1}));
+  // The second is near the first; the third is near nobody.
+  EXPECT_TRUE(Near(routing.weights, {1 / (1 + std::exp(-0.05)), 1.0}, 1e-6));
+}
+
 TEST(MoeDispatch, SortsByExpertAndKeepsTokenOrder) {
   MoeRouting routing;
   routing.experts = {2, 0, 2, 3, 0, 2};
@@ -181,8 +227,8 @@ TEST(Moe, RanksThatSplitExpertsAreBitwiseTheWhole) {
         .CopyFrom(x.Slice(0, dispatch.tokens[i], dispatch.tokens[i] + 1));
   }
   const Tensor whole =
-      ComputeExperts(ctx, config, rows, dispatch.offsets, moe.weights[1],
-                     moe.weights[2], moe.weights[3]);
+      ComputeExperts(ctx, config, rows, dispatch.offsets,
+                     {&moe.weights[1], &moe.weights[2], &moe.weights[3]});
   Tensor joined = Tensor::Empty(whole.shape());
   for (int rank = 0; rank < 2; ++rank) {
     const auto local = [&](int i) {
@@ -198,10 +244,10 @@ TEST(Moe, RanksThatSplitExpertsAreBitwiseTheWhole) {
     for (int32_t& offset : offsets) offset -= begin;
     joined.Slice(0, begin, end)
         .CopyFrom(ComputeExperts(ctx, config, rows.Slice(0, begin, end),
-                                 offsets, gate, up, down));
+                                 offsets, {&gate, &up, &down}));
   }
   EXPECT_TRUE(BitwiseEqual(joined, whole));
-  EXPECT_TRUE(Near(CombineExperts(ctx, joined, dispatch, routing),
+  EXPECT_TRUE(Near(CombineExperts(ctx, joined, dispatch, routing.weights),
                    moe.Reference(batch, x), 2e-6));
 }
 
@@ -224,7 +270,46 @@ TEST(Moe, RoutingGradients) {
   }
 }
 
+TEST(Moe, RoutingGradientsOfEveryScore) {
+  Random random(10);
+  Context ctx;
+  Tensor logits = RandomTensor(random, {9, 6}, 0.05f);
+  for (int64_t i = 0; i < logits.numel(); ++i) {
+    logits.mutable_data<float>()[i] += static_cast<float>(i * 5 % 6) * 0.4f;
+  }
+  for (RouterScore score : {RouterScore::kSoftmax, RouterScore::kSigmoid,
+                            RouterScore::kSqrtSoftplus}) {
+    for (float eps : {-1.0f, 0.0f, 0.3f}) {
+      MoeConfig config = Config(6, 3, eps >= 0);
+      config.score = score;
+      config.normalize_eps = std::max(eps, 0.0f);
+      config.routed_scale = 1.7f;
+      ExpectGradients(ctx, {logits}, {},
+                      [&](Context& c, const std::vector<Tensor>& in) {
+                        return RouteTokens(c, config, in[0]).weights;
+                      });
+    }
+  }
+  MoeConfig config = Config(6, 2);
+  config.sparse_mixer = 0.23f;
+  ExpectGradients(ctx, {logits}, {},
+                  [&](Context& c, const std::vector<Tensor>& in) {
+                    return RouteTokens(c, config, in[0]).weights;
+                  });
+}
+
 TEST(Moe, RefusesBadConfigurations) {
+  ExpectRefused(&CreateMoe,
+                R"({"experts": 6, "top_k": 3, "hidden": 4, "groups": 3})",
+                "must have \"top_k\" experts");
+  ExpectRefused(&CreateMoe,
+                R"({"experts": 4, "top_k": 2, "hidden": 4, "gated": false,
+                    "up_offset": 1})",
+                "\"gated\"");
+  ExpectRefused(&CreateMoe,
+                R"({"experts": 4, "top_k": 2, "hidden": 4,
+                    "router_score": "tanh"})",
+                "tanh");
   ExpectRefused(&CreateMoe, R"({"top_k": 2, "hidden": 4})",
                 "[moe] \"experts\" is missing");
   ExpectRefused(&CreateMoe, R"({"experts": 2, "top_k": 3, "hidden": 4})",

@@ -4,40 +4,80 @@
 #include "intarsia/channel_mixers/moe/moe.h"
 
 namespace intarsia::moe_internal {
+namespace {
 
-// With w the weights and g their gradients, s = Σ w g over the chosen:
-//   normalised     d logit_e = w_e (g_e − s) for the chosen, else 0
-//   softmax of all d logit_e = p_e (g_e − s) for the chosen, −p_e s else
+// The slope of a score that is a function of its own logit alone.
+double Slope(const MoeConfig& config, double logit, double score) {
+  if (config.score == RouterScore::kSigmoid) return score * (1.0 - score);
+  return 1.0 / (1.0 + std::exp(-logit)) / (2.0 * score);
+}
+
+// With s the scores, N what they are divided by, c the scale and g the
+// gradients of the weights w_r = c s_r / N:
+//   d s_r = c (g_r − Σ g s / N) / N, the second part where N is their sum
+//   softmax: d logit_e = s_e (d s_e − Σ s ds); else d logit_e = ds_e · slope
+void TokenGradient(const MoeConfig& config, const float* logits, int64_t n,
+                   const int32_t* chosen, const float* g, float* d) {
+  const int64_t k = config.top_k;
+  std::vector<double> s(n), ds(n, 0.0);
+  if (config.sparse_mixer > 0) {
+    for (int64_t r = 0; r < k; ++r) {
+      SparseMixer(config, logits, n, chosen, r, s.data());
+      const double from = config.routed_scale * g[r] * s[chosen[r]];
+      for (int64_t e = 0; e < n; ++e) ds[e] -= from * s[e];
+      ds[chosen[r]] += from;
+    }
+    for (int64_t e = 0; e < n; ++e) d[e] = static_cast<float>(ds[e]);
+    return;
+  }
+  Scores(config, logits, n, s.data());
+  double whole = config.normalize ? config.normalize_eps : 1.0, mean = 0.0;
+  for (int64_t r = 0; config.normalize && r < k; ++r) {
+    whole += s[chosen[r]];
+    mean += g[r] * s[chosen[r]];
+  }
+  double common = 0.0;
+  for (int64_t r = 0; r < k; ++r) {
+    const int32_t e = chosen[r];
+    ds[e] = config.routed_scale * (g[r] - mean / whole) / whole;
+    common += ds[e] * s[e];
+  }
+  const bool softmax = config.score == RouterScore::kSoftmax;
+  for (int64_t e = 0; softmax && e < n; ++e) {
+    d[e] = static_cast<float>(s[e] * (ds[e] - common));
+  }
+  for (int64_t r = 0; !softmax && r < k; ++r) {
+    const int32_t e = chosen[r];
+    d[e] = static_cast<float>(ds[e] * Slope(config, logits[e], s[e]));
+  }
+}
+
+}  // namespace
+
 void RecordRouting(Context& ctx, const MoeConfig& config, const Tensor& logits,
-                   MoeRouting* routing) {
-  const Tensor in = logits.Contiguous();
+                   const Weight* select_bias, MoeRouting* routing) {
+  const Tensor in = logits.Contiguous().To(Cpu());
   ctx.tape->Record(
       "route", ctx, {logits}, {&routing->weights},
-      [in, config, experts = routing->experts, weights = routing->weights](
-          Context&, const std::vector<Tensor>& gradients) {
+      [in, config, select_bias, tape = ctx.tape, device = logits.device(),
+       experts = routing->experts](Context& ctx,
+                                   const std::vector<Tensor>& gradients) {
+        if (select_bias != nullptr) {
+          tape->QueueWeightGradient(*select_bias, ctx,
+                                    [select_bias, device](Context& ctx) {
+                                      return Tensor::Zeros(select_bias->shape())
+                                          .To(device, ctx.stream);
+                                    });
+        }
         const int64_t tokens = in.dim(0), n = in.dim(1), k = config.top_k;
         Tensor out = Tensor::Zeros(in.shape());
-        const Tensor dense = gradients[0].Contiguous();
+        const Tensor dense = gradients[0].Contiguous().To(Cpu());
         for (int64_t t = 0; t < tokens; ++t) {
-          const float* x = in.data<float>() + t * n;
-          const float* w = weights.data<float>() + t * k;
-          const float* g = dense.data<float>() + t * k;
-          const int32_t* chosen = experts.data() + t * k;
-          float* d = out.mutable_data<float>() + t * n;
-          double s = 0;
-          for (int64_t r = 0; r < k; ++r) s += double{w[r]} * g[r];
-          if (!config.normalize) {
-            // p_e = p_best · exp(logit_e − best logit).
-            for (int64_t e = 0; e < n; ++e) {
-              const double p = w[0] * std::exp(double{x[e]} - x[chosen[0]]);
-              d[e] = static_cast<float>(-p * s);
-            }
-          }
-          for (int64_t r = 0; r < k; ++r) {
-            d[chosen[r]] = static_cast<float>(w[r] * (g[r] - s));
-          }
+          TokenGradient(config, in.data<float>() + t * n, n,
+                        experts.data() + t * k, dense.data<float>() + t * k,
+                        out.mutable_data<float>() + t * n);
         }
-        return std::vector<Tensor>{out};
+        return std::vector<Tensor>{out.To(device, ctx.stream)};
       });
 }
 

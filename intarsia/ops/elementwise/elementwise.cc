@@ -309,6 +309,48 @@ Tensor SoftCap(Context& ctx, const Tensor& x, float cap) {
       });
 }
 
+Tensor Clamp(Context& ctx, const Tensor& x, float low, float high,
+             float offset) {
+  CHECK_LE(low, high);
+  const auto map = [&](const auto& f) {
+    Tensor y = Tensor::Empty(x.shape());
+    ForStretches<1, 1>(
+        ctx.pool, {x}, {y},
+        [&](int64_t n, const float* const* in, float* const* out) {
+          for (int64_t i = 0; i < n; ++i) out[0][i] = f(in[0][i]);
+        });
+    return y;
+  };
+  return Run(
+      ctx, Door("clamp"), x.device(), {x},
+      [&] {
+        return map(
+            [=](float v) { return std::min(std::max(v, low), high) + offset; });
+      },
+      [&](const Kernels& cuda) {
+        return cuda.clamp(ctx, x.Contiguous(), low, high, offset);
+      },
+      [x = x.Contiguous(), low, high](Context& ctx, const Gradients& g) {
+        return Gradients{OnDevice(
+            x.device(), Door("clamp"),
+            [&] {
+              Tensor dx = Tensor::Empty(x.shape());
+              ForStretches<2, 1>(
+                  ctx.pool, {x, g[0]}, {dx},
+                  [=](int64_t n, const float* const* in, float* const* out) {
+                    for (int64_t i = 0; i < n; ++i) {
+                      const bool inside = in[0][i] >= low && in[0][i] <= high;
+                      out[0][i] = inside ? in[1][i] : 0.0f;
+                    }
+                  });
+              return dx;
+            },
+            [&](const Kernels& cuda) {
+              return cuda.clamp_backward(ctx, x, low, high, g[0].Contiguous());
+            })};
+      });
+}
+
 Tensor GatedActivation(Context& ctx, Activation kind, const Tensor& gate,
                        const Tensor& up) {
   CheckSame(gate, up);

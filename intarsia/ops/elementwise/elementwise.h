@@ -34,6 +34,9 @@ Tensor ActivationGradient(Context& ctx, Activation kind, const Tensor& x,
                           const Tensor& g);
 // cap · tanh(x / cap), cap > 0.
 Tensor SoftCap(Context& ctx, const Tensor& x, float cap);
+// min(max(x, low), high) + offset; the gradient is 0 outside of [low, high].
+Tensor Clamp(Context& ctx, const Tensor& x, float low, float high,
+             float offset = 0.0f);
 // act(gate) ⊙ up, same shape; both may be column slices of one projection.
 Tensor GatedActivation(Context& ctx, Activation kind, const Tensor& gate,
                        const Tensor& up);

@@ -247,6 +247,20 @@ Tensor ActivateBackward(Context& ctx, Activation kind, const Tensor& x,
   });
 }
 
+Tensor Clamp(Context& ctx, const Tensor& x, float low, float high,
+             float offset) {
+  return Unary(ctx, x, [=] __device__(float v) {
+    return fminf(fmaxf(v, low), high) + offset;
+  });
+}
+
+Tensor ClampBackward(Context& ctx, const Tensor& x, float low, float high,
+                     const Tensor& g) {
+  return Binary(ctx, x, g, [=] __device__(float v, float d) {
+    return v >= low && v <= high ? d : 0.0f;
+  });
+}
+
 std::vector<Tensor> GatedBackward(Context& ctx, Activation kind,
                                   const Tensor& gate, const Tensor& up,
                                   const Tensor& g) {
@@ -269,9 +283,11 @@ constexpr Kernels kKernels = {.add = Add,
                               .scale = Scale,
                               .activate = Activate,
                               .soft_cap = SoftCap,
+                              .clamp = Clamp,
                               .gated = Gated,
                               .cast = Cast,
                               .activate_backward = ActivateBackward,
+                              .clamp_backward = ClampBackward,
                               .gated_backward = GatedBackward};
 
 }  // namespace

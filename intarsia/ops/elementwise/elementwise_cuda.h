@@ -16,12 +16,16 @@ struct Kernels {
   Tensor (*scale)(Context& ctx, const Tensor& x, float factor);
   Tensor (*activate)(Context& ctx, Activation kind, const Tensor& x);
   Tensor (*soft_cap)(Context& ctx, const Tensor& x, float cap);
+  Tensor (*clamp)(Context& ctx, const Tensor& x, float low, float high,
+                  float offset);
   Tensor (*gated)(Context& ctx, Activation kind, const Tensor& gate,
                   const Tensor& up);
   Tensor (*cast)(Context& ctx, const Tensor& x, DType dtype);
   // Gradients in fp32, all contiguous: of x, and of gate and up.
   Tensor (*activate_backward)(Context& ctx, Activation kind, const Tensor& x,
                               const Tensor& g);
+  Tensor (*clamp_backward)(Context& ctx, const Tensor& x, float low, float high,
+                           const Tensor& g);
   std::vector<Tensor> (*gated_backward)(Context& ctx, Activation kind,
                                         const Tensor& gate, const Tensor& up,
                                         const Tensor& g);

@@ -57,6 +57,17 @@ TEST(ActivateTest, IsWithinAFewUlpsOfTheFormula) {
   }
 }
 
+TEST(ClampTest, StopsAtItsEndsWithGradients) {
+  Context ctx;
+  const Tensor x = Tensor::From<float>({-3, -0.5f, 0.25f, 2, 9, 1}, {2, 3});
+  EXPECT_EQ(Clamp(ctx, x, -1, 2.5f, 1).ToVector<float>(),
+            (std::vector<float>{0, 0.5f, 1.25f, 3, 3.5f, 2}));
+  ExpectGradients(ctx, {x}, {},
+                  [](Context& ctx, const std::vector<Tensor>& in) {
+                    return Clamp(ctx, in[0], -1.0f, 2.5f, 1.0f);
+                  });
+}
+
 TEST(SoftCapTest, IsTheFormulaWithGradients) {
   Random random(9);
   const Tensor x = RandomTensor(random, {5, 33}, 6.0f);
