@@ -19,7 +19,7 @@ namespace intarsia {
 struct TensorMap {
   std::string native;      // a path of Model::paths()
   std::string foreign;     // the checkpoint's name
-  bool transpose = false;  // the foreign matrix is [in, out]
+  bool transpose = false;  // the foreign matrix is [..., in, out]
   // Rows [row_begin, row_end) of the foreign tensor (after the transpose) along
   // row_axis; -1: to its end. Fused projections have several maps.
   int64_t row_begin = 0;

@@ -1,5 +1,6 @@
 // Granite 4: Mamba-2 or attention by layer, experts with a shared one, and a
-// multiplier of each of embedding, scores, residual and logits.
+// multiplier of each of embedding, scores, residual and logits. Granite 3's
+// experts are the same with attention alone.
 #include <nlohmann/json.hpp>
 
 #include "intarsia/families/hybrid_parts.h"
@@ -52,7 +53,6 @@ std::vector<TensorMap> MapTensors(const Dims& d, const Mamba2Part& mamba,
     } else {
       MapMamba2(mamba, ours + "0.", theirs + "mamba.", &maps);
     }
-    const std::string front = d.experts > 0 ? "1.shared_" : "1.";
     if (d.experts > 0) {
       const std::string moe = "block_sparse_moe.";
       map("1.router", moe + names.router);
@@ -60,6 +60,8 @@ std::vector<TensorMap> MapTensors(const Dims& d, const Mamba2Part& mamba,
       map("1.up", moe + names.gate_up, d.hidden, 2 * d.hidden, 1);
       map("1.down", moe + names.down);
     }
+    if (d.shared == 0) continue;
+    const std::string front = d.experts > 0 ? "1.shared_" : "1.";
     map(front + "gate", "shared_mlp.input_linear.weight", 0, d.shared);
     map(front + "up", "shared_mlp.input_linear.weight", d.shared, 2 * d.shared);
     map(front + "down", "shared_mlp.output_linear.weight");
@@ -85,22 +87,32 @@ void ReadLayers(JsonReader* reader, Dims* d) {
 }
 
 Result<FamilyModel> FromConfig(const Json& json) {
-  JsonReader reader(json, "granitemoehybrid");
+  const std::string type = json.value("model_type", "");
+  const bool hybrid = type == "granitemoehybrid";
+  JsonReader reader(json, type);
   const auto scale = [&](const char* name) {
     return static_cast<float>(reader.NumberOr(name, 1.0));
   };
   FamilyModel model;
   ModelConfig& config = model.config;
-  config.name = "granitemoehybrid";
+  config.name = type;
   Dims d;
   d.layers = reader.Int("num_hidden_layers", 1, 4096);
   d.hidden = reader.Int("intermediate_size");
-  d.shared = reader.IntOr("shared_intermediate_size", 1024, 1, 1 << 24);
+  d.shared = hybrid ? reader.IntOr("shared_intermediate_size", 1024, 1, 1 << 24)
+             : type == "granitemoeshared"
+                 ? reader.IntOr("shared_intermediate_size", 0, 0, 1 << 24)
+                 : 0;
   d.experts = reader.IntOr("num_local_experts", 8, 0, 65536);
   const int top_k =
       reader.IntOr("num_experts_per_tok", 2, 0, std::max(1, d.experts));
   d.tied = reader.BoolOr("tie_word_embeddings", false);
-  ReadLayers(&reader, &d);
+  if (hybrid) {
+    ReadLayers(&reader, &d);
+  } else {
+    d.attends.assign(d.layers, true);
+    reader.RequireField(d.experts > 0, "num_local_experts", "positive");
+  }
   config.dim = reader.Int("hidden_size");
   config.vocab_size = reader.Int("vocab_size");
   config.max_positions = reader.IntOr("max_position_embeddings", 0);
@@ -120,16 +132,18 @@ Result<FamilyModel> FromConfig(const Json& json) {
   const double eps = ReadEps(&reader, "rms_norm_eps", 1e-6);
   const std::string activation = reader.StringOr("hidden_act", "silu");
   reader.Expect("attention_bias", false);
-  const int expand = reader.IntOr("mamba_expand", 2, 1, 64);
-  const Mamba2Part mamba =
-      ReadMamba2Part(&reader, int64_t{expand} * config.dim, eps);
+  Mamba2Part mamba;
+  if (hybrid) {
+    const int expand = reader.IntOr("mamba_expand", 2, 1, 64);
+    mamba = ReadMamba2Part(&reader, int64_t{expand} * config.dim, eps);
+  }
   const Json rope = RopeFromConfig(&reader,
-                                   {.family = "granitemoehybrid",
+                                   {.family = type.c_str(),
                                     .head_dim = head_dim,
                                     .max_positions = config.max_positions},
                                    "", &model.warnings);
   const std::string positions =
-      reader.StringOr("position_embedding_type", "nope");
+      hybrid ? reader.StringOr("position_embedding_type", "nope") : "rope";
   reader.RequireField(positions == "nope" || positions == "rope",
                       "position_embedding_type", "\"rope\" or \"nope\"");
   IgnoreBookkeeping(&reader);
@@ -172,7 +186,7 @@ Result<FamilyModel> FromConfig(const Json& json) {
 
 Family GraniteMoeHybridFamily() {
   return {.name = "granitemoehybrid",
-          .model_types = {"granitemoehybrid"},
+          .model_types = {"granitemoehybrid", "granitemoe", "granitemoeshared"},
           .gguf_architectures = {},
           .from_config = FromConfig,
           .from_gguf = nullptr,

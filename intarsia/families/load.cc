@@ -13,14 +13,20 @@
 namespace intarsia {
 namespace {
 
+// The last two axes change places.
 Tensor Transposed(const Tensor& in) {
-  CHECK_EQ(in.rank(), 2);
-  const int64_t rows = in.dim(0), cols = in.dim(1);
-  Tensor out = Tensor::Empty({cols, rows});
-  const float* src = in.data<float>();
-  float* dst = out.mutable_data<float>();
-  for (int64_t r = 0; r < rows; ++r) {
-    for (int64_t c = 0; c < cols; ++c) dst[c * rows + r] = src[r * cols + c];
+  const int64_t rows = in.dim(-2), cols = in.dim(-1);
+  Tensor out = Tensor::Empty(
+      in.shape().With(in.rank() - 2, cols).With(in.rank() - 1, rows));
+  const int64_t size = std::max<int64_t>(1, rows * cols);
+  for (int64_t at = 0; at < in.numel(); at += size) {
+    const float* src = in.data<float>() + at;
+    float* dst = out.mutable_data<float>() + at;
+    for (int64_t r = 0; r < rows; ++r) {
+      for (int64_t c = 0; c < cols; ++c) {
+        dst[c * rows + r] = src[r * cols + c];
+      }
+    }
   }
   return out;
 }
@@ -68,7 +74,7 @@ Result<Source> Read(const StoredTensor& stored) {
 // be cut, else in fp32.
 Result<Source> Cut(const TensorMap& map, Source source) {
   if (map.transpose) {
-    if (source.values.rank() != 2 || source.format->storage() == DType::kU8) {
+    if (source.values.rank() < 2 || source.format->storage() == DType::kU8) {
       return Unsupported("[load] " + map.foreign +
                          " must be a plain matrix to be transposed");
     }
@@ -321,7 +327,7 @@ std::vector<std::pair<std::string, Tensor>> ToForeign(
                  part.map->row_begin + part.values.dim(axis))
           .CopyFrom(part.values);
     }
-    if (first.transpose && whole.rank() == 2) whole = Transposed(whole);
+    if (first.transpose && whole.rank() >= 2) whole = Transposed(whole);
     if (first.unsqueeze >= 0) {
       std::vector<int64_t> dims(whole.shape().dims().begin(),
                                 whole.shape().dims().end());

@@ -16,7 +16,8 @@ namespace {
 struct Dims {
   int layers = 0, hidden = 0, units = 1;
   bool tied = true;
-  std::vector<int> hybrids;  // layers with a transformer
+  bool attention_lora = false;  // q, k and v have additions too
+  std::vector<int> hybrids;     // layers with a transformer
 };
 
 std::string Layer(int layer) {
@@ -63,6 +64,16 @@ std::vector<TensorMap> MapTensors(const Dims& d, const Mamba2Part& mamba) {
       map(lora + "a", low + "0");
       map(lora + "1.gate", low + "1", 0, d.hidden);
       map(lora + "1.up", low + "1", d.hidden, 2 * d.hidden);
+      for (int p = 0; d.attention_lora && p < 3; ++p) {
+        const std::string name(1, "qkv"[p]);
+        const std::string pair = Layer(d.hybrids[use % d.units]) +
+                                 "shared_transformer.self_attn.linear_" + name +
+                                 "_adapter_list." + std::to_string(use) + ".";
+        const std::string own =
+            ours + "0.0.lora." + std::to_string(p + 1) + ".";
+        map(own + "a", pair + "0");
+        map(own + "0." + name + "_proj", pair + "1");
+      }
       map(ours + "0.1.weight", theirs + "linear");
       mixer = ours + "1.";
       theirs += "mamba_decoder.";
@@ -90,18 +101,21 @@ void ReadLayers(JsonReader* reader, Dims* d) {
 
 // x ← x + mamba(norm(x + W transformer([x; embedding]))).
 SublayerConfig Hybrid(const Json& unit, const std::string& name, int rank,
-                      const SublayerConfig& mamba) {
-  const Json lora = {{"weights", Json::array({"1.gate", "1.up"})},
-                     {"rank", rank}};
-  const SublayerConfig transformer = {
-      .mixer = "shared",
-      .config = Json{{"name", name},
-                     {"mixer", "stack"},
-                     {"config", unit},
-                     {"lora", Json::array({lora})}}
-                    .dump(),
-      .pre_norm = NoNorm(),
-      .replace = true};
+                      bool attention_lora, const SublayerConfig& mamba) {
+  Json lora = Json::array(
+      {{{"weights", Json::array({"1.gate", "1.up"})}, {"rank", rank}}});
+  for (const char* matrix : {"0.q_proj", "0.k_proj", "0.v_proj"}) {
+    if (!attention_lora) break;
+    lora.push_back({{"weights", Json::array({matrix})}, {"rank", rank}});
+  }
+  const SublayerConfig transformer = {.mixer = "shared",
+                                      .config = Json{{"name", name},
+                                                     {"mixer", "stack"},
+                                                     {"config", unit},
+                                                     {"lora", lora}}
+                                                    .dump(),
+                                      .pre_norm = NoNorm(),
+                                      .replace = true};
   const SublayerConfig linear = {
       .mixer = "linear", .config = "{}", .pre_norm = NoNorm(), .replace = true};
   const auto stack = [](const SublayerConfig& a, const SublayerConfig& b) {
@@ -135,7 +149,7 @@ Result<FamilyModel> FromConfig(const Json& json) {
   const std::string activation = reader.StringOr("hidden_act", "gelu");
   const int rank = reader.IntOr("adapter_rank", 128, 1, 1 << 16);
   reader.Expect("add_bias_linear", false);
-  reader.Expect("use_shared_attention_adapter", false);
+  d.attention_lora = reader.BoolOr("use_shared_attention_adapter", false);
   reader.Expect("use_long_context", false);
   const int heads = reader.Int("num_attention_heads", 1, 65536);
   const int kv_heads = reader.IntOr("num_key_value_heads", heads, 1, 65536);
@@ -197,7 +211,7 @@ Result<FamilyModel> FromConfig(const Json& json) {
     BlockConfig block;
     if (std::ranges::count(d.hybrids, i) > 0) {
       const std::string name = "unit" + std::to_string(use++ % d.units);
-      block.sublayers = {Hybrid(unit, name, rank, plain)};
+      block.sublayers = {Hybrid(unit, name, rank, d.attention_lora, plain)};
     } else {
       block.sublayers = {plain};
     }
