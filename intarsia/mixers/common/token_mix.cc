@@ -238,4 +238,13 @@ Tensor TokenMixer::With(Context& ctx, const Weight& share) const {
   return AddWeighted(ctx, base_, other_, share);
 }
 
+Tensor TokenMixer::With(Context& ctx, const Tensor& share) const {
+  return Add(ctx, base_, Mul(ctx, other_, share));
+}
+
+Tensor RepeatRow(Context& ctx, const Weight& weight, int64_t rows) {
+  Tensor ones = Tensor::Full({rows, weight.shape().numel()}, 1.0f);
+  return AddWeighted(ctx, Tensor(), ones.To(ctx.device), weight);
+}
+
 }  // namespace intarsia

@@ -18,6 +18,9 @@ Tensor TokenShift(Context& ctx, const Tensor& x, Tensor state = Tensor());
 Tensor AddWeighted(Context& ctx, const Tensor& base, const Tensor& y,
                    const Weight& weight);
 
+// [rows, C] of the weight [C] in every row. Differentiable in it.
+Tensor RepeatRow(Context& ctx, const Weight& weight, int64_t rows);
+
 // −e^x. Differentiable.
 Tensor NegativeExp(Context& ctx, const Tensor& x);
 
@@ -33,6 +36,8 @@ class TokenMixer {
   // x and state as of TokenShift.
   TokenMixer(Context& ctx, const Tensor& x, bool of_current, Tensor state);
   Tensor With(Context& ctx, const Weight& share) const;
+  // The same with a share for each token, [T, D].
+  Tensor With(Context& ctx, const Tensor& share) const;
 
  private:
   Tensor base_, other_;
