@@ -86,7 +86,8 @@ INSTANTIATE_TEST_SUITE_P(
                                      "mamba2", "retnet", "olmo2", "gemma2",
                                      "phi", "falcon7b", "falcon_h1",
                                      "falcon_h1_multipliers", "granite4_hybrid",
-                                     "zamba2"),
+                                     "zamba2", "bloom", "diffllama", "apertus",
+                                     "cohere2", "doge"),
                      testing::ValuesIn(Modes())),
     [](const testing::TestParamInfo<Case>& info) {
       return std::string(std::get<0>(info.param)) + "_" +

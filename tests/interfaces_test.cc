@@ -27,6 +27,11 @@ const std::map<std::string, std::string>& WithoutGguf() {
       {"falcon_h1", "not written as GGUF"},
       {"falcon_h1_multipliers", "not written as GGUF"},
       {"granite4_hybrid", "not written as GGUF"},
+      {"bloom", "not written as GGUF"},
+      {"diffllama", "not written as GGUF"},
+      {"apertus", "not written as GGUF"},
+      {"cohere2", "not written as GGUF"},
+      {"doge", "not written as GGUF"},
       {"zamba2", "not written as GGUF"}};
   return *models;
 }

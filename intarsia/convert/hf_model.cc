@@ -331,7 +331,7 @@ Result<HfModel> FromNative(const Checkpoint& checkpoint) {
 
 bool IsWhole(const TensorMap& map) {
   return !map.transpose && map.row_begin == 0 && map.row_end < 0 &&
-         map.stack < 0 && map.unsqueeze < 0;
+         map.groups == 1 && map.stack < 0 && map.unsqueeze < 0;
 }
 
 namespace {

@@ -222,7 +222,7 @@ std::pair<int64_t, int64_t> PairedHeads(const FamilyModel& gguf) {
 
 bool SameCut(const TensorMap& a, const TensorMap& b) {
   return a.row_begin == b.row_begin && a.row_end == b.row_end &&
-         a.row_axis == b.row_axis;
+         a.row_axis == b.row_axis && a.groups == b.groups;
 }
 
 // Biases beside their weights, by our names.

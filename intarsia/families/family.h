@@ -21,10 +21,13 @@ struct TensorMap {
   std::string foreign;     // the checkpoint's name
   bool transpose = false;  // the foreign matrix is [..., in, out]
   // Rows [row_begin, row_end) of the foreign tensor (after the transpose) along
-  // row_axis; -1: to its end. Fused projections have several maps.
+  // row_axis; -1: to its end. Fused projections have several maps. The foreign
+  // rows may be several groups, of which each has these rows; ours are then one
+  // group's after the other's.
   int64_t row_begin = 0;
   int64_t row_end = -1;
   int row_axis = 0;
+  int64_t groups = 1;
   // ≥ 0: the foreign tensor is element `stack` along the first axis of ours.
   int64_t stack = -1;
   // The foreign shape has a 1 inserted before this axis: conv1d [C, 1, W].

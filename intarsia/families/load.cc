@@ -37,7 +37,7 @@ struct Source {
   Tensor values;  // plain: the stored shape; blocks: u8, last axis in bytes
 };
 
-Result<Source> Read(const StoredTensor& stored) {
+Result<Source> Read(const StoredTensor& stored, bool one_number) {
   Source source;
   source.format = FindFormat(stored.encoding);
   if (source.format == nullptr) {
@@ -46,10 +46,10 @@ Result<Source> Read(const StoredTensor& stored) {
                        ", which this build cannot compute "
                        "with; `intarsia list` shows the formats");
   }
-  const Shape& shape = stored.shape;
-  if (shape.rank() == 0) {
+  if (stored.shape.rank() == 0 && !one_number) {
     return Unsupported("[load] tensor " + stored.name + " is a scalar");
   }
+  const Shape shape = stored.shape.rank() == 0 ? Shape({1}) : stored.shape;
   if (source.format->storage() == DType::kU8) {
     const int last = shape.rank() - 1;
     if (shape[last] % source.format->block() != 0) {
@@ -70,6 +70,15 @@ Result<Source> Read(const StoredTensor& stored) {
   return source;
 }
 
+// [G · N, ...] → [G, N, ...].
+Tensor Grouped(const Tensor& rows, int64_t groups) {
+  std::vector<int64_t> dims(rows.shape().dims().begin(),
+                            rows.shape().dims().end());
+  dims[0] /= groups;
+  dims.insert(dims.begin(), groups);
+  return rows.Contiguous().Reshape(Shape(dims));
+}
+
 // The part of a foreign tensor that `map` names, in its format where that can
 // be cut, else in fp32.
 Result<Source> Cut(const TensorMap& map, Source source) {
@@ -86,7 +95,17 @@ Result<Source> Cut(const TensorMap& map, Source source) {
                            source.values.shape().ToString() +
                            ", too few dimensions");
   }
-  const int64_t rows = source.values.dim(map.row_axis);
+  const Shape whole = source.values.shape();
+  if (map.groups > 1) {
+    if (map.row_axis != 0 || whole[0] % map.groups != 0) {
+      return InvalidArgument(
+          "[load] " + map.foreign + " has " + std::to_string(whole[0]) +
+          " rows, which are not " + std::to_string(map.groups) + " groups");
+    }
+    source.values = Grouped(source.values, map.groups);
+  }
+  const int axis = map.row_axis + (map.groups > 1 ? 1 : 0);
+  const int64_t rows = source.values.dim(axis);
   const int64_t end = map.row_end < 0 ? rows : map.row_end;
   if (map.row_begin > end || end > rows) {
     return InvalidArgument("[load] " + map.foreign + " has " +
@@ -95,7 +114,11 @@ Result<Source> Cut(const TensorMap& map, Source source) {
                            std::to_string(end));
   }
   if (map.row_begin != 0 || end != rows) {
-    source.values = source.values.Slice(map.row_axis, map.row_begin, end);
+    source.values = source.values.Slice(axis, map.row_begin, end);
+  }
+  if (map.groups > 1) {
+    source.values = source.values.Contiguous().Reshape(
+        whole.With(0, map.groups * (end - map.row_begin)));
   }
   return source;
 }
@@ -183,7 +206,7 @@ class Loader {
         ASSIGN_OR_RETURN(packed, PackFp8Blocks(checkpoint_, *stored));
         stored = &packed;
       }
-      ASSIGN_OR_RETURN(Source source, Read(*stored));
+      ASSIGN_OR_RETURN(Source source, Read(*stored, spec.shape.numel() == 1));
       ASSIGN_OR_RETURN(source, Cut(*map, std::move(source)));
       if (stacked && source.values.rank() + 1 != spec.shape.rank()) {
         return InvalidArgument("[load] " + map->foreign + " has shape " +
@@ -319,13 +342,23 @@ std::vector<std::pair<std::string, Tensor>> ToForeign(
     int64_t rows = 0;
     const TensorMap& first = *parts[0].map;
     const int axis = first.row_axis;
-    for (const Part& part : parts) rows += part.values.dim(axis);
-    Tensor whole = Tensor::Empty(parts[0].values.shape().With(axis, rows));
+    const int64_t groups = first.groups;
     for (const Part& part : parts) {
-      whole
-          .Slice(axis, part.map->row_begin,
-                 part.map->row_begin + part.values.dim(axis))
-          .CopyFrom(part.values);
+      rows =
+          std::max(rows, groups * part.map->row_begin + part.values.dim(axis));
+    }
+    // Rows that no part has are zero.
+    Tensor whole = Tensor::Zeros(parts[0].values.shape().With(axis, rows));
+    for (const Part& part : parts) {
+      const int64_t begin = part.map->row_begin;
+      const int64_t count = part.values.dim(axis) / groups;
+      if (groups > 1) {
+        Grouped(whole, groups)
+            .Slice(1, begin, begin + count)
+            .CopyFrom(Grouped(part.values, groups));
+      } else {
+        whole.Slice(axis, begin, begin + count).CopyFrom(part.values);
+      }
     }
     if (first.transpose && whole.rank() >= 2) whole = Transposed(whole);
     if (first.unsqueeze >= 0) {

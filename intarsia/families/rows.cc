@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <map>
 #include <nlohmann/json.hpp>
+#include <set>
 #include <utility>
 
 #include "intarsia/families/transformer.h"
@@ -15,12 +16,18 @@ bool OfBlocks(const TensorRow& row) {
   return row.ours[0] >= '0' && row.ours[0] <= '9';
 }
 
+bool OfElements(const TensorRow& row) {
+  return row.hf.find('%') != std::string::npos;
+}
+
 // The maps of one weight of a model, and what they take of the file's tensors.
 struct Mapper {
   const TensorNames& table;
   FileKind kind;
   std::vector<TensorMap> maps = {};
   std::map<std::string, int64_t> taken = {};
+  // Ours that have a row for a matrix and one for stacks, of other blocks.
+  std::set<std::string> twice = {};
 
   std::string FileName(const TensorRow& row, int block) const {
     const bool gguf = kind == FileKind::kGguf;
@@ -38,11 +45,15 @@ struct Mapper {
     const Weight* weight = model.Find(map.native);
     if (weight == nullptr || map.foreign.empty()) return;
     const Shape& shape = weight->shape();
+    if (twice.contains(row.ours) && OfElements(row) != (shape.rank() > 2)) {
+      return;
+    }
     if (kind == FileKind::kHuggingFace) {
       map.transpose = row.transposed;
       map.unsqueeze = row.unsqueeze;
     }
     map.row_axis = row.axis;
+    map.groups = kind == FileKind::kHuggingFace ? row.groups : 1;
     const std::string pattern = map.foreign;
     const size_t mark = pattern.find('%');
     const bool elements = mark != std::string::npos;
@@ -52,9 +63,9 @@ struct Mapper {
         map.foreign.replace(mark, 1, std::to_string(e));
         map.stack = e;
       }
-      int64_t& end = taken[map.foreign];
+      int64_t& end = taken.try_emplace(map.foreign, row.begin).first->second;
       map.row_begin = end;
-      map.row_end = end += shape[row.axis + (elements ? 1 : 0)];
+      map.row_end = end += shape[row.axis + (elements ? 1 : 0)] / map.groups;
       maps.push_back(map);
     }
   }
@@ -102,7 +113,9 @@ std::vector<TensorMap> MapRows(const TensorNames& table, FileKind kind,
   if (!model.ok()) return {};
   std::vector<const TensorRow*> last;
   for (const TensorRow& row : table.rows) {
-    const auto same = std::ranges::find(last, row.ours, &TensorRow::ours);
+    const auto same = std::ranges::find_if(last, [&](const TensorRow* other) {
+      return other->ours == row.ours && OfElements(*other) == OfElements(row);
+    });
     if (same != last.end()) {
       *same = &row;
     } else {
@@ -110,6 +123,11 @@ std::vector<TensorMap> MapRows(const TensorNames& table, FileKind kind,
     }
   }
   Mapper mapper{.table = table, .kind = kind};
+  for (const TensorRow* row : last) {
+    if (std::ranges::count(last, row->ours, &TensorRow::ours) > 1) {
+      mapper.twice.insert(row->ours);
+    }
+  }
   for (const TensorRow* row : last) {
     if (!OfBlocks(*row)) mapper.Add(*row, 0, **model);
   }
@@ -181,6 +199,11 @@ std::vector<int> FieldReader::IntsOr(const std::string& ours, int layers,
 bool FieldReader::BoolOr(const std::string& ours, bool fallback) {
   const std::string name = NameOf(ours);
   return name.empty() ? fallback : reader_.BoolOr(name, fallback);
+}
+
+double FieldReader::NumberOr(const std::string& ours, double fallback) {
+  const std::string name = NameOf(ours);
+  return name.empty() ? fallback : reader_.NumberOr(name, fallback);
 }
 
 std::string FieldReader::StringOr(const std::string& ours,

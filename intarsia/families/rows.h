@@ -26,6 +26,8 @@ struct TensorRow {
   bool transposed = false;  // Hugging Face's matrix is [in, out]
   int axis = 0;             // of the file's tensor, that the parts lie along
   int unsqueeze = -1;       // as TensorMap's
+  int64_t groups = 1;       // as TensorMap's
+  int64_t begin = 0;        // rows of the file's tensor before ours
 };
 
 struct TensorNames {
@@ -62,6 +64,7 @@ class FieldReader {
   // Empty when absent.
   std::vector<int> IntsOr(const std::string& ours, int layers, int high);
   bool BoolOr(const std::string& ours, bool fallback);
+  double NumberOr(const std::string& ours, double fallback);
   std::string StringOr(const std::string& ours, const std::string& fallback);
   // A norm's epsilon, in [0, 1). GGUF must have it, as llama.cpp wants.
   double Eps(const std::string& ours, double fallback);

@@ -111,7 +111,11 @@ constexpr FieldRow kFields[] = {
     {"mlp_bias", "mlp_bias"},
     {"tied", "tie_word_embeddings"}};
 
-const TensorNames& Tensors() {
+}  // namespace
+
+std::span<const FieldRow> LlamaFields() { return kFields; }
+
+const TensorNames& LlamaNames() {
   static const auto* const table = [] {
     auto* t = new TensorNames{
         .rows = {
@@ -131,6 +135,14 @@ const TensorNames& Tensors() {
       t->AddPair("0." + part + "_proj", "0." + part + "_bias",
                  "self_attn." + part + "_proj", "attn_" + part);
     }
+    for (const std::string part :
+         {"0.pre_norm", "0.post_norm", "1.pre_norm", "1.post_norm"}) {
+      const auto norm = std::ranges::find(t->rows, part, &TensorRow::ours);
+      std::string hf = norm->hf;
+      hf.replace(hf.size() - 6, 6, "bias");
+      t->rows.push_back({part + "_bias", hf});
+    }
+    t->rows.push_back({"final_norm_bias", "model.norm.bias"});
     t->AddPair("0.o_proj", "0.o_bias", "self_attn.o_proj", "attn_output");
     for (const std::string part : {"gate", "up", "down"}) {
       t->AddPair("1." + part, "1." + part + "_bias", "mlp." + part + "_proj",
@@ -141,8 +153,10 @@ const TensorNames& Tensors() {
   return *table;
 }
 
+namespace {
+
 TensorNames NamesOf(const TransformerTraits& traits) {
-  TensorNames table = Tensors();
+  TensorNames table = LlamaNames();
   if (traits.norms == Norms::kBoth) {
     table.rows.push_back(
         {"1.pre_norm", "pre_feedforward_layernorm.weight", "ffn_norm.weight"});
@@ -153,7 +167,7 @@ TensorNames NamesOf(const TransformerTraits& traits) {
 // Mixtral's experts, below `block` of a layer: published as one tensor each,
 // stacks in GGUF as in ours.
 TensorNames WithExperts(const std::string& block) {
-  TensorNames table = Tensors();
+  TensorNames table = LlamaNames();
   const auto add = [&](const char* ours, const std::string& hf,
                        const char* gguf) {
     table.rows.push_back({ours, block + hf + ".weight", gguf});
@@ -167,7 +181,7 @@ TensorNames WithExperts(const std::string& block) {
 
 // The same as transformers 5 holds them: stacks, gate and up fused.
 TensorNames WithFusedExperts(const std::string& block) {
-  TensorNames table = Tensors();
+  TensorNames table = LlamaNames();
   table.rows.push_back({"1.router", block + "gate.weight"});
   for (const char* part : {"1.gate", "1.up"}) {
     table.rows.push_back(

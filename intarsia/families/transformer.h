@@ -2,11 +2,13 @@
 // gated MLP (or experts), under Hugging Face's names and GGUF's.
 #pragma once
 
+#include <span>
 #include <string>
 #include <vector>
 
 #include "intarsia/core/json_reader.h"
 #include "intarsia/families/family.h"
+#include "intarsia/families/rows.h"
 
 namespace intarsia {
 
@@ -45,6 +47,10 @@ Result<FamilyModel> TransformerFromConfig(const TransformerTraits& traits,
 Result<FamilyModel> TransformerFromGguf(const TransformerTraits& traits,
                                         const std::string& architecture,
                                         const Json& metadata);
+
+// Llama's fields and tensors, which most decoders share.
+std::span<const FieldRow> LlamaFields();
+const TensorNames& LlamaNames();
 
 // How convert writes such a family as GGUF. Its rows are those of the readers.
 GgufForm TransformerGguf(const char* class_name);

@@ -91,6 +91,7 @@ void ModelConfig::Visit(Fields& f) {
     f.RequireField(stream != "embedding", "streams",
                    "names other than \"embedding\"");
   }
+  f.Object("embedding_norm", &embedding_norm);
   f.Object("final_norm", &final_norm);
   f.BoolOr("tied_head", &tied_head);
   f.BoolOr("head_bias", &head_bias);

@@ -28,6 +28,7 @@ struct ModelConfig {
   int dim = 0;            // D, the width of the residual
   int max_positions = 0;  // what the model was trained for; 0: no limit known
   float embedding_scale = 1.0f;
+  NormConfig embedding_norm = {.kind = NormConfig::Kind::kNone};  // behind it
   bool learned_positions = false;  // a table of max_positions rows is added
   // Further residual streams, each as wide as the first; they begin as what the
   // blocks begin with. SublayerConfig::from and ::to name them.

@@ -163,6 +163,7 @@ Status Model::Build() {
     }
     return handles;
   };
+  embedding_norm_ = declare_norm(config_.embedding_norm, "", "embedding_norm");
   for (size_t i = 0; i < config_.blocks.size(); ++i) {
     std::vector<Placed>& layer = layers_.emplace_back();
     const std::vector<SublayerConfig>& sublayers = config_.blocks[i].sublayers;
@@ -312,6 +313,7 @@ Tensor Model::Embed(Context& ctx) const {
   if (positions_ != nullptr) {
     x = Add(ctx, x, Embedding(ctx, *positions_, ctx.batch->positions));
   }
+  x = ApplyNorm(ctx, config_.embedding_norm, x, embedding_norm_);
   if (ctx.streams != nullptr) WriteFirst(config_, x, ctx.streams);
   return x;
 }

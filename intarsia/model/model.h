@@ -31,7 +31,8 @@ class Model {
   int blocks() const { return static_cast<int>(config_.blocks.size()); }
 
   // Every weight by its path: "embedding", "positions", "blocks.3.0.q_proj",
-  // "blocks.3.0.pre_norm", "blocks.3.0.post_norm", "final_norm", "head",
+  // "blocks.3.0.pre_norm", "blocks.3.0.post_norm", "embedding_norm",
+  // "final_norm", "head",
   // "head_bias"; a weight that several places use stands under its own,
   // "shared.unit.0.q_proj" (WeightSpec::shared). Paths are stable: they name
   // tensors in native checkpoints.
@@ -99,7 +100,7 @@ class Model {
   const Weight* positions_ = nullptr;
   const Weight* head_ = nullptr;
   const Weight* head_bias_ = nullptr;
-  std::vector<const Weight*> final_norm_;
+  std::vector<const Weight*> embedding_norm_, final_norm_;
 };
 
 }  // namespace intarsia

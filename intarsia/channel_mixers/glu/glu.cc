@@ -7,6 +7,7 @@ void GluConfig::Visit(Fields& f) {
   f.ChoiceOr("activation", &activation, ActivationNames());
   f.BoolOr("bias", &bias);
   f.NumberOr("gate_multiplier", &gate_multiplier);
+  f.Object("norm", &norm);
 }
 
 Glu::Glu(const GluConfig& config) : config_(config) {
@@ -17,6 +18,7 @@ Glu::Glu(const GluConfig& config) : config_(config) {
   gate_bias_ = book_.Bias(gate_, config.bias);
   up_bias_ = book_.Bias(up_, config.bias);
   down_bias_ = book_.Bias(down_, config.bias);
+  norm_ = book_.Norm("norm", config.norm, Shape({f}), Rows());
 }
 
 Tensor Glu::Forward(Context& ctx, const Tensor& x) const {
@@ -30,6 +32,7 @@ Tensor Glu::Forward(Context& ctx, const Tensor& x) const {
     gate = Scale(ctx, gate, config_.gate_multiplier);
     h = GatedActivation(ctx, config_.activation, gate, up);
   }
+  h = ShardedNorm(ctx, norm_, h);
   return OutLinear(ctx, h, down_, down_bias_);
 }
 
@@ -47,6 +50,10 @@ std::vector<MixerExample> GluExamples() {
        .dim = 24},
       {.name = "gate_multiplier",
        .config = R"({"hidden": 12, "gate_multiplier": 0.3})",
+       .dim = 8},
+      {.name = "normed",
+       .config = R"({"hidden": 12, "activation": "relu2",
+                     "norm": {"type": "rms", "eps": 1e-5}})",
        .dim = 8},
       {.name = "relu",
        .config = R"({"hidden": 7, "activation": "relu"})",

@@ -16,6 +16,7 @@ struct GluConfig {
   Activation activation = Activation::kSilu;
   bool bias = false;             // on all three projections
   float gate_multiplier = 1.0f;  // of the gate, before its activation
+  NormConfig norm = {.kind = NormConfig::Kind::kNone};  // before W_down
 
   void Visit(Fields& f);
 };
@@ -23,7 +24,8 @@ struct GluConfig {
 class Glu final : public Mixer {
  public:
   // gate [F, D], up [F, D], down [D, F]; with bias: gate_bias, up_bias [F],
-  // down_bias [D] after them. A rank may hold any slice of F.
+  // down_bias [D] after them; with a norm its weights. A rank may hold any
+  // slice of F.
   explicit Glu(const GluConfig& config);
 
   bool bf16() const override { return true; }
@@ -35,6 +37,7 @@ class Glu final : public Mixer {
  private:
   GluConfig config_;
   WeightHandle gate_, up_, down_, gate_bias_, up_bias_, down_bias_;
+  NormHandle norm_;
 };
 
 Result<std::unique_ptr<Mixer>> CreateGlu(const Json& config, int dim);

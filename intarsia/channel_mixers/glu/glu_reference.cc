@@ -11,7 +11,7 @@ std::vector<double> Glu::Reference(
   for (double& value : gate) value *= config_.gate_multiplier;
   const reference::Doubles h =
       reference::Gated(config_.activation, gate, w.Linear(x, up_, up_bias_));
-  return w.Linear(h, down_, down_bias_);
+  return w.Linear(w.Normalize(norm_, h, config_.hidden), down_, down_bias_);
 }
 
 }  // namespace intarsia

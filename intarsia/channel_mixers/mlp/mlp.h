@@ -14,6 +14,7 @@ struct MlpConfig {
   int dim = 0;     // D
   int hidden = 0;  // F
   Activation activation = Activation::kGeluTanh;
+  bool xielu = false;  // xielu.h's in place of the activation
   bool bias = true;
 
   void Visit(Fields& f);
@@ -22,10 +23,12 @@ struct MlpConfig {
 class Mlp final : public Mixer {
  public:
   // With bias: up [F, D], up_bias [F], down [D, F], down_bias [D]; without: up,
-  // down. A rank may hold any slice of F.
+  // down; with xielu its alpha_p, alpha_n, beta, eps [1] after them. A rank may
+  // hold any slice of F.
   explicit Mlp(const MlpConfig& config);
 
-  bool bf16() const override { return true; }
+  bool bf16() const override { return !config_.xielu; }
+  Status Supports(Device device) const override;
   Tensor Forward(Context& ctx, const Tensor& x) const override;
   std::vector<double> Reference(const Batch& batch,
                                 const std::vector<std::vector<double>>& weights,
@@ -34,6 +37,7 @@ class Mlp final : public Mixer {
  private:
   MlpConfig config_;
   WeightHandle up_, up_bias_, down_, down_bias_;
+  WeightHandle xielu_[4];
 };
 
 Result<std::unique_ptr<Mixer>> CreateMlp(const Json& config, int dim);

@@ -1,4 +1,5 @@
 #include "intarsia/channel_mixers/mlp/mlp.h"
+#include "intarsia/channel_mixers/mlp/xielu.h"
 #include "intarsia/mixers/common/reference_ops.h"
 
 namespace intarsia {
@@ -9,7 +10,10 @@ std::vector<double> Mlp::Reference(
   const reference::Weights w(book_, weights);
   reference::Doubles h = w.Linear(x, up_, up_bias_);
   for (double& value : h) {
-    value = ReferenceActivation(config_.activation, value);
+    value = config_.xielu
+                ? ReferenceXielu(value, {w[xielu_[0]][0], w[xielu_[1]][0],
+                                         w[xielu_[2]][0], w[xielu_[3]][0]})
+                : ReferenceActivation(config_.activation, value);
   }
   return w.Linear(h, down_, down_bias_);
 }

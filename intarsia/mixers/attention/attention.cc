@@ -1,16 +1,17 @@
 #include "intarsia/mixers/attention/attention.h"
 
+#include <cmath>
+
 #include "intarsia/cuda/kernels.h"
 #include "intarsia/distributed/communicator.h"
 #include "intarsia/distributed/tensor_parallel.h"
 #include "intarsia/mixers/attention/attention_cuda.h"
+#include "intarsia/mixers/attention/dynamic_mask.h"
 #include "intarsia/ops/elementwise/elementwise.h"
 #include "intarsia/ops/matmul/matmul.h"
 
 namespace intarsia {
 namespace {
-
-enum : size_t { kQ = 0, kK, kV, kO };
 
 void Append(Context& ctx, const Tensor& rows, TokenPages* pages) {
   if (!rows.device().is_cuda()) return AppendRows(*ctx.batch, rows, pages);
@@ -35,18 +36,41 @@ void AttentionConfig::Visit(Fields& f) {
           std::to_string(dim));
   f.FlagsOr("bias",
             {{"q", &bias_q}, {"k", &bias_k}, {"v", &bias_v}, {"o", &bias_o}});
-  f.IntOr("window", &core.mask.window, {1, 1 << 30});
+  AttentionMask& mask = core.mask;
+  f.IntOr("window", &mask.window, {1, 1 << 30});
+  f.IntOr("chunk", &mask.chunk, {1, 1 << 30});
   using Kind = AttentionMask::Kind;
   static constexpr ChoiceName kMasks[] = {
       {"causal", Kind::kCausal}, {"bidirectional", Kind::kBidirectional}};
-  f.ChoiceOrObject(
-      "mask", &core.mask.kind, kMasks, Kind::kPrefix,
-      [this](Fields& g) { g.Int("prefix", &core.mask.prefix, {}); });
+  f.ChoiceOrObject("mask", &mask.kind, kMasks, Kind::kPrefix,
+                   [&](Fields& g) { g.Int("prefix", &mask.prefix, {}); });
+  f.Require(mask.chunk == 0 || mask.kind == Kind::kCausal,
+            "\"chunk\" goes with a causal mask only");
   f.ObjectOrOff("rope", &rope, &RopeConfig::enabled,
                 [this](Fields& g) { rope.Visit(g, head_dim); });
   f.Object("qk_norm", &qk_norm);
-  static constexpr ChoiceName kOver[] = {{"head", false}, {"all", true}};
-  f.ChoiceOr("qk_norm_over", &qk_norm_all, kOver);
+  static constexpr ChoiceName kOver[] = {
+      {"head", Over::kHead}, {"all", Over::kAll}, {"each", Over::kEach}};
+  f.ChoiceOr("qk_norm_over", &qk_norm_over, kOver);
+  f.BoolOr("qk_norm_after_rope", &qk_norm_after_rope);
+  f.Require(!qk_norm_after_rope || qk_norm_over != Over::kAll,
+            "\"qk_norm_after_rope\" needs a norm of each head");
+  f.Object("v_norm", &v_norm);
+  f.Object("out_norm", &out_norm);
+  static constexpr ChoiceName kGates[] = {{"none", Gate::kNone},
+                                          {"element", Gate::kElement},
+                                          {"head", Gate::kHead}};
+  f.ChoiceOr("gate", &gate, kGates);
+  f.NumberOr("clip", &clip);
+  f.RequireField(clip >= 0, "clip", "positive");
+  f.NumberOr("alibi", &alibi);
+  f.RequireField(alibi >= 0, "alibi", "positive");
+  f.BoolOr("dynamic_mask", &dynamic_mask);
+  f.IntOr("keep", &core.keep, {1, 1 << 30});
+  f.Require(dynamic_mask || core.keep == 0, "\"keep\" needs \"dynamic_mask\"");
+  f.Require(!dynamic_mask || (mask.kind == Kind::kCausal && mask.window == 0 &&
+                              mask.chunk == 0),
+            "\"dynamic_mask\" goes with a causal mask alone");
   f.IntOr("out_dim", &out_dim, {1, 1 << 24}, dim, "the width");
   f.NumberOr("scale", &core.scale, "head_dim^-1/2");
   f.RequireField(core.scale >= 0, "scale", "positive");
@@ -63,68 +87,58 @@ void AttentionFields(Fields& f, int dim) {
   VisitFresh<AttentionConfig>(f, dim);
 }
 
-Attention::Layout Attention::layout() const {
-  Layout layout;
-  const auto next = [&](bool has, int* index, int weights = 1) {
-    if (!has) return;
-    *index = layout.count;
-    layout.count += weights;
-  };
-  next(config_.bias_q, &layout.q_bias);
-  next(config_.bias_k, &layout.k_bias);
-  next(config_.bias_v, &layout.v_bias);
-  next(config_.bias_o, &layout.o_bias);
-  layout.norm_weights = static_cast<int>(
-      NormWeights(config_.qk_norm, "q_norm", config_.head_dim).size());
-  next(layout.norm_weights > 0, &layout.q_norm, layout.norm_weights);
-  next(layout.norm_weights > 0, &layout.k_norm, layout.norm_weights);
-  next(config_.sinks, &layout.sinks);
-  return layout;
+std::vector<float> AlibiSlopes(int heads) {
+  int power = 1;
+  while (2 * power <= heads) power *= 2;
+  std::vector<float> slopes;
+  for (int i = 1; i <= power; ++i) {
+    slopes.push_back(static_cast<float>(std::exp2(-8.0 * i / power)));
+  }
+  for (int i = 1; static_cast<int>(slopes.size()) < heads; i += 2) {
+    slopes.push_back(static_cast<float>(std::exp2(-4.0 * i / power)));
+  }
+  return slopes;
 }
 
-std::vector<WeightSpec> Attention::weights() const {
-  const int64_t d = config_.dim, k = config_.head_dim;
-  const int64_t q_width = config_.heads * k, kv_width = config_.kv_heads * k;
+Attention::Attention(const AttentionConfig& config) : config_(config) {
+  const AttentionConfig& c = config;
+  const int64_t d = c.dim, k = c.head_dim, h = c.heads, g = c.kv_heads;
   // A cut leaves each rank whole groups: the heads of a key/value head.
-  const int64_t group = config_.heads / config_.kv_heads;
-  std::vector<WeightSpec> specs = {
-      {.name = "q_proj",
-       .shape = {q_width, d},
-       .shard = {0, group * k},
-       .init = {}},
-      {.name = "k_proj", .shape = {kv_width, d}, .shard = {0, k}, .init = {}},
-      {.name = "v_proj", .shape = {kv_width, d}, .shard = {0, k}, .init = {}},
-      {.name = "o_proj",
-       .shape = {config_.out_dim, q_width},
-       .shard = {1, group * k},
-       .init = {}},
-  };
-  const auto vector = [&](bool has, const char* name, int64_t n,
-                          ShardRule shard) {
-    if (!has) return;
-    specs.push_back({.name = name,
-                     .shape = {n},
-                     .role = WeightSpec::Role::kVector,
-                     .shard = shard,
-                     .init = {WeightInit::Kind::kConstant, 0.0f, 0.0f},
-                     .decay = false});
-  };
-  vector(config_.bias_q, "q_bias", q_width, {0, group * k});
-  vector(config_.bias_k, "k_bias", kv_width, {0, k});
-  vector(config_.bias_v, "v_bias", kv_width, {0, k});
-  vector(config_.bias_o, "o_bias", config_.out_dim, {-1, 1});
-  const auto norm = [&](const char* name, int64_t width, int64_t unit) {
-    const bool all = config_.qk_norm_all;
-    for (WeightSpec& spec :
-         NormWeights(config_.qk_norm, name, all ? width : k)) {
-      if (all) spec.shard = {0, unit};
-      specs.push_back(std::move(spec));
+  const int64_t group = h / g;
+  q_ = book_.Matrix("q_proj", {h * k, d}, Rows(group * k));
+  k_ = book_.Matrix("k_proj", {g * k, d}, Rows(k));
+  v_ = book_.Matrix("v_proj", {g * k, d}, Rows(k));
+  o_ = book_.Matrix("o_proj", {c.out_dim, h * k}, Columns(group * k));
+  q_bias_ = book_.Bias(q_, c.bias_q);
+  k_bias_ = book_.Bias(k_, c.bias_k);
+  v_bias_ = book_.Bias(v_, c.bias_v);
+  o_bias_ = book_.Bias(o_, c.bias_o);
+  const auto qk_norm = [&](const char* name, int64_t heads, int64_t unit) {
+    switch (c.qk_norm_over) {
+      case AttentionConfig::Over::kAll:
+        return book_.Norm(name, c.qk_norm, Shape({heads * k}), Rows(unit * k));
+      case AttentionConfig::Over::kEach:
+        return book_.Norm(name, c.qk_norm, Shape({heads, k}), Rows(unit));
+      case AttentionConfig::Over::kHead:
+        break;
     }
+    return book_.Norm(name, c.qk_norm, k);
   };
-  norm("q_norm", q_width, group * k);
-  norm("k_norm", kv_width, k);
-  vector(config_.sinks, "sinks", config_.heads, {0, group});
-  return specs;
+  q_norm_ = qk_norm("q_norm", h, group);
+  k_norm_ = qk_norm("k_norm", g, 1);
+  v_norm_ = book_.Norm("v_norm", c.v_norm, k);
+  out_norm_ =
+      book_.Norm("out_norm", c.out_norm, Shape({h * k}), Rows(group * k));
+  if (c.sinks) sinks_ = book_.Vector("sinks", {h}, Constant(0), Rows(group));
+  if (c.gate != AttentionConfig::Gate::kNone) {
+    const int64_t width = c.gate == AttentionConfig::Gate::kHead ? 1 : k;
+    gate_ = book_.Matrix("g_proj", {h * width, d}, Rows(group * width));
+  }
+  if (c.dynamic_mask) {
+    // Of all heads' values: ranks cannot share them out.
+    mask_ = book_.Matrix("mask_proj", {g, g * k}, Rows(g));
+    mask_decay_ = book_.Vector("mask_decay", {g}, Constant(0));
+  }
 }
 
 std::vector<StateSpec> Attention::state() const {
@@ -138,12 +152,18 @@ std::vector<StateSpec> Attention::state() const {
   if (mask.window > 0) {
     spec.keep_first = mask.prefix;
     spec.keep_last = mask.window;
+  } else if (mask.chunk > 0) {
+    spec.keep_last = mask.chunk;
   }
-  std::vector<StateSpec> specs(2, spec);
+  std::vector<StateSpec> specs(config_.dynamic_mask ? 3 : 2, spec);
   specs[0].name = "k";
   specs[0].role = StateSpec::Role::kKey;
   specs[1].name = "v";
   specs[1].role = StateSpec::Role::kValue;
+  if (config_.dynamic_mask) {
+    specs[2].name = "mask";
+    specs[2].shape = {config_.kv_heads, 1};
+  }
   return specs;
 }
 
@@ -155,53 +175,65 @@ int64_t Attention::state_ends() const {
   return changes ? rope.original_max_positions : 0;
 }
 
+Status Attention::Supports(Device device) const {
+  if (!device.is_cuda()) return Status::Ok();
+  const char* what = config_.alibi > 0             ? "\"alibi\""
+                     : config_.core.mask.chunk > 0 ? "\"chunk\""
+                     : config_.dynamic_mask        ? "\"dynamic_mask\""
+                     : config_.gate == AttentionConfig::Gate::kHead
+                         ? "\"gate\" \"head\""
+                         : nullptr;
+  if (what == nullptr) return Status::Ok();
+  return Unsupported(std::string("[attention] ") + what +
+                     " has no CUDA kernel; run this model with --device cpu");
+}
+
+// [T, heads of this rank · K] → [T, heads, K], normed and rotated.
+Tensor Attention::NormAndTurn(Context& ctx, const Tensor& flat,
+                              const NormHandle& norm) const {
+  const bool all = config_.qk_norm_over == AttentionConfig::Over::kAll;
+  const bool after = config_.qk_norm_after_rope;
+  Tensor h = all ? ShardedNorm(ctx, norm, flat) : flat;
+  h = ReshapeView(ctx, h,
+                  {h.dim(0), h.dim(1) / config_.head_dim, config_.head_dim});
+  if (!all && !after) h = ApplyNorm(ctx, norm, h);
+  if (config_.rope.enabled) h = Rope(ctx, h, config_.rope);
+  return after ? ApplyNorm(ctx, norm, h) : h;
+}
+
 Tensor Attention::Forward(Context& ctx, const Tensor& x) const {
-  const Layout at = layout();
-  const auto weight = [&](int i) {
-    return i < 0 ? nullptr : &ctx.weight(static_cast<size_t>(i));
-  };
-  const auto normed = [&](const Tensor& h, int norm) {
-    const auto weights = norm < 0 ? ctx.weights.subspan(0, 0)
-                                  : ctx.weights.subspan(norm, at.norm_weights);
-    const bool ranks =
-        ctx.tensor_parallel != nullptr && ctx.tensor_parallel->size() > 1;
-    if (!config_.qk_norm_all || !ranks) {
-      return ApplyNorm(ctx, config_.qk_norm, h, weights);
-    }
-    CHECK(config_.qk_norm.kind == NormConfig::Kind::kRms && norm >= 0 &&
-          !config_.qk_norm.unit_offset)
-        << "ranks share no such norm over all heads";
-    return ShardedRmsNorm(ctx, h, *weights[0], config_.qk_norm.eps);
-  };
-  const bool norms = config_.qk_norm.kind != NormConfig::Kind::kNone;
-  // [T, heads of this rank, K], normed and rotated where the caller says so.
-  const auto heads = [&](Tensor h, int norm, bool rotate) {
-    const bool norm_this = rotate && norms;
-    if (norm_this && config_.qk_norm_all) h = normed(h, norm);
-    h = ReshapeView(ctx, h,
-                    {h.dim(0), h.dim(1) / config_.head_dim, config_.head_dim});
-    if (norm_this && !config_.qk_norm_all) h = normed(h, norm);
-    if (rotate && config_.rope.enabled) h = Rope(ctx, h, config_.rope);
-    return h;
-  };
-  const auto [flat_q, flat_k, flat_v] =
-      Linears(ctx, x,
-              {{&ctx.weight(kQ), weight(at.q_bias)},
-               {&ctx.weight(kK), weight(at.k_bias)},
-               {&ctx.weight(kV), weight(at.v_bias)}});
+  const int64_t K = config_.head_dim;
+  std::vector<LinearHandles> layers = {
+      {q_, q_bias_}, {k_, k_bias_}, {v_, v_bias_}};
+  if (gate_.exists()) layers.push_back({gate_});
+  std::vector<Tensor> flat = Linears(ctx, x, layers);
+  for (int i = 0; config_.clip > 0 && i < 3; ++i) {
+    const auto clip = static_cast<float>(config_.clip);
+    flat[i] = Scale(
+        ctx,
+        Activate(ctx, Activation::kHardTanh, Scale(ctx, flat[i], 1.0f / clip)),
+        clip);
+  }
   const bool stored = ctx.state != nullptr && !ctx.state->entries.empty();
+  constexpr auto kNone = NormConfig::Kind::kNone;
   Tensor q;
   AttentionKeys keys;
   const bool appended =
-      stored && x.device().is_cuda() && !norms &&
+      stored && x.device().is_cuda() && config_.qk_norm.kind == kNone &&
+      config_.v_norm.kind == kNone &&
       RequireKernels(attention_cuda::kernels, "attention")
-          .rotate_and_append(ctx, flat_q, flat_k, flat_v, config_.rope,
+          .rotate_and_append(ctx, flat[0], flat[1], flat[2], config_.rope,
                              config_.head_dim, &ctx.state->tokens(0),
                              &ctx.state->tokens(1), &q);
   if (!appended) {
-    q = heads(flat_q, at.q_norm, true);
-    keys.k = heads(flat_k, at.k_norm, true);
-    keys.v = heads(flat_v, -1, false);
+    q = NormAndTurn(ctx, flat[0], q_norm_);
+    keys.k = NormAndTurn(ctx, flat[1], k_norm_);
+    keys.v = ReshapeView(ctx, flat[2], {x.dim(0), flat[2].dim(1) / K, K});
+    keys.v = ApplyNorm(ctx, v_norm_, keys.v);
+  }
+  if (config_.dynamic_mask) {
+    keys.bias =
+        DynamicMask(ctx, Linear(ctx, flat[2], mask_), ctx.weight(mask_decay_));
   }
   if (stored) {
     if (!appended) {
@@ -210,64 +242,29 @@ Tensor Attention::Forward(Context& ctx, const Tensor& x) const {
     }
     keys.k_pages = &ctx.state->tokens(0);
     keys.v_pages = &ctx.state->tokens(1);
+    if (config_.dynamic_mask) {
+      Append(ctx, keys.bias, &ctx.state->tokens(2));
+      keys.bias_pages = &ctx.state->tokens(2);
+    }
+  }
+  AttentionCoreConfig core = config_.core;
+  if (config_.alibi > 0) {
+    const std::vector<float> all = AlibiSlopes(config_.heads);
+    const int64_t first = TensorParallelRank(ctx) * q.dim(1);
+    for (int64_t h = first; h < first + q.dim(1); ++h) {
+      core.slopes.push_back(static_cast<float>(config_.alibi) * all[h]);
+    }
   }
   const AttentionResult result =
-      AttentionCore(ctx, q, keys, config_.core, weight(at.sinks));
-  const Tensor flat = ReshapeView(
-      ctx, result.out, {q.dim(0), q.dim(1) * int64_t{config_.head_dim}});
-  // The ranks' results are summed: only one of them may add the bias.
-  const bool first =
-      ctx.tensor_parallel == nullptr || ctx.tensor_parallel->rank() == 0;
-  return Linear(ctx, flat, ctx.weight(kO), first ? weight(at.o_bias) : nullptr);
-}
-
-std::vector<MixerExample> AttentionExamples() {
-  return {
-      {.name = "grouped_rope",
-       .config = R"({"heads": 4, "kv_heads": 2, "head_dim": 16,
-                     "rope": {"theta": 10000}})",
-       .dim = 32},
-      {.name = "tensor_cores",  // what tuned kernels take
-       .config = R"({"heads": 4, "kv_heads": 2, "head_dim": 64,
-                     "rope": {"theta": 10000}})",
-       .dim = 64},
-      {.name = "bias_norm",
-       .config = R"({"heads": 3, "kv_heads": 1, "head_dim": 8, "bias": true,
-                     "rope": {"theta": 500000, "interleaved": true},
-                     "qk_norm": {"type": "rms", "eps": 1e-6}})",
-       .dim = 24},
-      {.name = "norm_over_all_heads",
-       .config = R"({"heads": 4, "kv_heads": 2, "head_dim": 6,
-                     "rope": {"theta": 10000, "dim": 4},
-                     "qk_norm": {"type": "rms", "eps": 1e-6},
-                     "qk_norm_over": "all"})",
-       .dim = 24},
-      {.name = "window",
-       .config = R"({"heads": 2, "kv_heads": 2, "head_dim": 12, "window": 9,
-                     "rope": {"theta": 10000, "dim": 8}})",
-       .dim = 20},
-      {.name = "rope_by_length",
-       .config = R"({"heads": 2, "head_dim": 8, "rope": {"theta": 1000,
-                     "scaling": {"type": "longrope", "factor": 4,
-                     "original_max_positions": 40,
-                     "short_factor": [1, 1.1, 1.2, 1.3],
-                     "long_factor": [1, 2, 4, 8]}}})",
-       .dim = 16},
-      {.name = "rope_dynamic",
-       .config = R"({"heads": 2, "head_dim": 8, "rope": {"theta": 1000,
-                     "scaling": {"type": "dynamic", "factor": 2,
-                     "original_max_positions": 40}}})",
-       .dim = 16},
-      {.name = "learned_positions",
-       .config = R"({"heads": 2, "bias": {"q": true, "k": true, "v": true,
-                     "o": true}, "rope": false})",
-       .dim = 16},
-      {.name = "sinks_softcap",
-       .config = R"({"heads": 4, "kv_heads": 2, "head_dim": 10, "sinks": true,
-                     "softcap": 5, "scale": 0.5, "window": 70,
-                     "rope": {"theta": 10000}})",
-       .dim = 16},
-  };
+      AttentionCore(ctx, q, keys, core, Find(ctx, sinks_));
+  Tensor y = ReshapeView(ctx, result.out, flat[0].shape());
+  if (gate_.exists()) {
+    const Tensor gate = config_.gate == AttentionConfig::Gate::kHead
+                            ? RepeatEach(ctx, flat[3], K)
+                            : flat[3];
+    y = GatedActivation(ctx, Activation::kSigmoid, gate, y);
+  }
+  return OutLinear(ctx, ShardedNorm(ctx, out_norm_, y), o_, o_bias_);
 }
 
 }  // namespace intarsia

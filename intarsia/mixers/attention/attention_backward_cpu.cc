@@ -25,8 +25,10 @@ HWY_INLINE float Dot(const float* a, const float* b, int64_t n) {
 
 // Scores → P = exp(score − lse); and dP → dScore = P (dP − delta), through the
 // softcap.
-HWY_INLINE void SoftmaxBackward(const Span& span, float softcap, float lse,
-                                float delta, float* scores, float* d_scores) {
+template <class Shift>
+HWY_INLINE void SoftmaxBackward(const Span& span, float softcap,
+                                const Shift& shift, float lse, float delta,
+                                float* scores, float* d_scores) {
   const DF d;
   if (span.empty()) {
     std::fill(scores, scores + kTile, 0.0f);
@@ -34,6 +36,7 @@ HWY_INLINE void SoftmaxBackward(const Span& span, float softcap, float lse,
     return;
   }
   if (softcap > 0) Softcap(softcap, scores);
+  shift(scores);
   Mask(span, -kInfinity, scores);
   Mask(span, 0.0f, d_scores);
   const VF vlse = hn::Set(d, lse), vdelta = hn::Set(d, delta);
@@ -96,6 +99,11 @@ void BackwardSegmentImpl(const BackwardArgs& args, float* scratch) {
     const Right plain = LoadRows(k, tile, tile + count, kd, key_rows, buffer);
     std::fill(d_keys, d_keys + kTile * kp, 0.0f);
     std::fill(d_values, d_values + kTile * vp, 0.0f);
+    float bias[kTile];
+    double d_bias[kTile] = {};
+    for (int64_t j = 0; args.bias != nullptr && j < count; ++j) {
+      bias[j] = args.bias[(tile + j) * args.bias_stride];
+    }
     for (int64_t r0 = 0; r0 < rows; r0 += block) {
       const int64_t n = std::min(block, rows - r0);
       int64_t j0, j1;
@@ -106,9 +114,22 @@ void BackwardSegmentImpl(const BackwardArgs& args, float* scratch) {
               false);
       for (int64_t r = 0; r < n; ++r) {
         const int64_t t = (r0 + r) / group, g = (r0 + r) % group;
-        SoftmaxBackward(Clip(args.visible[t], tile), args.softcap,
+        const auto shift = [&](float* row) HWY_ATTR {
+          if (args.slopes != nullptr) {
+            AddSlope(args.slopes[g], args.query_positions[t],
+                     args.positions + tile, tile, 0, count, row);
+          }
+          if (args.bias != nullptr) {
+            AddBias(bias, args.floors ? args.floors[t] : -kInfinity, 0, count,
+                    row);
+          }
+        };
+        SoftmaxBackward(Clip(args.visible[t], tile), args.softcap, shift,
                         args.lse[t * args.lse_stride + g], delta[r0 + r],
                         scores + r * kTile, d_scores + r * kTile);
+        for (int64_t j = 0; args.bias != nullptr && j < count; ++j) {
+          d_bias[j] += d_scores[r * kTile + j];
+        }
       }
       Product({scores, 1, kTile}, Plain(d_out + r0 * vp, vp), d_values, vp,
               count, n, vp, true);
@@ -122,6 +143,10 @@ void BackwardSegmentImpl(const BackwardArgs& args, float* scratch) {
                 args.d_k + (tile + j) * args.k_stride);
       std::copy(d_values + j * vp, d_values + j * vp + vd,
                 args.d_v + (tile + j) * args.v_stride);
+      if (args.bias != nullptr) {
+        args.d_bias[(tile + j) * args.bias_stride] =
+            static_cast<float>(d_bias[j]);
+      }
     }
   }
   for (int64_t r = 0; r < rows; ++r) {

@@ -24,6 +24,7 @@ void FindVisible(const AttentionMask& mask, const int32_t* query_positions,
     const int64_t p = query_positions[t];
     int64_t low = begin, high = end;
     if (mask.window > 0) low = entry_at(p - mask.window + 1);
+    if (mask.chunk > 0) low = std::max(low, entry_at(p - p % mask.chunk));
     if (mask.kind != Kind::kBidirectional) {
       high = entry_at(p + 1);
     } else if (mask.window > 0) {
@@ -46,7 +47,7 @@ void GoToHead(int64_t head, int64_t dim, EntryRows* rows) {
 
 // The keys of one segment, before a head is chosen.
 struct SegmentKeys {
-  EntryRows k, v;
+  EntryRows k, v, bias;
   int64_t entries = 0;
   const int32_t* positions = nullptr;  // of the entries; null: e at e
   std::vector<int32_t> gathered;       // owns them for selected pages
@@ -83,6 +84,7 @@ SegmentKeys KeysOfSegment(const Batch& queries, const AttentionKeys& keys,
     };
     out.k = rows(keys.k);
     out.v = rows(keys.v);
+    if (keys.bias.defined()) out.bias = rows(keys.bias);
     out.entries = batch.length(n);
     out.positions = batch.positions.data() + begin;
     return out;
@@ -90,6 +92,7 @@ SegmentKeys KeysOfSegment(const Batch& queries, const AttentionKeys& keys,
   const int32_t slot = queries.slots[n];
   out.k = PagedRows(*keys.k_pages, slot);
   out.v = PagedRows(*keys.v_pages, slot);
+  if (keys.bias_pages != nullptr) out.bias = PagedRows(*keys.bias_pages, slot);
   if (slot < 0) return out;  // padding sees nothing
   out.entries = keys.k_pages->entries_before[n] + queries.length(n);
   CHECK_LE((out.entries + out.k.page - 1) / out.k.page,
@@ -102,6 +105,22 @@ SegmentKeys KeysOfSegment(const Batch& queries, const AttentionKeys& keys,
     }
   }
   return out;
+}
+
+float BiasOf(const EntryRows& rows, int64_t e) {
+  const std::byte* row = rows.Row(e);
+  CHECK(row != nullptr);
+  if (rows.dtype == DType::kF32) return *reinterpret_cast<const float*>(row);
+  if (rows.dtype == DType::kBF16) {
+    return ToFloat(*reinterpret_cast<const bf16*>(row));
+  }
+  if (rows.dtype == DType::kI8) {
+    const bf16 scale = rows.scales[rows.At(e) * rows.scale_stride];
+    return ToFloat(scale) *
+           static_cast<float>(*reinterpret_cast<const int8_t*>(row));
+  }
+  CHECK(rows.dtype == DType::kF16) << Name(rows.dtype);
+  return ToFloat(*reinterpret_cast<const f16*>(row));
 }
 
 void CheckInputs(const Batch& batch, const Tensor& q,
@@ -302,6 +321,7 @@ AttentionResult CoreOnCpu(Context& ctx, const Tensor& q,
   if (!paged) {
     source.k = keys.k.Contiguous();
     source.v = keys.v.Contiguous();
+    if (keys.bias.defined()) source.bias = keys.bias.Contiguous();
   }
   const int64_t heads = q.dim(1), key_dim = q.dim(2);
   const int64_t kv_heads = paged ? keys.k_pages->pool.dim(2) : keys.k.dim(1);
@@ -310,6 +330,9 @@ AttentionResult CoreOnCpu(Context& ctx, const Tensor& q,
   CHECK_EQ(heads % kv_heads, 0);
   const int64_t group = heads / kv_heads;
   if (sinks != nullptr) CHECK_EQ(sinks->values().numel(), heads);
+  if (!config.slopes.empty()) {
+    CHECK_EQ(static_cast<int64_t>(config.slopes.size()), heads);
+  }
 
   std::vector<SegmentKeys> segments(batch.segments());
   std::vector<Visible> visible(batch.size());
@@ -322,6 +345,24 @@ AttentionResult CoreOnCpu(Context& ctx, const Tensor& q,
         config.mask, batch.positions.data() + batch.begin(n), batch.length(n),
         segment.gathered.empty() ? segment.positions : segment.gathered.data(),
         std::min(keys.begin, end), end, visible.data() + batch.begin(n));
+  }
+
+  std::vector<float> floors;  // [key heads, tokens]
+  if (config.keep > 0) {
+    floors.resize(kv_heads * batch.size());
+    ForRange(ctx.pool, batch.segments() * kv_heads, 1,
+             [&](int64_t begin, int64_t end) {
+               for (int64_t i = begin; i < end; ++i) {
+                 const int64_t n = i / kv_heads, g = i % kv_heads;
+                 EntryRows rows = segments[n].bias;
+                 if (batch.length(n) == 0 || rows.data == nullptr) continue;
+                 GoToHead(g, 1, &rows);
+                 FindFloors(
+                     visible.data() + batch.begin(n), batch.length(n),
+                     config.keep, [&](int64_t e) { return BiasOf(rows, e); },
+                     floors.data() + g * batch.size() + batch.begin(n));
+               }
+             });
   }
 
   AttentionResult result{Tensor::Empty({batch.size(), heads, value_dim}),
@@ -341,6 +382,18 @@ AttentionResult CoreOnCpu(Context& ctx, const Tensor& q,
     GoToHead(kv_head, key_dim, &args.k);
     GoToHead(kv_head, value_dim, &args.v);
     args.visible = visible.data() + block.token;
+    args.bias = segments[block.segment].bias;
+    if (args.bias.data != nullptr) GoToHead(kv_head, 1, &args.bias);
+    if (config.keep > 0) {
+      args.floors = floors.data() + kv_head * batch.size() + block.token;
+    }
+    if (!config.slopes.empty()) {
+      const SegmentKeys& segment = segments[block.segment];
+      args.slopes = config.slopes.data() + block.head;
+      args.query_positions = batch.positions.data() + block.token;
+      args.positions = segment.gathered.empty() ? segment.positions
+                                                : segment.gathered.data();
+    }
     args.q_stride = heads * key_dim;
     args.q = queries.data<float>() + block.token * args.q_stride +
              block.head * key_dim;
@@ -385,10 +438,13 @@ AttentionResult AttentionCore(Context& ctx, const Tensor& q,
   CHECK(ctx.batch != nullptr);
   CHECK(ctx.tape == nullptr || keys.k_pages == nullptr)
       << "stored keys have no gradients";
+  std::vector<Tensor> inputs = {q, keys.k, keys.v};
+  if (keys.bias.defined()) inputs.push_back(keys.bias);
   return Run(
-      ctx, attention_internal::Door(), q.device(), {q, keys.k, keys.v},
+      ctx, attention_internal::Door(), q.device(), inputs,
       [&] { return CoreOnCpu(ctx, q, keys, config, sinks); },
       [&](const attention_cuda::Kernels& cuda) {
+        CHECK(config.plain() && !keys.bias.defined()) << "no such CUDA kernel";
         return cuda.core(ctx, q, keys, config, sinks);
       },
       [&](const AttentionResult& result) {

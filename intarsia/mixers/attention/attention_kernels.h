@@ -4,7 +4,9 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <functional>
 #include <limits>
+#include <queue>
 #include <span>
 #include <vector>
 
@@ -61,6 +63,24 @@ void FindVisible(const AttentionMask& mask, const int32_t* query_positions,
                  int64_t tokens, const int32_t* key_positions, int64_t begin,
                  int64_t end, Visible* out);
 
+// The `keep`-th largest of each token's visible biases, or −infinity where it
+// sees fewer: of a causal mask alone. bias(e): of an entry; ends ascend.
+template <typename Bias>
+void FindFloors(const Visible* visible, int64_t tokens, int64_t keep,
+                const Bias& bias, float* floors) {
+  std::priority_queue<float, std::vector<float>, std::greater<float>> largest;
+  int32_t entry = tokens > 0 ? visible[0].b0 : 0;
+  for (int64_t t = 0; t < tokens; ++t) {
+    for (; entry < visible[t].b1; ++entry) {
+      largest.push(bias(entry));
+      if (static_cast<int64_t>(largest.size()) > keep) largest.pop();
+    }
+    floors[t] = static_cast<int64_t>(largest.size()) < keep
+                    ? -std::numeric_limits<float>::infinity()
+                    : largest.top();
+  }
+}
+
 // Keys or values of one segment and head: rows in one array or in pages.
 struct EntryRows {
   const std::byte* data = nullptr;  // entry 0, or entry 0 of page 0
@@ -103,7 +123,13 @@ struct ForwardArgs {
   int64_t out_stride = 0;
   float* lse = nullptr;
   int64_t lse_stride = 0;
-  const float* sinks = nullptr;  // [group] or null
+  const float* sinks = nullptr;   // [group] or null
+  const float* slopes = nullptr;  // [group] or null
+  // Of tokens, and of entries (null: e of entry e); read with slopes.
+  const int32_t* query_positions = nullptr;
+  const int32_t* positions = nullptr;
+  EntryRows bias;                 // one number an entry; without data: none
+  const float* floors = nullptr;  // [tokens]: the least bias that a token sees
   int64_t tokens = 0, group = 0, key_dim = 0, value_dim = 0;
   float scale = 1.0f, softcap = 0.0f;
   int64_t rows() const { return tokens * group; }
@@ -135,6 +161,11 @@ struct BackwardArgs {
   int64_t k_stride = 0, v_stride = 0;
   int64_t tokens = 0, keys = 0, group = 0, key_dim = 0, value_dim = 0;
   float scale = 1.0f, softcap = 0.0f;
+  // As ForwardArgs has them; bias one a key, bias_stride apart.
+  const float *slopes = nullptr, *bias = nullptr, *floors = nullptr;
+  const int32_t *query_positions = nullptr, *positions = nullptr;
+  float* d_bias = nullptr;
+  int64_t bias_stride = 0;
 };
 int64_t BackwardScratch(const BackwardArgs& args);
 void BackwardSegment(const BackwardArgs& args, float* scratch);

@@ -75,6 +75,24 @@ HWY_INLINE void Mask(const Span& span, float fill, float* row) {
   std::fill(row + j, row + kTile, fill);
 }
 
+// Of columns [j0, j1) of a tile: adds slope · (key's position − query's).
+// positions: of the tile's entries; null: first + j.
+HWY_INLINE void AddSlope(float slope, int32_t query, const int32_t* positions,
+                         int64_t first, int64_t j0, int64_t j1, float* row) {
+  for (int64_t j = j0; j < j1; ++j) {
+    const int64_t key = positions != nullptr ? positions[j] : first + j;
+    row[j] += slope * static_cast<float>(key - query);
+  }
+}
+
+// Adds biases [j0, j1); −infinity where they are below `floor`.
+HWY_INLINE void AddBias(const float* bias, float floor, int64_t j0, int64_t j1,
+                        float* row) {
+  for (int64_t j = j0; j < j1; ++j) {
+    row[j] = bias[j] < floor ? -kInfinity : row[j] + bias[j];
+  }
+}
+
 HWY_INLINE void Softcap(float cap, float* row) {
   const DF d;
   const VF c = hn::Set(d, cap), inverse = hn::Set(d, 1.0f / cap);

@@ -1,64 +1,38 @@
 // The equation of README.md in double precision, one query at a time.
+#include <algorithm>
 #include <cmath>
+#include <functional>
 #include <limits>
 
 #include "intarsia/mixers/attention/attention.h"
+#include "intarsia/mixers/common/reference_ops.h"
 
 namespace intarsia {
 namespace {
 
 using Vector = std::vector<double>;
 
-// y[t, n] = Σ_d w[n, d] x[t, d] + b[n].
-Vector Project(const Vector& x, const Vector& w, const Vector* bias,
-               int64_t tokens, int64_t in, int64_t out) {
-  Vector y(tokens * out);
-  for (int64_t t = 0; t < tokens; ++t) {
-    for (int64_t n = 0; n < out; ++n) {
-      double sum = bias ? (*bias)[n] : 0.0;
-      for (int64_t d = 0; d < in; ++d) sum += w[n * in + d] * x[t * in + d];
-      y[t * out + n] = sum;
-    }
-  }
-  return y;
-}
-
-// Of one head's channels, in place.
-void Normalise(const NormConfig& config, const Vector* scale,
-               const Vector* bias, double* x, int64_t n) {
-  if (config.kind == NormConfig::Kind::kNone) return;
-  double mean = 0, square = 0;
-  if (config.kind == NormConfig::Kind::kLayer) {
-    for (int64_t i = 0; i < n; ++i) mean += x[i] / n;
-  }
-  for (int64_t i = 0; i < n; ++i) square += (x[i] - mean) * (x[i] - mean) / n;
-  for (int64_t i = 0; i < n; ++i) {
-    x[i] = (x[i] - mean) / std::sqrt(square + config.eps);
-    if (scale) x[i] *= (*scale)[i] + (config.unit_offset ? 1.0 : 0.0);
-    if (bias) x[i] += (*bias)[i];
-  }
-}
-
-void Rotate(const RopeConfig& config, const std::vector<float>& frequencies,
-            int64_t position, double* x) {
-  const int64_t pairs = static_cast<int64_t>(frequencies.size());
-  for (int64_t i = 0; i < pairs; ++i) {
-    const int64_t first = config.interleaved ? 2 * i : i;
-    const int64_t second = config.interleaved ? 2 * i + 1 : i + pairs;
-    const double angle = position * double{frequencies[i]};
-    const double c = std::cos(angle) * RopeScale(config);
-    const double s = std::sin(angle) * RopeScale(config);
-    const double a = x[first], b = x[second];
-    x[first] = a * c - b * s;
-    x[second] = b * c + a * s;
-  }
-}
-
 bool Sees(const AttentionMask& mask, int64_t query, int64_t key) {
   using Kind = AttentionMask::Kind;
   if (mask.kind == Kind::kPrefix && key < mask.prefix) return true;
   if (mask.kind != Kind::kBidirectional && key > query) return false;
+  if (mask.chunk > 0 && key / mask.chunk != query / mask.chunk) return false;
   return mask.window == 0 || std::abs(query - key) < mask.window;
+}
+
+// Of the keys with a score leaves those of the `keep` largest biases.
+void KeepLargest(const Vector& bias, int64_t g, int64_t kv_heads, int64_t keep,
+                 Vector* scores) {
+  const double none = -std::numeric_limits<double>::infinity();
+  Vector seen;
+  for (size_t s = 0; s < scores->size(); ++s) {
+    if ((*scores)[s] != none) seen.push_back(bias[s * kv_heads + g]);
+  }
+  if (static_cast<int64_t>(seen.size()) <= keep) return;
+  std::ranges::sort(seen, std::greater<>());
+  for (size_t s = 0; s < scores->size(); ++s) {
+    if (bias[s * kv_heads + g] < seen[keep - 1]) (*scores)[s] = none;
+  }
 }
 
 }  // namespace
@@ -67,7 +41,7 @@ AttentionReference ReferenceAttentionCore(
     const Batch& queries, const Batch& keys, int64_t heads, int64_t kv_heads,
     const std::vector<double>& q, const std::vector<double>& k,
     const std::vector<double>& v, const AttentionCoreConfig& config,
-    const std::vector<double>* sinks) {
+    const std::vector<double>* sinks, const std::vector<double>* bias) {
   const int64_t key_dim = k.size() / (keys.size() * kv_heads);
   const int64_t value_dim = v.size() / (keys.size() * kv_heads);
   const double scale =
@@ -95,6 +69,14 @@ AttentionReference ReferenceAttentionCore(
         if (config.softcap > 0) {
           scores[s] = config.softcap * std::tanh(scores[s] / config.softcap);
         }
+        if (!config.slopes.empty()) {
+          scores[s] += double{config.slopes[h]} *
+                       (keys.positions[s] - queries.positions[t]);
+        }
+        if (bias != nullptr) scores[s] += (*bias)[s * kv_heads + g];
+      }
+      if (config.keep > 0) {
+        KeepLargest(*bias, g, kv_heads, config.keep, &scores);
       }
       double most = sinks ? (*sinks)[h] : none;
       for (double score : scores) most = std::max(most, score);
@@ -118,43 +100,59 @@ AttentionReference ReferenceAttentionCore(
 std::vector<double> Attention::Reference(
     const Batch& batch, const std::vector<std::vector<double>>& weights,
     const std::vector<double>& x) const {
-  const Layout at = layout();
-  const auto weight = [&](int i) { return i < 0 ? nullptr : &weights[i]; };
-  const int64_t tokens = batch.size(), dim = config_.dim, k = config_.head_dim;
-  const int64_t heads = config_.heads, kv_heads = config_.kv_heads;
-  const AttentionCoreConfig& core = config_.core;
-
-  Vector q = Project(x, weights[0], weight(at.q_bias), tokens, dim, heads * k);
-  Vector keys =
-      Project(x, weights[1], weight(at.k_bias), tokens, dim, kv_heads * k);
-  const Vector v =
-      Project(x, weights[2], weight(at.v_bias), tokens, dim, kv_heads * k);
-  std::vector<std::vector<float>> frequencies(batch.segments());
-  for (int64_t n = 0; config_.rope.enabled && n < batch.segments(); ++n) {
-    frequencies[n] = RopeFrequencies(config_.rope, config_.head_dim,
-                                     batch.sequence_length(n));
-  }
-  const std::vector<int32_t> segments = batch.SegmentIds();
-  const auto prepare = [&](Vector* rows, int64_t count, int norm) {
-    const int bias = norm >= 0 && at.norm_weights > 1 ? norm + 1 : -1;
-    const int64_t width = config_.qk_norm_all ? count * k : k;
-    for (size_t r = 0; r < rows->size(); r += width) {
-      Normalise(config_.qk_norm, weight(norm), weight(bias), rows->data() + r,
-                width);
+  const AttentionConfig& c = config_;
+  const reference::Weights w(book_, weights);
+  const int64_t k = c.head_dim;
+  const auto project = [&](WeightHandle matrix, WeightHandle bias) {
+    Vector y = w.Linear(x, matrix, bias);
+    for (double& value : y) {
+      if (c.clip > 0) value = std::clamp(value, -c.clip, c.clip);
     }
-    for (int64_t r = 0; r < tokens * count; ++r) {
-      double* head = rows->data() + r * k;
-      Rotate(config_.rope, frequencies[segments[r / count]],
-             batch.positions[r / count], head);
-    }
+    return y;
   };
-  prepare(&q, heads, at.q_norm);
-  prepare(&keys, kv_heads, at.k_norm);
-
-  const AttentionReference mixed = ReferenceAttentionCore(
-      batch, batch, heads, kv_heads, q, keys, v, core, weight(at.sinks));
-  return Project(mixed.out, weights[3], weight(at.o_bias), tokens, heads * k,
-                 config_.out_dim);
+  const auto norm_and_turn = [&](Vector y, int64_t heads,
+                                 const NormHandle& norm) {
+    const bool all = c.qk_norm_over == AttentionConfig::Over::kAll;
+    const int64_t width = all ? heads * k : k;
+    if (!c.qk_norm_after_rope) y = w.Normalize(norm, y, width);
+    for (int64_t n = 0; n < batch.segments(); ++n) {
+      // Angles may depend on the sequence's length.
+      reference::Rotate(c.rope, batch.positions, batch.begin(n),
+                        batch.begin(n + 1), batch.sequence_length(n), heads, k,
+                        &y);
+    }
+    return c.qk_norm_after_rope ? w.Normalize(norm, y, k) : y;
+  };
+  const Vector q = norm_and_turn(project(q_, q_bias_), c.heads, q_norm_);
+  const Vector keys = norm_and_turn(project(k_, k_bias_), c.kv_heads, k_norm_);
+  const Vector flat_v = project(v_, v_bias_);
+  const Vector v = w.Normalize(v_norm_, flat_v, k);
+  Vector mask;
+  if (c.dynamic_mask) {
+    mask = w.Linear(flat_v, mask_);
+    for (size_t i = 0; i < mask.size(); ++i) {
+      mask[i] = std::exp(w[mask_decay_][i % c.kv_heads] *
+                         ReferenceActivation(Activation::kSoftplus, mask[i]));
+    }
+  }
+  AttentionCoreConfig core = c.core;
+  if (c.alibi > 0) {
+    for (float slope : AlibiSlopes(c.heads)) {
+      core.slopes.push_back(static_cast<float>(c.alibi) * slope);
+    }
+  }
+  Vector y = ReferenceAttentionCore(batch, batch, c.heads, c.kv_heads, q, keys,
+                                    v, core, w.Find(sinks_),
+                                    c.dynamic_mask ? &mask : nullptr)
+                 .out;
+  if (gate_.exists()) {
+    const Vector gate = w.Linear(x, gate_);
+    const int64_t width = c.gate == AttentionConfig::Gate::kHead ? k : 1;
+    for (size_t i = 0; i < y.size(); ++i) {
+      y[i] *= ReferenceActivation(Activation::kSigmoid, gate[i / width]);
+    }
+  }
+  return w.Linear(w.Normalize(out_norm_, y, c.heads * k), o_, o_bias_);
 }
 
 }  // namespace intarsia

@@ -77,15 +77,24 @@ class Sums {
 // A row takes in a tile of scores, which become exp(score − m). A tile without
 // a visible key changes nothing, so a row does not notice tiles that only its
 // neighbours see.
-HWY_INLINE void SoftmaxStep(const Span& span, float softcap, float* scores,
-                            const Sums& sums, int64_t r) {
+template <class Shift>
+HWY_INLINE void SoftmaxStep(const Span& span, float softcap, const Shift& shift,
+                            float* scores, const Sums& sums, int64_t r) {
   if (span.empty()) {
     std::fill(scores, scores + kTile, 0.0f);
     return;
   }
   if (softcap > 0) Softcap(softcap, scores);
+  shift(scores);
   Mask(span, -kInfinity, scores);
   const float most = std::max(sums.m(r), MaxOfTile(scores));
+  // A least bias may hide all keys of a tile.
+  if (most == -kInfinity &&
+      std::all_of(scores, scores + kTile,
+                  [](float score) { return score == -kInfinity; })) {
+    std::fill(scores, scores + kTile, 0.0f);
+    return;
+  }
   if (most != sums.m(r)) {
     const float shrink = std::exp(sums.m(r) - most);
     sums.l(r) *= shrink;
@@ -220,8 +229,26 @@ HWY_INLINE void AddTile(const ForwardArgs& args, const ForwardBuffers& buffers,
   k.data += c0 / kPanel * k.panel;
   Product({q, kd, 1}, k, buffers.scores + c0, kTile, rows, kd, c1 - c0, false,
           fetcher);
+  float bias[kTile];
+  if (args.bias.data != nullptr) {
+    for (int64_t j = j0; j < j1; ++j) {
+      bias[j] = *FloatRow(args.bias, tile + j, 1, bias + j);
+    }
+  }
   for (int64_t r = 0; r < rows; ++r) {
-    SoftmaxStep(Clip(args.visible[r / args.group], tile), args.softcap,
+    const int64_t t = r / args.group;
+    const auto shift = [&](float* scores) HWY_ATTR {
+      if (args.slopes != nullptr) {
+        AddSlope(args.slopes[r % args.group], args.query_positions[t],
+                 args.positions ? args.positions + tile : nullptr, tile, j0, j1,
+                 scores);
+      }
+      if (args.bias.data != nullptr) {
+        AddBias(bias, args.floors ? args.floors[t] : -kInfinity, j0, j1,
+                scores);
+      }
+    };
+    SoftmaxStep(Clip(args.visible[t], tile), args.softcap, shift,
                 buffers.scores + r * kTile, sums, r);
   }
   const Left weights = {buffers.scores + j0, kTile, 1};

@@ -16,10 +16,11 @@ struct Saved {
   bool own_keys = false;
   int64_t begin, end;
   AttentionCoreConfig config;
+  Tensor bias;  // undefined: none
 };
 
 struct Gradients {
-  Tensor q, k, v;
+  Tensor q, k, v, bias;
 };
 
 // d_out: [T, H, V]; d_lse: [T, H] or undefined. A segment and key head a task,
@@ -32,7 +33,9 @@ Gradients Backward(Context& ctx, const Saved& saved, const Tensor& d_out,
   const int64_t kv_heads = saved.k.dim(1), value_dim = saved.v.dim(2);
   const int64_t group = heads / kv_heads;
   Gradients out{Tensor::Empty(saved.q.shape()), Tensor::Empty(saved.k.shape()),
-                Tensor::Empty(saved.v.shape())};
+                Tensor::Empty(saved.v.shape()), Tensor()};
+  const bool biased = saved.bias.defined();
+  if (biased) out.bias = Tensor::Empty(saved.bias.shape());
   float* d_q = out.q.mutable_data<float>();
   float* d_k = out.k.mutable_data<float>();
   float* d_v = out.v.mutable_data<float>();
@@ -79,6 +82,24 @@ Gradients Backward(Context& ctx, const Saved& saved, const Tensor& d_out,
     args.scale =
         static_cast<float>(scale > 0 ? scale : 1.0 / std::sqrt(key_dim));
     args.softcap = static_cast<float>(saved.config.softcap);
+    args.positions = key_batch.positions.data() + e;
+    args.query_positions = batch.positions.data() + t;
+    if (!saved.config.slopes.empty()) {
+      args.slopes = saved.config.slopes.data() + h * group;
+    }
+    std::vector<float> floors(saved.config.keep > 0 ? args.tokens : 0);
+    if (biased) {
+      args.bias_stride = kv_heads;
+      args.bias = saved.bias.data<float>() + e * kv_heads + h;
+      args.d_bias = out.bias.mutable_data<float>() + e * kv_heads + h;
+    }
+    if (!floors.empty()) {
+      FindFloors(
+          args.visible, args.tokens, saved.config.keep,
+          [&](int64_t entry) { return args.bias[entry * kv_heads]; },
+          floors.data());
+      args.floors = floors.data();
+    }
     Tensor scratch = Tensor::Empty({BackwardScratch(args)});
     BackwardSegment(args, scratch.mutable_data<float>());
   };
@@ -125,10 +146,18 @@ Tape::BackwardFn CoreVjp(Tape* tape, const Tensor& q, const AttentionKeys& keys,
                          const AttentionCoreConfig& config, const Weight* sinks,
                          const AttentionResult& result) {
   using attention_cuda::Kernels;
-  Saved saved{q.Contiguous(), keys.k.Contiguous(), keys.v.Contiguous(),
-              result.out,     result.lse,          {},
-              false,          keys.begin,          keys.end,
-              config};
+  Saved saved{q.Contiguous(),
+              keys.k.Contiguous(),
+              keys.v.Contiguous(),
+              result.out,
+              result.lse,
+              {},
+              false,
+              keys.begin,
+              keys.end,
+              config,
+              keys.bias};
+  if (saved.bias.defined()) saved.bias = saved.bias.Contiguous();
   if (keys.batch != nullptr) {
     saved.keys = *keys.batch;
     saved.own_keys = true;
@@ -151,7 +180,9 @@ Tape::BackwardFn CoreVjp(Tape* tape, const Tensor& q, const AttentionKeys& keys,
         d_out.device(), Door(),
         [&] {
           const Gradients d = Backward(back, saved, d_out, d_lse);
-          return std::vector<Tensor>{d.q, d.k, d.v};
+          std::vector<Tensor> all = {d.q, d.k, d.v};
+          if (d.bias.defined()) all.push_back(d.bias);
+          return all;
         },
         [&](const Kernels& cuda) {
           return cuda.gradients(back, saved.q, saved.k, saved.v, of,

@@ -134,16 +134,18 @@ inline Doubles Gated(Activation kind, const Doubles& gate, Doubles up) {
   return up;
 }
 
-// Rotates x [T, H, head_dim] in place by the angles of the positions.
+// Rotates rows [begin, end) of x [T, H, head_dim] in place by the angles of
+// their positions, in a sequence of `length` tokens.
 inline void Rotate(const RopeConfig& config,
-                   const std::vector<int32_t>& positions, int64_t heads,
-                   int64_t head_dim, Doubles* x) {
+                   const std::vector<int32_t>& positions, int64_t begin,
+                   int64_t end, int64_t length, int64_t heads, int64_t head_dim,
+                   Doubles* x) {
   if (!config.enabled) return;
   const std::vector<float> frequencies =
-      RopeFrequencies(config, static_cast<int>(head_dim));
+      RopeFrequencies(config, static_cast<int>(head_dim), length);
   const int64_t pairs = static_cast<int64_t>(frequencies.size());
   const double scale = RopeScale(config);
-  for (size_t row = 0; row < positions.size() * heads; ++row) {
+  for (int64_t row = begin * heads; row < end * heads; ++row) {
     const double position = positions[row / heads];
     for (int64_t i = 0; i < pairs; ++i) {
       const double angle = position * frequencies[i];
@@ -156,6 +158,12 @@ inline void Rotate(const RopeConfig& config,
       b = scale * (b0 * std::cos(angle) + a0 * std::sin(angle));
     }
   }
+}
+inline void Rotate(const RopeConfig& config,
+                   const std::vector<int32_t>& positions, int64_t heads,
+                   int64_t head_dim, Doubles* x) {
+  Rotate(config, positions, 0, static_cast<int64_t>(positions.size()), 0, heads,
+         head_dim, x);
 }
 
 }  // namespace intarsia::reference

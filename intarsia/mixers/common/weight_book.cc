@@ -37,17 +37,31 @@ WeightHandle WeightBook::Bias(WeightHandle of, bool wanted) {
 }
 
 NormHandle WeightBook::Norm(const std::string& name, const NormConfig& config,
-                            int64_t dim) {
+                            const Shape& shape, ShardRule shard) {
   NormHandle norm = {.config = config, .scale = {}, .bias = {}};
   WeightHandle* const handles[] = {&norm.scale, &norm.bias};
-  const std::vector<WeightSpec> specs = NormWeights(config, name, dim);
-  for (size_t i = 0; i < specs.size(); ++i) *handles[i] = Add(specs[i]);
+  std::vector<WeightSpec> specs =
+      NormWeights(config, name, shape[shape.rank() - 1]);
+  for (size_t i = 0; i < specs.size(); ++i) {
+    specs[i].shape = shape;
+    specs[i].shard = shard;
+    *handles[i] = Add(std::move(specs[i]));
+  }
   return norm;
 }
 
 Tensor Linear(Context& ctx, const Tensor& x, WeightHandle w,
               WeightHandle bias) {
   return Linear(ctx, x, ctx.weight(w), Find(ctx, bias));
+}
+
+Tensor ShardedNorm(Context& ctx, const NormHandle& norm, const Tensor& x) {
+  if (norm.config.kind == NormConfig::Kind::kNone) return x;
+  if (TensorParallelSize(ctx) == 1) return ApplyNorm(ctx, norm, x);
+  CHECK(norm.config.kind == NormConfig::Kind::kRms && norm.scale.exists() &&
+        !norm.config.unit_offset)
+      << "ranks share no such norm";
+  return ShardedRmsNorm(ctx, x, ctx.weight(norm.scale), norm.config.eps);
 }
 
 std::vector<Tensor> Linears(Context& ctx, const Tensor& x,

@@ -61,9 +61,13 @@ class WeightBook {
   // The bias [N] of a weight [N, K], cut as its rows are. "q_proj" has
   // "q_bias", "up" has "up_bias".
   WeightHandle Bias(WeightHandle of, bool wanted = true);
-  // Over `dim` channels (NormWeights).
+  // Over the last axis of `shape` (NormWeights), or over `dim` channels.
   NormHandle Norm(const std::string& name, const NormConfig& config,
-                  int64_t dim);
+                  const Shape& shape, ShardRule shard = {});
+  NormHandle Norm(const std::string& name, const NormConfig& config,
+                  int64_t dim) {
+    return Norm(name, config, Shape({dim}));
+  }
 
   const std::vector<WeightSpec>& specs() const { return specs_; }
   const Shape& shape(WeightHandle h) const { return specs_.at(h).shape; }
@@ -91,6 +95,9 @@ Tensor ApplyNorm(Context& ctx, const NormHandle& norm, const Tensor& x);
 // act(gate) ⊙ norm(y) of every head: y [T, H, V], gate [T, H·V] → [T, H·V].
 Tensor NormThenGate(Context& ctx, const NormHandle& norm, Activation activation,
                     const Tensor& y, const Tensor& gate);
+
+// A norm over channels that ranks share out among them.
+Tensor ShardedNorm(Context& ctx, const NormHandle& norm, const Tensor& x);
 
 struct LinearHandles {
   WeightHandle w, bias = {};

@@ -124,6 +124,7 @@ constexpr ChoiceName kNames[] = {
     {"sigmoid", Activation::kSigmoid},
     {"softplus", Activation::kSoftplus},
     {"tanh", Activation::kTanh},
+    {"hard_tanh", Activation::kHardTanh},
 };
 
 }  // namespace
@@ -154,6 +155,8 @@ double ReferenceActivation(Activation kind, double x) {
       return std::max(x, 0.0) + std::log1p(std::exp(-std::abs(x)));
     case Activation::kTanh:
       return std::tanh(x);
+    case Activation::kHardTanh:
+      return std::clamp(x, -1.0, 1.0);
   }
   return x;
 }
@@ -348,6 +351,28 @@ Tensor Clamp(Context& ctx, const Tensor& x, float low, float high,
             [&](const Kernels& cuda) {
               return cuda.clamp_backward(ctx, x, low, high, g[0].Contiguous());
             })};
+      });
+}
+
+Tensor RepeatEach(Context& ctx, const Tensor& x, int64_t times) {
+  const auto repeat = [&] {
+    Tensor y = Tensor::Empty({x.dim(0), x.dim(1) * times});
+    const Tensor in = x.Contiguous();
+    for (int64_t i = 0; i < y.numel(); ++i) {
+      y.mutable_data<float>()[i] = in.data<float>()[i / times];
+    }
+    return y;
+  };
+  const auto door = CpuOnly("repeat_each", "elementwise");
+  return Run(
+      ctx, door, x.device(), {x}, repeat,
+      [times, shape = x.shape()](Context&, const std::vector<Tensor>& g) {
+        const Tensor from = g[0].Contiguous();
+        Tensor dx = Tensor::Zeros(shape);
+        for (int64_t i = 0; i < from.numel(); ++i) {
+          dx.mutable_data<float>()[i / times] += from.data<float>()[i];
+        }
+        return std::vector<Tensor>{dx};
       });
 }
 

@@ -19,7 +19,8 @@ enum class Activation : uint8_t {
   kRelu2,
   kSigmoid,
   kSoftplus,
-  kTanh
+  kTanh,
+  kHardTanh  // cut to [−1, 1]
 };
 // "silu" ("swish"), "gelu", "gelu_tanh" ("gelu_new"), "relu", "relu2", ...
 ChoiceNames ActivationNames();
@@ -37,6 +38,8 @@ Tensor SoftCap(Context& ctx, const Tensor& x, float cap);
 // min(max(x, low), high) + offset; the gradient is 0 outside of [low, high].
 Tensor Clamp(Context& ctx, const Tensor& x, float low, float high,
              float offset = 0.0f);
+// [T, N] → [T, N · times], every column so many times, on the CPU.
+Tensor RepeatEach(Context& ctx, const Tensor& x, int64_t times);
 // act(gate) ⊙ up, same shape; both may be column slices of one projection.
 Tensor GatedActivation(Context& ctx, Activation kind, const Tensor& gate,
                        const Tensor& up);

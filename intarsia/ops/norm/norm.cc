@@ -230,10 +230,13 @@ void NormConfig::Visit(Fields& f) {
   f.ChoiceOr("type", &kind, kKinds);
   f.NumberOr("eps", &eps);
   f.BoolOr("affine", &affine);
+  f.BoolOr("bias", &bias);
   f.BoolOr("unit_offset", &unit_offset);
   f.RequireField(eps >= 0 && eps < 1, "eps", "in [0, 1)");
-  f.RequireField(!unit_offset || kind == Kind::kRms, "unit_offset",
-                 "false unless the type is \"rms\"");
+  f.RequireField(bias || kind == Kind::kLayer, "bias",
+                 "true unless the type is \"layer\"");
+  f.RequireField(!unit_offset || kind != Kind::kNone, "unit_offset",
+                 "false where the type is \"none\"");
 }
 
 std::vector<WeightSpec> NormWeights(const NormConfig& config,
@@ -248,7 +251,7 @@ std::vector<WeightSpec> NormWeights(const NormConfig& config,
   scale.init.a = config.unit_offset ? 0.0f : 1.0f;
   scale.decay = false;
   specs.push_back(scale);
-  if (config.kind == NormConfig::Kind::kLayer) {
+  if (config.kind == NormConfig::Kind::kLayer && config.bias) {
     scale.name = name + "_bias";
     scale.init.a = 0.0f;
     specs.push_back(scale);
@@ -269,8 +272,13 @@ Tensor ApplyNorm(Context& ctx, const NormConfig& config, const Tensor& x,
     case NormConfig::Kind::kRms:
       return RmsNorm(ctx, x, weight(0), config.eps,
                      config.affine && config.unit_offset);
-    case NormConfig::Kind::kLayer:
-      return LayerNorm(ctx, x, weight(0), weight(1), config.eps);
+    case NormConfig::Kind::kLayer: {
+      const Tensor y = LayerNorm(ctx, x, weight(0),
+                                 config.bias ? weight(1) : nullptr, config.eps);
+      if (!config.affine || !config.unit_offset) return y;
+      // Nemotron's: (1 + s) x̂ + b.
+      return Add(ctx, y, LayerNorm(ctx, x, nullptr, nullptr, config.eps));
+    }
   }
   return x;
 }

@@ -13,6 +13,7 @@ struct NormConfig {
   Kind kind = Kind::kRms;
   float eps = 1e-6f;
   bool affine = true;        // a learned scale (and, for kLayer, a bias)
+  bool bias = true;          // kLayer: that bias
   bool unit_offset = false;  // the stored scale is (scale − 1): Gemma
 
   void Visit(Fields& f);

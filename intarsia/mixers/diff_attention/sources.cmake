@@ -1,0 +1,1 @@
+set(ROOM_DEPS intarsia_mixers_attention)

@@ -1,0 +1,1 @@
+set(ROOM_DEPS intarsia_ops_elementwise)
