@@ -186,7 +186,7 @@ Result<FamilyModel> FromConfig(const Json& json) {
 
 Family GraniteMoeHybridFamily() {
   return {.name = "granitemoehybrid",
-          .model_types = {"granitemoehybrid", "granitemoe", "granitemoeshared"},
+          .model_types = {"granitemoehybrid"},
           .gguf_architectures = {},
           .from_config = FromConfig,
           .from_gguf = nullptr,

@@ -1,1 +1,0 @@
-set(ROOM_SOURCES moe_routing.cc)
