@@ -209,10 +209,7 @@ Tensor Attention::Forward(Context& ctx, const Tensor& x) const {
   std::vector<Tensor> flat = Linears(ctx, x, layers);
   for (int i = 0; config_.clip > 0 && i < 3; ++i) {
     const auto clip = static_cast<float>(config_.clip);
-    flat[i] = Scale(
-        ctx,
-        Activate(ctx, Activation::kHardTanh, Scale(ctx, flat[i], 1.0f / clip)),
-        clip);
+    flat[i] = Clamp(ctx, flat[i], -clip, clip);
   }
   const bool stored = ctx.state != nullptr && !ctx.state->entries.empty();
   constexpr auto kNone = NormConfig::Kind::kNone;

@@ -121,20 +121,6 @@ struct Relu2 {
   }
 };
 
-struct HardTanh {
-  template <class D, class V>
-  static HWY_INLINE V Value(D d, V x) {
-    const V one = hn::Set(d, 1.0f);
-    const V high = hn::IfThenElse(hn::Gt(x, one), one, x);
-    return hn::IfThenElse(hn::Lt(x, hn::Neg(one)), hn::Neg(one), high);
-  }
-  template <class D, class V>
-  static HWY_INLINE V Slope(D d, V x) {
-    const V one = hn::Set(d, 1.0f);
-    return hn::IfThenElseZero(hn::Lt(hn::Abs(x), one), one);
-  }
-};
-
 struct SigmoidFn {
   template <class D, class V>
   static HWY_INLINE V Value(D d, V x) {
@@ -236,8 +222,6 @@ void Choose(Activation kind, int64_t n, const float* const* in,
       return Run<Fn<SoftplusFn>>(n, in, out);
     case Activation::kTanh:
       return Run<Fn<TanhFn>>(n, in, out);
-    case Activation::kHardTanh:
-      return Run<Fn<HardTanh>>(n, in, out);
   }
 }
 

@@ -124,7 +124,6 @@ constexpr ChoiceName kNames[] = {
     {"sigmoid", Activation::kSigmoid},
     {"softplus", Activation::kSoftplus},
     {"tanh", Activation::kTanh},
-    {"hard_tanh", Activation::kHardTanh},
 };
 
 }  // namespace
@@ -155,8 +154,6 @@ double ReferenceActivation(Activation kind, double x) {
       return std::max(x, 0.0) + std::log1p(std::exp(-std::abs(x)));
     case Activation::kTanh:
       return std::tanh(x);
-    case Activation::kHardTanh:
-      return std::clamp(x, -1.0, 1.0);
   }
   return x;
 }

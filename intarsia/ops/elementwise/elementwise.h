@@ -19,8 +19,7 @@ enum class Activation : uint8_t {
   kRelu2,
   kSigmoid,
   kSoftplus,
-  kTanh,
-  kHardTanh  // cut to [−1, 1]
+  kTanh
 };
 // "silu" ("swish"), "gelu", "gelu_tanh" ("gelu_new"), "relu", "relu2", ...
 ChoiceNames ActivationNames();

@@ -32,8 +32,6 @@ __device__ float Act(Activation kind, float x) {
       return fmaxf(x, 0.0f) + log1pf(expf(-fabsf(x)));
     case Activation::kTanh:
       return tanhf(x);
-    case Activation::kHardTanh:
-      return fminf(fmaxf(x, -1.0f), 1.0f);
   }
   return 0.0f;
 }
@@ -74,8 +72,6 @@ __device__ float Slope(Activation kind, float x) {
       const float t = tanhf(x);
       return 1.0f - t * t;
     }
-    case Activation::kHardTanh:
-      return fabsf(x) < 1.0f ? 1.0f : 0.0f;
   }
   return 0.0f;
 }
