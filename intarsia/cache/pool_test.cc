@@ -108,7 +108,7 @@ TEST(StatePoolTest, KeepsIntegersAsTheyAre) {
              &views[0].tokens(1));
   std::vector<int32_t> counts(20);
   for (int i = 0; i < 20; ++i) counts[i] = (1 << 24) + 2 * i + 1;  // no float
-  views[0].sequence(0).Select(0, slot).CopyFrom(Tensor::From(counts, {20}));
+  views[0].sequence(0).Select(0, slot).CopyFrom(Tensor::From(counts, {4, 5}));
   pool.set_length(slot, 2);
   const auto saved = pool.Save(slot);
   ASSERT_EQ(saved.size(), 2u);

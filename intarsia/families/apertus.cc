@@ -4,7 +4,7 @@
 namespace intarsia {
 namespace {
 
-void Edit(Decoder* d) {
+void Edit(DecoderDraft* d) {
   d->ReadBiases();
   d->TwoMatrices(d->fields.BoolOr("mlp_bias", false));
   d->json.Expect("hidden_act", "xielu");

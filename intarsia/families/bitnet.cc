@@ -5,7 +5,7 @@
 namespace intarsia {
 namespace {
 
-void Edit(Decoder* d) {
+void Edit(DecoderDraft* d) {
   d->ReadBiases();
   d->attention["out_norm"] = NormJson(d->norm);
   d->mlp["norm"] = NormJson(d->norm);

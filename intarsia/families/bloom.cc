@@ -5,7 +5,7 @@
 namespace intarsia {
 namespace {
 
-void Edit(Decoder* d) {
+void Edit(DecoderDraft* d) {
   d->Bias(true, true);
   d->TwoMatrices(true);
   d->attention["alibi"] = 1.0;

@@ -5,7 +5,7 @@
 namespace intarsia {
 namespace {
 
-void Edit(Decoder* d) {
+void Edit(DecoderDraft* d) {
   const bool bias = d->fields.BoolOr("attention_bias", false);
   d->Bias(bias, bias);
   d->Parallel();

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <map>
+#include <memory>
 #include <utility>
 
 #include "intarsia/families/rope_fields.h"
@@ -26,7 +27,7 @@ std::vector<FieldRow> AllFields(const DecoderTraits& traits) {
   return rows;
 }
 
-void ReadSizes(const DecoderTraits& traits, Decoder* d) {
+void ReadSizes(const DecoderTraits& traits, DecoderDraft* d) {
   FieldReader& fields = d->fields;
   d->layers = fields.Int("layers", 1, 4096);
   d->config.dim = fields.Int("dim");
@@ -61,7 +62,8 @@ void ReadSizes(const DecoderTraits& traits, Decoder* d) {
 }
 
 // The rotary positions of layers that have a window, or have none.
-Json RopeOf(const DecoderTraits& traits, bool paired, bool slides, Decoder* d) {
+Json RopeOf(const DecoderTraits& traits, bool paired, bool slides,
+            DecoderDraft* d) {
   if (d->gguf()) {
     return RopeFromGguf(&d->json, d->head_dim, paired, d->config.max_positions,
                         &d->warnings);
@@ -81,7 +83,7 @@ Json RopeOf(const DecoderTraits& traits, bool paired, bool slides, Decoder* d) {
   return rope;
 }
 
-void Compose(const DecoderTraits& traits, bool paired, Decoder* d) {
+void Compose(const DecoderTraits& traits, bool paired, DecoderDraft* d) {
   std::map<bool, Json> ropes;  // of layers that slide, and of others
   const auto rope_of = [&](int layer) {
     const bool slides = d->typed && d->windows[layer] > 0;
@@ -112,27 +114,27 @@ void Compose(const DecoderTraits& traits, bool paired, Decoder* d) {
 
 }  // namespace
 
-float Decoder::Scale(const std::string& ours) {
+float DecoderDraft::Scale(const std::string& ours) {
   const double value = fields.NumberOr(ours, 1.0);
   json.RequireField(value > 0, fields.NameOf(ours), "positive");
   return static_cast<float>(value);
 }
 
-void Decoder::Bias(bool qkv, bool out) {
+void DecoderDraft::Bias(bool qkv, bool out) {
   attention["bias"] = {{"q", qkv}, {"k", qkv}, {"v", qkv}, {"o", out}};
 }
 
-void Decoder::ReadBiases() {
+void DecoderDraft::ReadBiases() {
   const bool all = fields.BoolOr("attention_bias", false);
   Bias(all, all);
   mlp["bias"] = fields.BoolOr("mlp_bias", false);
 }
 
-void Decoder::ReadWindow() {
+void DecoderDraft::ReadWindow() {
   windows.assign(layers, fields.IntOr("window", 0, 1));
 }
 
-void Decoder::ReadLayerTypes(int pattern) {
+void DecoderDraft::ReadLayerTypes(int pattern) {
   const int window = fields.IntOr("window", 0, 1);
   const Json* types = json.Find("layer_types");
   const bool each =
@@ -155,12 +157,12 @@ void Decoder::ReadLayerTypes(int pattern) {
   }
 }
 
-void Decoder::Parallel() {
+void DecoderDraft::Parallel() {
   second.pre_norm = kNone;
   second.input = SublayerInput::kPrevious;
 }
 
-void Decoder::NormsAfter(bool before_too) {
+void DecoderDraft::NormsAfter(bool before_too) {
   first.post_norm = second.post_norm = norm;
   if (before_too) {
     names.rows.push_back(
@@ -170,18 +172,18 @@ void Decoder::NormsAfter(bool before_too) {
   }
 }
 
-void Decoder::QkNorm(const NormConfig& of, const std::string& over) {
+void DecoderDraft::QkNorm(const NormConfig& of, const std::string& over) {
   attention["qk_norm"] = NormJson(of);
   if (over != "head") attention["qk_norm_over"] = over;
 }
 
-void Decoder::TwoMatrices(bool bias) {
+void DecoderDraft::TwoMatrices(bool bias) {
   second.mixer = "mlp";
   mlp["bias"] = bias;
 }
 
-void Decoder::Experts(int experts, int top_k, int width, Json own,
-                      const std::string& block) {
+void DecoderDraft::Experts(int experts, int top_k, int width, Json own,
+                           const std::string& block) {
   // A small file must not ask for a map of 2^28 tensors.
   json.Require(int64_t{layers} * experts <= 1 << 16,
                "more than 65536 experts in all layers");
@@ -205,19 +207,19 @@ void Decoder::Experts(int experts, int top_k, int width, Json own,
   other_names.push_back(std::move(fused));
 }
 
-void Decoder::SharedExpert(int width, const std::string& front) {
+void DecoderDraft::SharedExpert(int width, const std::string& front) {
   moe["shared_hidden"] = width;
   for (const std::string part : {"gate", "up", "down"}) {
     ExpertRow("1.shared_" + part, front + part + "_proj.weight");
   }
 }
 
-void Decoder::ExpertRow(const std::string& ours, const std::string& hf) {
+void DecoderDraft::ExpertRow(const std::string& ours, const std::string& hf) {
   names.rows.push_back({ours, hf});
   for (TensorNames& other : other_names) other.rows.push_back({ours, hf});
 }
 
-void Decoder::ReadSparseLayers() {
+void DecoderDraft::ReadSparseLayers() {
   const int step = json.IntOr("decoder_sparse_step", 1, 1);
   const Json* dense = json.Find("mlp_only_layers");
   json.RequireField(dense == nullptr || dense->is_array(), "mlp_only_layers",
@@ -229,14 +231,14 @@ void Decoder::ReadSparseLayers() {
   }
 }
 
-void Decoder::Fuse(const std::vector<std::string>& ours, const std::string& hf,
-                   int64_t groups) {
+void DecoderDraft::Fuse(const std::vector<std::string>& ours,
+                        const std::string& hf, int64_t groups) {
   for (const std::string& part : ours) {
     names.rows.push_back({.ours = part, .hf = hf, .groups = groups});
   }
 }
 
-void Decoder::FuseQkv(const std::string& hf, int64_t groups) {
+void DecoderDraft::FuseQkv(const std::string& hf, int64_t groups) {
   Fuse({"0.q_proj", "0.k_proj", "0.v_proj"}, hf + ".weight", groups);
   Fuse({"0.q_bias", "0.k_bias", "0.v_bias"}, hf + ".bias", groups);
 }
@@ -269,7 +271,7 @@ Result<FamilyModel> Read(const DecoderTraits& traits, FileKind kind,
                          const Json& config) {
   const std::vector<FieldRow> rows = AllFields(traits);
   FieldReader fields(config, traits.family, rows, kind, prefix);
-  Decoder d{.fields = fields, .json = fields.json()};
+  DecoderDraft d{.fields = fields, .json = fields.json()};
   ReadSizes(traits, &d);
   RETURN_IF_ERROR(fields.status());
   if (traits.edit != nullptr) traits.edit(&d);
@@ -311,8 +313,12 @@ Result<FamilyModel> ReadGgufDecoder(const DecoderTraits& traits,
 
 GgufForm DecoderGguf(const DecoderTraits& traits, const char* class_name,
                      const char* activation) {
+  // Made once for each family, for as long as the process lives.
+  static auto* const kept =
+      new std::vector<std::unique_ptr<std::vector<FieldRow>>>();
+  kept->push_back(std::make_unique<std::vector<FieldRow>>(AllFields(traits)));
   return {.class_name = class_name,
-          .rows = *new std::vector<FieldRow>(AllFields(traits)),
+          .rows = *kept->back(),
           .fixed = {{"hidden_act", activation}}};
 }
 

@@ -2,7 +2,7 @@
 // is a model. Llama's fields and names are the ground; a family states what is
 // its own.
 //
-//   void Edit(Decoder* d) {
+//   void Edit(DecoderDraft* d) {
 //     d->ReadBiases();
 //     d->first.residual_scale = d->second.residual_scale = d->Scale("...");
 //   }
@@ -22,7 +22,7 @@
 namespace intarsia {
 
 // Fills its places while it is edited, and is then composed.
-struct Decoder {
+struct DecoderDraft {
   FieldReader& fields;
   JsonReader& json;  // the same fields by the file's names
   ModelConfig config = {};
@@ -86,8 +86,8 @@ struct Decoder {
 
 struct DecoderTraits {
   const char* family = "";
-  void (*edit)(Decoder*) = nullptr;
-  void (*finish)(Decoder*) = nullptr;  // with the blocks composed
+  void (*edit)(DecoderDraft*) = nullptr;
+  void (*finish)(DecoderDraft*) = nullptr;  // with the blocks composed
   // What the family calls otherwise than Llama does, or has besides.
   std::span<const FieldRow> fields = {};
   NormConfig norm = {.kind = NormConfig::Kind::kRms, .eps = 1e-6f};

@@ -6,7 +6,7 @@
 namespace intarsia {
 namespace {
 
-void Edit(Decoder* d) {
+void Edit(DecoderDraft* d) {
   const bool bias = d->fields.BoolOr("attention_bias", false);
   d->first.mixer = "diff_attention";
   d->attention["bias"] = bias;

@@ -6,7 +6,7 @@
 namespace intarsia {
 namespace {
 
-void Edit(Decoder* d) {
+void Edit(DecoderDraft* d) {
   d->ReadBiases();
   d->QkNorm(d->norm);
   d->json.Expect("is_moe", false);
@@ -28,7 +28,7 @@ void Edit(Decoder* d) {
 }
 
 // x ← w ⊙ x + mixer(norm(x)).
-void Finish(Decoder* d) {
+void Finish(DecoderDraft* d) {
   for (BlockConfig& block : d->config.blocks) {
     for (SublayerConfig& sublayer : block.sublayers) {
       sublayer.replace = true;

@@ -5,7 +5,7 @@
 namespace intarsia {
 namespace {
 
-void Edit(Decoder* d) {
+void Edit(DecoderDraft* d) {
   d->NormsAfter(/*before_too=*/false);
   d->QkNorm(d->norm);
   if (d->json.Find("layer_types") != nullptr) {

@@ -8,7 +8,7 @@
 namespace intarsia {
 namespace {
 
-void Edit(Decoder* d) {
+void Edit(DecoderDraft* d) {
   const bool newer = d->json.BoolOr("new_decoder_architecture", false);
   const bool one = d->json.BoolOr("multi_query", true);
   int kv_heads = one ? 1 : d->heads;

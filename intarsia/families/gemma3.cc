@@ -7,7 +7,7 @@
 namespace intarsia {
 namespace {
 
-void Edit(Decoder* d) {
+void Edit(DecoderDraft* d) {
   d->config.embedding_scale = std::sqrt(static_cast<float>(d->config.dim));
   d->ReadBiases();
   d->NormsAfter(/*before_too=*/true);

@@ -5,7 +5,7 @@
 namespace intarsia {
 namespace {
 
-void Edit(Decoder* d) {
+void Edit(DecoderDraft* d) {
   d->Bias(d->fields.BoolOr("attention_bias", true), false);
   d->Fuse({"1.gate", "1.up"}, "mlp.gate_up_proj.weight");
 }

@@ -6,7 +6,7 @@
 namespace intarsia {
 namespace {
 
-void Edit(Decoder* d) {
+void Edit(DecoderDraft* d) {
   const bool shared = d->json.BoolOr("multi_query", true);
   d->kv_heads.assign(d->layers, shared ? 1 : d->heads);
   d->config.learned_positions = true;

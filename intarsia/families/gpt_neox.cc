@@ -5,7 +5,7 @@
 namespace intarsia {
 namespace {
 
-void Edit(Decoder* d) {
+void Edit(DecoderDraft* d) {
   const bool bias = d->json.BoolOr("attention_bias", true);
   d->Bias(bias, bias);
   d->TwoMatrices(true);

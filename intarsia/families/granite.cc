@@ -5,7 +5,7 @@
 namespace intarsia {
 namespace {
 
-void Edit(Decoder* d) {
+void Edit(DecoderDraft* d) {
   d->ReadBiases();
   d->config.embedding_scale = d->Scale("embedding_scale");
   d->config.logit_scale = 1.0f / d->Scale("logit_scale");

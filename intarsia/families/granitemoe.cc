@@ -6,7 +6,7 @@
 namespace intarsia {
 namespace {
 
-void Edit(Decoder* d) {
+void Edit(DecoderDraft* d) {
   const bool bias = d->fields.BoolOr("attention_bias", false);
   d->Bias(bias, bias);
   d->config.embedding_scale = d->Scale("embedding_scale");

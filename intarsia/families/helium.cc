@@ -4,7 +4,7 @@
 namespace intarsia {
 namespace {
 
-void Edit(Decoder* d) {
+void Edit(DecoderDraft* d) {
   d->Bias(d->fields.BoolOr("attention_bias", false), false);
   d->mlp["bias"] = d->fields.BoolOr("mlp_bias", false);
 }

@@ -6,7 +6,7 @@
 namespace intarsia {
 namespace {
 
-void Edit(Decoder* d) {
+void Edit(DecoderDraft* d) {
   d->ReadBiases();
   d->QkNorm(d->norm);
   d->attention["qk_norm_after_rope"] = true;

@@ -7,7 +7,7 @@ namespace intarsia {
 namespace {
 
 // One number, or a list that has the same for each layer.
-int Same(Decoder* d, const char* name, int fallback) {
+int Same(DecoderDraft* d, const char* name, int fallback) {
   const Json* value = d->json.Find(name);
   if (value == nullptr || !value->is_array()) {
     return d->json.IntOr(name, fallback, 1, 65536);
@@ -20,7 +20,7 @@ int Same(Decoder* d, const char* name, int fallback) {
   return same ? first.get<int>() : 1;
 }
 
-void Edit(Decoder* d) {
+void Edit(DecoderDraft* d) {
   d->ReadBiases();
   d->QkNorm(d->norm);
   d->attention["qk_norm_after_rope"] = true;

@@ -5,7 +5,7 @@
 namespace intarsia {
 namespace {
 
-void Edit(Decoder* d) {
+void Edit(DecoderDraft* d) {
   d->ReadBiases();
   d->TwoMatrices(d->fields.BoolOr("mlp_bias", false));
 }

@@ -4,7 +4,7 @@
 namespace intarsia {
 namespace {
 
-void Edit(Decoder* d) {
+void Edit(DecoderDraft* d) {
   d->ReadBiases();
   const double clip = d->json.NumberOr("clip_qkv", 0);
   d->json.RequireField(clip >= 0, "clip_qkv", "positive");

@@ -4,7 +4,7 @@
 namespace intarsia {
 namespace {
 
-void Edit(Decoder* d) {
+void Edit(DecoderDraft* d) {
   d->ReadBiases();
   d->NormsAfter(/*before_too=*/false);
   d->QkNorm(d->norm, "all");

@@ -4,7 +4,7 @@
 namespace intarsia {
 namespace {
 
-void Edit(Decoder* d) {
+void Edit(DecoderDraft* d) {
   const bool bias = d->json.BoolOr("enable_bias", true);
   d->config.learned_positions = true;
   d->Bias(bias, bias);

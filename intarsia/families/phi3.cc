@@ -4,7 +4,7 @@
 namespace intarsia {
 namespace {
 
-void Edit(Decoder* d) {
+void Edit(DecoderDraft* d) {
   d->FuseQkv("self_attn.qkv_proj");
   d->Fuse({"1.gate", "1.up"}, "mlp.gate_up_proj.weight");
   d->ReadWindow();

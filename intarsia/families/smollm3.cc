@@ -4,7 +4,7 @@
 namespace intarsia {
 namespace {
 
-void Edit(Decoder* d) {
+void Edit(DecoderDraft* d) {
   d->ReadBiases();
   const int interval = d->json.IntOr("no_rope_layer_interval", 4, 1);
   const Json* list = d->json.Find("no_rope_layers");

@@ -5,7 +5,7 @@
 namespace intarsia {
 namespace {
 
-void Edit(Decoder* d) {
+void Edit(DecoderDraft* d) {
   d->Bias(d->json.BoolOr("use_qkv_bias", false), false);
   if (d->json.BoolOr("use_parallel_residual", false)) d->Parallel();
   if (d->json.BoolOr("qk_layernorm", false)) {

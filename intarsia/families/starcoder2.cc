@@ -4,7 +4,7 @@
 namespace intarsia {
 namespace {
 
-void Edit(Decoder* d) {
+void Edit(DecoderDraft* d) {
   const bool bias = d->json.BoolOr("use_bias", true);
   d->Bias(bias, bias);
   d->TwoMatrices(bias);

@@ -195,9 +195,10 @@ TEST(NormConfigTest, ParsesAndApplies) {
             "got \"batch\"");
   EXPECT_EQ(message(R"({"eps": "1e-6"})"),
             "[attention] \"norm.eps\" must be a finite number, got \"1e-6\"");
-  EXPECT_EQ(message(R"({"epsilon": 1e-6})"),
-            "[attention] unknown field \"norm.epsilon\"; there are affine, "
-            "eps, type, unit_offset");
+  EXPECT_EQ(
+      message(R"({"epsilon": 1e-6})"),
+      "[attention] unknown field \"norm.epsilon\"; there are affine, bias, "
+      "eps, type, unit_offset");
   EXPECT_EQ(message("3"), "[attention] \"norm\" must be an object, got 3");
 }
 
