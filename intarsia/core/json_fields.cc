@@ -64,6 +64,15 @@ class FieldReader final : public Fields {
 
   void NumbersOr(const char* name, std::vector<float>* values, int count,
                  const char* what) override {
+    const Json* field = reader_.Find(name);
+    if (field == nullptr) return;
+    reader_.RequireField(
+        field->is_array() && field->size() == static_cast<size_t>(count), name,
+        "a list of " + std::to_string(count) + " positive numbers, one " +
+            what);
+    if (!field->is_array() || field->size() != static_cast<size_t>(count)) {
+      return;  // a list takes memory that the file does not
+    }
     std::vector<float> read(count);
     if (ReadNumbers(name, read, " positive numbers, one " + std::string(what),
                     true)) {

@@ -75,8 +75,10 @@ std::vector<int32_t> ModelRunner::RunAgain(const StepPiece& piece) {
   const std::vector<int32_t> tokens = std::exchange(kept.tokens, {});
   pool_.Release(piece.slot);
   CHECK_EQ(pool_.Acquire(), piece.slot);
-  // It held as many pages before.
-  CHECK(pool_.Reserve(piece.slot, std::max(kept.reserved, end)));
+  // It held as many pages before; a kept prefix may hold some of them now.
+  while (!pool_.Reserve(piece.slot, std::max(kept.reserved, end))) {
+    CHECK(Forget());
+  }
   const int64_t chunk = options_.prefill_chunk;
   int64_t done = 0;
   for (; done + chunk <= before; done += chunk) {

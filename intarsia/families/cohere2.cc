@@ -12,10 +12,12 @@ void Edit(DecoderDraft* d) {
   d->config.logit_scale = d->Scale("logit_scale");
   d->ReadLayerTypes(d->json.IntOr("sliding_window_pattern", 4, 1));
   for (int i = 0; i < d->layers; ++i) d->turns[i] = d->windows[i] > 0;
+  d->json.Expect("use_gated_activation", true);
+  d->json.Expect("use_parallel_block", true);
+  d->json.Expect("use_qk_norm", false);
   d->json.Ignore({"order_of_interleaved_layers", "rotary_pct",
                   "position_embedding_type", "use_embedding_sharing",
-                  "use_gated_activation", "use_parallel_block",
-                  "use_parallel_embedding", "use_qk_norm", "layer_switch",
+                  "use_parallel_embedding", "layer_switch",
                   "cache_implementation"});
 }
 

@@ -32,8 +32,8 @@ void Edit(DecoderDraft* d) {
     d->attention["alibi"] = 1.0 / std::sqrt(d->head_dim);
   }
   // Dropout is training's choice.
-  d->json.Ignore(
-      {"hidden_dropout", "apply_residual_connection_post_layernorm"});
+  d->json.Expect("apply_residual_connection_post_layernorm", false);
+  d->json.Ignore({"hidden_dropout"});
   d->names = {.hf_block = "transformer.h.",
               .rows = {{"embedding", "transformer.word_embeddings.weight"},
                        {"head", "lm_head.weight"}}};

@@ -14,8 +14,9 @@ void Edit(DecoderDraft* d) {
       {"0.q_norm", "self_attn.query_layernorm.weight", "attn_q_norm.weight"});
   d->names.rows.push_back(
       {"0.k_norm", "self_attn.key_layernorm.weight", "attn_k_norm.weight"});
-  d->json.Ignore(
-      {"eod_token_id", "use_qk_norm", "use_cla", "cla_share_factor"});
+  d->json.Expect("use_qk_norm", true);
+  d->json.Expect("use_cla", false);
+  d->json.Ignore({"eod_token_id", "cla_share_factor"});
 }
 
 constexpr DecoderTraits kTraits = {.family = "hunyuan_v1_dense", .edit = Edit};

@@ -27,7 +27,11 @@ void Edit(DecoderDraft* d) {
   const int shared = Same(d, "num_shared_expert", 1);
   d->Experts(Same(d, "num_experts", 1), Same(d, "moe_topk", 1), d->hidden[0],
              Json::object());
-  d->SharedExpert(shared * d->hidden[0], "mlp.shared_mlp.");
+  const int64_t width = int64_t{shared} * d->hidden[0];
+  d->json.RequireField(width >= 1 && width <= 1 << 24, "num_shared_expert",
+                       "so many that all are at most 2^24 wide");
+  if (!d->json.status().ok()) return;
+  d->SharedExpert(static_cast<int>(width), "mlp.shared_mlp.");
   d->ExpertRow("1.router", "mlp.gate.wg.weight");
   d->ExpertRow("0.q_norm", "self_attn.query_layernorm.weight");
   d->ExpertRow("0.k_norm", "self_attn.key_layernorm.weight");

@@ -104,6 +104,9 @@ Result<FamilyModel> FromConfig(const Json& json) {
             reader.IntOr(front + "_period", 1 << 30),
         "\"" + front + "_offset\" must be less than \"" + front + "_period\"");
   }
+  // A small file must not ask for a map of 2^28 tensors.
+  reader.Require(int64_t{layers.count} * layers.experts <= 1 << 16,
+                 "more than 65536 experts in all layers");
   const int top_k = reader.IntOr("num_experts_per_tok", 2, 1, layers.experts);
   config.dim = reader.Int("hidden_size", 1, 1 << 18);
   config.vocab_size = reader.Int("vocab_size");

@@ -44,6 +44,9 @@ std::vector<bool> ReadLayers(JsonReader* reader, int layers) {
     return attends;
   }
   if (list == nullptr) return std::vector<bool>(layers, true);
+  reader->RequireField(list->is_array(), "full_attn_idxs",
+                       "a list of numbers of layers");
+  if (!list->is_array()) return attends;
   for (int i = 0; i < layers && list->is_array(); ++i) {
     attends[i] = std::find(list->begin(), list->end(), Json(i)) != list->end();
   }
@@ -147,6 +150,9 @@ Result<FamilyModel> FromConfig(const Json& json) {
   const int dense = sparse ? reader.IntOr("num_dense_layers", 2) : layers;
   if (sparse) {
     const int count = reader.Int("num_experts", 1, 1 << 16);
+    // A small file must not ask for a map of 2^28 tensors.
+    reader.Require(int64_t{layers} * count <= 1 << 16,
+                   "more than 65536 experts in all layers");
     experts = {{"experts", count},
                {"top_k", reader.Int("num_experts_per_tok", 1, count)},
                {"hidden", reader.Int("moe_intermediate_size")},

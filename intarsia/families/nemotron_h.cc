@@ -125,6 +125,10 @@ void ReadLayers(JsonReader* reader, Dims* d) {
 
 Json ReadExperts(JsonReader* reader, Dims* d, const std::string& activation) {
   d->experts = reader->IntOr("n_routed_experts", 8, 1, 1 << 16);
+  // A small file must not ask for a map of 2^28 tensors.
+  reader->Require(
+      static_cast<int64_t>(d->layers.size()) * d->experts <= 1 << 16,
+      "more than 65536 experts in all layers");
   d->latent = reader->IntOr("moe_latent_size", 0, 0, 1 << 24);
   d->shared = reader->IntOr("n_shared_experts", 1, 0, 1) > 0;
   reader->Require(d->latent == 0 || !d->mlp_bias,

@@ -19,6 +19,12 @@ void Edit(DecoderDraft* d) {
   }
   if (d->json.BoolOr("use_sliding_window", false)) {
     d->ReadLayerTypes(interval);
+    // Without a list the layers slide that know no positions.
+    const int window = d->fields.IntOr("window", 0, 1);
+    for (int i = 0; d->json.Find("layer_types") == nullptr && i < d->layers;
+         ++i) {
+      d->windows[i] = d->turns[i] ? 0 : window;
+    }
   } else {
     d->json.Ignore({"sliding_window", "layer_types", "max_window_layers"});
   }

@@ -64,6 +64,11 @@ Doubles ReferenceOf(const Mixer& mixer, const Batch& batch,
                            : mixer.Reference(batch, weights, x);
 }
 
+int64_t RunsOf(const Mixer& mixer) {
+  const auto* composite = dynamic_cast<const Composite*>(&mixer);
+  return composite != nullptr ? composite->runs() : 1;
+}
+
 void AddStateEndsOf(const Mixer& mixer, std::vector<int64_t>* ends) {
   if (const auto* composite = dynamic_cast<const Composite*>(&mixer)) {
     return composite->AddStateEnds(ends);

@@ -17,6 +17,8 @@ class Composite : public StreamMixer {
 
   // The lengths at which the state of some part ends.
   virtual void AddStateEnds(std::vector<int64_t>* ends) const = 0;
+  // Mixers that one Forward runs, each as often as it is run.
+  virtual int64_t runs() const = 0;
 };
 
 // Where the weights and states of a part stand among those of the whole.
@@ -43,6 +45,7 @@ Tensor ForwardWhole(Context& ctx, const Mixer& mixer, const Tensor& x);
 Doubles ReferenceOf(const Mixer& mixer, const Batch& batch,
                     const std::vector<Doubles>& weights, const Doubles& x,
                     ReferenceStreams* streams);
+int64_t RunsOf(const Mixer& mixer);  // 1, or a composite's
 void AddStateEndsOf(const Mixer& mixer, std::vector<int64_t>* ends);
 
 }  // namespace intarsia

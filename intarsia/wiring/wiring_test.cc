@@ -7,6 +7,8 @@
 
 #include "intarsia/model/model.h"
 #include "intarsia/wiring/primitives.h"
+#include "intarsia/wiring/recursion/recursion.h"
+#include "intarsia/wiring/stack/stack.h"
 
 namespace intarsia {
 namespace {
@@ -93,6 +95,32 @@ TEST(WiringTest, NestingEnds) {
     }
   }
   ExpectRefused(Json::array({config}).dump(), "deep");
+}
+
+// A small file must not ask for an endless step.
+TEST(Recursion, NestedPassesMultiplyAndAreLimited) {
+  std::string config =
+      R"({"times": 200, "sublayers": [{"mixer": "glu", "config": {"hidden": 4}}]})";
+  for (int depth = 0; depth < 2; ++depth) {
+    config =
+        R"({"times": 200, "sublayers": [{"mixer": "recursion", "config": )" +
+        config + "}]}";
+  }
+  const auto mixer = CreateRecursion(Json::parse(config), 8);
+  ASSERT_FALSE(mixer.ok());
+  EXPECT_NE(mixer.status().message().find("\"times\""), std::string::npos)
+      << mixer.status().message();
+}
+
+TEST(Stack, WidthsOfNamedValuesMustFit) {
+  const auto mixer = CreateStack(Json::parse(R"({"sublayers": [
+      {"mixer": "mlp", "config": {"hidden": 4}, "save_as": "a"},
+      {"mixer": "attention", "concat": [{"name": "a", "dim": 7}],
+       "config": {"heads": 2, "head_dim": 8, "out_dim": 12}}]})"),
+                                 12);
+  ASSERT_FALSE(mixer.ok());
+  EXPECT_NE(mixer.status().message().find("\"a\""), std::string::npos)
+      << mixer.status().message();
 }
 
 }  // namespace

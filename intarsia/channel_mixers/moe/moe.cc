@@ -74,7 +74,7 @@ void MoeConfig::Visit(Fields& f) {
   constexpr int kMost = 1 << 16;
   f.Int("experts", &experts, {1, kMost});
   f.IntOr("identity_experts", &identity_experts, {0, kMost});
-  f.Int("top_k", &top_k, {1, kMost});
+  f.Int("top_k", &top_k, {1, 1024});
   f.Require(top_k <= choices(), "\"top_k\" (" + std::to_string(top_k) +
                                     ") is more than there are \"experts\" (" +
                                     std::to_string(choices()) + ")");
@@ -117,6 +117,8 @@ void MoeConfig::Visit(Fields& f) {
   static constexpr ChoiceName kPlaces[] = {{"before", Softmax::kBefore},
                                            {"after", Softmax::kAfter}};
   f.ChoiceOr("router_softmax", &softmax, kPlaces);
+  f.Require(softmax == Softmax::kBefore || score == RouterScore::kSoftmax,
+            "\"router_softmax\" needs \"router_score\": \"softmax\"");
   if (softmax == Softmax::kAfter) normalize = true;
   f.NumberOr("normalize_eps", &normalize_eps);
   f.RequireField(normalize_eps >= 0, "normalize_eps", "positive, or 0");
@@ -124,8 +126,12 @@ void MoeConfig::Visit(Fields& f) {
   f.BoolOr("expert_scale", &expert_scale);
   f.NumberOr("sparse_mixer", &sparse_mixer);
   f.RequireField(sparse_mixer >= 0, "sparse_mixer", "positive, or 0 for none");
-  f.Require(sparse_mixer == 0 || (!select_bias && groups == 1),
-            "\"sparse_mixer\" takes no \"select_bias\" and no \"groups\"");
+  f.Require(sparse_mixer == 0 ||
+                (!select_bias && groups == 1 && normalize &&
+                 normalize_eps == 0 && score == RouterScore::kSoftmax),
+            "\"sparse_mixer\" is a router of its own: without "
+            "\"select_bias\", \"groups\", \"router_score\" and "
+            "\"normalize\"");
 
   f.IntOr("shared_hidden", &shared_hidden, {0, 1 << 24});
   f.BoolOr("shared_router", &shared_router);

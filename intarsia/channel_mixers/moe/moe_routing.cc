@@ -14,13 +14,15 @@ namespace {
 // neither larger nor smaller, so it can only take the place it stands at.
 template <typename T>
 void TopK(const T* keys, int64_t n, int64_t k, int32_t* chosen) {
+  std::vector<bool> taken(n, false);
   for (int64_t rank = 0; rank < k; ++rank) {
     int32_t best = -1;
     for (int32_t e = 0; e < n; ++e) {
-      if (std::find(chosen, chosen + rank, e) != chosen + rank) continue;
+      if (taken[e]) continue;
       if (best < 0 || keys[e] > keys[best]) best = e;
     }
     chosen[rank] = best;
+    taken[best] = true;
   }
 }
 
@@ -71,8 +73,10 @@ void RouteToken(const MoeConfig& config, const float* logits, int64_t n,
     for (int64_t r = 0; r < k; ++r) sum += scores[chosen[r]];
   }
   for (int64_t r = 0; r < k; ++r) {
-    weights[r] =
-        static_cast<float>(config.routed_scale * scores[chosen[r]] / sum);
+    // Scores that are all 0 share alike, rather than divide 0 by 0.
+    const double part =
+        sum == 0.0 ? 1.0 / static_cast<double>(k) : scores[chosen[r]] / sum;
+    weights[r] = static_cast<float>(config.routed_scale * part);
   }
 }
 
@@ -144,6 +148,7 @@ MoeRouting RouteTokens(Context& ctx, const MoeConfig& config,
 
 MoeDispatch DispatchTokens(const MoeConfig& config, const MoeRouting& routing) {
   const size_t rows = routing.experts.size();
+  CHECK_LE(rows, size_t{1} << 30);
   MoeDispatch dispatch;
   dispatch.tokens.resize(rows);
   dispatch.places.resize(rows);

@@ -9,7 +9,7 @@ namespace {
 // The slope of a score that is a function of its own logit alone.
 double Slope(const MoeConfig& config, double logit, double score) {
   if (config.score == RouterScore::kSigmoid) return score * (1.0 - score);
-  return 1.0 / (1.0 + std::exp(-logit)) / (2.0 * score);
+  return score == 0.0 ? 0.0 : 1.0 / (1.0 + std::exp(-logit)) / (2.0 * score);
 }
 
 // With s the scores, N what they are divided by, c the scale and g the
@@ -39,6 +39,7 @@ void TokenGradient(const MoeConfig& config, const float* logits, int64_t n,
   double common = 0.0;
   for (int64_t r = 0; r < k; ++r) {
     const int32_t e = chosen[r];
+    if (whole == 0.0) continue;
     ds[e] = config.routed_scale * (g[r] - mean / whole) / whole;
     common += ds[e] * s[e];
   }

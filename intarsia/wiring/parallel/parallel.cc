@@ -51,6 +51,12 @@ std::vector<StreamSpec> Parallel::writes() const {
   return all;
 }
 
+int64_t Parallel::runs() const {
+  int64_t runs = 0;
+  for (const Branch& branch : branches_) runs += RunsOf(*branch.mixer);
+  return runs;
+}
+
 void Parallel::AddStateEnds(std::vector<int64_t>* ends) const {
   for (const Branch& branch : branches_) AddStateEndsOf(*branch.mixer, ends);
 }

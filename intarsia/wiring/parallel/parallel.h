@@ -43,6 +43,7 @@ class Parallel final : public Composite {
   std::vector<StreamSpec> reads() const override;
   std::vector<StreamSpec> writes() const override;
   int out_dim() const override { return dim_; }
+  int64_t runs() const override;
   void AddStateEnds(std::vector<int64_t>* ends) const override;
   Status Supports(Device device) const override;
   Tensor Forward(Context& ctx, const Tensor& x) const override;

@@ -1,5 +1,7 @@
 #include "intarsia/wiring/recursion/recursion.h"
 
+#include <algorithm>
+
 namespace intarsia {
 
 Recursion::Recursion(std::unique_ptr<Stack> stack, int times)
@@ -11,6 +13,10 @@ Recursion::Recursion(std::unique_ptr<Stack> stack, int times)
     place.weights = stack_->weights().size();
     passes_.push_back(place);
   }
+}
+
+int64_t Recursion::runs() const {
+  return stack_->runs() * static_cast<int64_t>(passes_.size());
 }
 
 void Recursion::AddStateEnds(std::vector<int64_t>* ends) const {
@@ -55,9 +61,11 @@ Result<std::unique_ptr<Mixer>> CreateRecursion(const Json& json, int dim) {
       Stack::Create(std::move(config.sublayers), dim, "recursion"));
   // Nested recursions multiply: a small file must not ask for much state.
   constexpr size_t kMaxStates = 1 << 14;
-  if (stack->state().size() * config.times > kMaxStates) {
+  const size_t parts =
+      std::max(stack->state().size(), static_cast<size_t>(stack->runs()));
+  if (parts * config.times > kMaxStates) {
     return InvalidArgument("[recursion] \"times\" asks for more than " +
-                           std::to_string(kMaxStates) + " states");
+                           std::to_string(kMaxStates) + " states or runs");
   }
   return std::unique_ptr<Mixer>(new Recursion(std::move(stack), config.times));
 }

@@ -26,6 +26,7 @@ class Recursion final : public Composite {
   bool reads_back() const override { return stack_->reads_back(); }
   std::vector<StreamSpec> reads() const override { return stack_->reads(); }
   std::vector<StreamSpec> writes() const override { return stack_->writes(); }
+  int64_t runs() const override;
   void AddStateEnds(std::vector<int64_t>* ends) const override;
   Status Supports(Device device) const override;
   Tensor Forward(Context& ctx, const Tensor& x) const override;

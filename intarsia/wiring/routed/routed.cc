@@ -25,6 +25,12 @@ Routed::Routed(std::vector<Branch> branches, int dim)
   }
 }
 
+int64_t Routed::runs() const {
+  int64_t runs = 0;
+  for (const Branch& branch : branches_) runs += RunsOf(*branch.mixer);
+  return runs;
+}
+
 void Routed::AddStateEnds(std::vector<int64_t>* ends) const {
   for (const Branch& branch : branches_) AddStateEndsOf(*branch.mixer, ends);
 }
@@ -32,7 +38,7 @@ void Routed::AddStateEnds(std::vector<int64_t>* ends) const {
 Status Routed::Supports(Device device) const {
   if (!device.is_cuda()) return Status::Ok();
   return Unsupported(
-      "[model] routed has no CUDA kernels: its router chooses on the host; run "
+      "[routed] has no CUDA kernels: its router chooses on the host; run "
       "this model with --device cpu");
 }
 

@@ -32,6 +32,7 @@ class Routed final : public Composite {
   // "router" [branches, D], then those of branch 0: "0.q_proj" ...
   std::vector<WeightSpec> weights() const override { return weights_; }
   std::vector<StateSpec> state() const override { return states_; }
+  int64_t runs() const override;
   void AddStateEnds(std::vector<int64_t>* ends) const override;
   Status Supports(Device device) const override;
   Tensor Forward(Context& ctx, const Tensor& x) const override;

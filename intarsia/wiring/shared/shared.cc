@@ -36,6 +36,11 @@ Result<std::unique_ptr<Shared>> Shared::Create(SharedConfig config,
                                "\", which is no matrix of " +
                                config.part.mixer + " or is named before");
       }
+      if (config.part.mixer == "mla" &&
+          (weight == "k_up" || weight == "v_up")) {
+        return Unsupported("[shared] \"lora\" cannot add to \"" + weight +
+                           "\" of mla, which multiplies it from both sides");
+      }
       added.push_back(weight);
       const WeightSpec w = *found;
       const Shape shape({lora.rank, w.shape[1]});
@@ -62,6 +67,8 @@ Result<std::unique_ptr<Shared>> Shared::Create(SharedConfig config,
   out->loras_ = std::move(config.loras);
   return out;
 }
+
+int64_t Shared::runs() const { return RunsOf(*mixer_); }
 
 void Shared::AddStateEnds(std::vector<int64_t>* ends) const {
   AddStateEndsOf(*mixer_, ends);

@@ -49,6 +49,7 @@ class Shared final : public Composite {
   int out_dim() const override { return mixer_->out_dim(); }
   // The additions are cut as the matrices are.
   bool whole() const override { return mixer_->whole(); }
+  int64_t runs() const override;
   void AddStateEnds(std::vector<int64_t>* ends) const override;
   Status Supports(Device device) const override;
   Tensor Forward(Context& ctx, const Tensor& x) const override;

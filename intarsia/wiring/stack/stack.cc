@@ -1,6 +1,7 @@
 #include "intarsia/wiring/stack/stack.h"
 
 #include <algorithm>
+#include <map>
 #include <nlohmann/json.hpp>
 
 namespace intarsia {
@@ -8,6 +9,7 @@ namespace intarsia {
 Result<std::unique_ptr<Stack>> Stack::Create(
     std::vector<SublayerConfig> sublayers, int dim, const std::string& room) {
   std::unique_ptr<Stack> stack(new Stack());
+  std::map<std::string, Shape> known;  // named values that a sublayer wrote
   for (SublayerConfig& config : sublayers) {
     const std::string name = std::to_string(stack->sublayers_.size());
     ASSIGN_OR_RETURN(
@@ -16,6 +18,21 @@ Result<std::unique_ptr<Stack>> Stack::Create(
     stack->places_.push_back(AppendPart(name, sublayer->weights(),
                                         sublayer->state(), &stack->weights_,
                                         &stack->states_));
+    // What stands before the stack is the model's to check.
+    for (const auto& values : {sublayer->reads(), sublayer->writes()}) {
+      for (const StreamSpec& spec : values) {
+        const auto found = known.find(spec.name);
+        if (found != known.end() && !(found->second == spec.shape)) {
+          return InvalidArgument("[" + room + "] sublayer " + name +
+                                 " takes the named value \"" + spec.name +
+                                 "\" as " + spec.shape.ToString() +
+                                 ", which is " + found->second.ToString());
+        }
+      }
+    }
+    for (const StreamSpec& spec : sublayer->writes()) {
+      known.emplace(spec.name, spec.shape);
+    }
     stack->sublayers_.push_back(std::move(sublayer));
   }
   return stack;
@@ -49,6 +66,12 @@ std::vector<StreamSpec> Stack::writes() const {
     }
   }
   return writes;
+}
+
+int64_t Stack::runs() const {
+  int64_t runs = 0;
+  for (const auto& sublayer : sublayers_) runs += RunsOf(sublayer->mixer());
+  return runs;
 }
 
 void Stack::AddStateEnds(std::vector<int64_t>* ends) const {

@@ -27,6 +27,7 @@ class Stack final : public Composite {
   bool reads_back() const override;
   std::vector<StreamSpec> reads() const override;
   std::vector<StreamSpec> writes() const override;
+  int64_t runs() const override;
   void AddStateEnds(std::vector<int64_t>* ends) const override;
   Status Supports(Device device) const override;
   // What the residual, x at first, is after the last sublayer.
