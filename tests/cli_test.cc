@@ -294,10 +294,14 @@ TEST_F(CliTest, ListFieldsOfAPrimitiveAndTheSchemaOfAModel) {
 
 TEST_F(CliTest, InfoMixersShowWhatIsNotDefault) {
   const Json mixers = Invoke("info tests/golden/tiny --json").json()["mixers"];
-  ASSERT_GE(mixers.size(), 2u);
-  EXPECT_EQ(mixers[0]["name"], "attention");
-  EXPECT_TRUE(mixers[0]["config"].contains("heads"));
-  EXPECT_FALSE(mixers[0]["config"].contains("sinks"));
+  int seen = 0;
+  for (const Json& mixer : mixers) {
+    if (mixer["name"] != "attention") continue;
+    ++seen;
+    EXPECT_TRUE(mixer["config"].contains("heads"));
+    EXPECT_FALSE(mixer["config"].contains("sinks"));
+  }
+  EXPECT_GE(seen, 1);
 }
 
 TEST_F(CliTest, InfoCountsParametersAndState) {
