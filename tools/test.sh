@@ -8,14 +8,14 @@
 #   tsan   what shares data between threads
 #
 # Each test is in the lanes that its CMakeLists.txt says (intarsia_lanes in
-# cmake/options.cmake). A test of more than 30 seconds fails unless it is
+# cmake/options.cmake). A test of more than 60 seconds fails unless it is
 # labelled long. Ends with the slowest files and tests and one line "N passed, M
 # failed", which counts test cases, and each check that has no cases as one.
 #
 #   INTARSIA_LONG=1   tests labelled long too, fuzzers for ten minutes each
 #   JOBS=n            compilers at a time (default: all processors)
 #   STEPS="lint unit" only these of: lint unit ship tsan cuda fuzz
-#   SLOW=n            seconds that a test may take (default 30)
+#   SLOW=n            seconds that a test may take (default 60)
 #   --since REV       of unit and tsan only the tests that depend on files that
 #                     differ from REV; needs builds that were made before
 set -uo pipefail
@@ -163,7 +163,7 @@ fi
 
 echo
 if [[ ${#lanes[@]} -gt 0 ]]; then
-  python3 tools/slowest.py "${SLOW:-30}" "${lanes[@]}" ||
+  python3 tools/slowest.py "${SLOW:-60}" "${lanes[@]}" ||
     failures+=("a test is too slow")
 fi
 for name in "${failures[@]+"${failures[@]}"}"; do echo "failed: $name"; done
