@@ -27,7 +27,7 @@ Mlp::Mlp(const MlpConfig& config) : config_(config) {
 }
 
 Status Mlp::Supports(Device device) const {
-  if (!device.is_cuda() || !config_.xielu) return Status::Ok();
+  if (!device.is_cuda() || !config_.xielu) return Mixer::Supports(device);
   return Unsupported(
       "[mlp] xielu has no CUDA kernel; run this model with --device cpu");
 }

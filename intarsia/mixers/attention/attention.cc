@@ -183,7 +183,7 @@ Status Attention::Supports(Device device) const {
                      : config_.gate == AttentionConfig::Gate::kHead
                          ? "\"gate\" \"head\""
                          : nullptr;
-  if (what == nullptr) return Status::Ok();
+  if (what == nullptr) return Mixer::Supports(device);
   return Unsupported(std::string("[attention] ") + what +
                      " has no CUDA kernel; run this model with --device cpu");
 }
